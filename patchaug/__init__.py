@@ -1,0 +1,67 @@
+"""patchaug: train fastai on images too large to be samples.
+
+A slide is an item of the data set, a patch is what a batch holds; windows are drawn by a seed and read on the fly. The
+names below need neither fastai nor torch, `PatchDataset` needs torch, and `patchaug.fastai` is the plugin itself.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from patchaug.errors import (
+    ForegroundError,
+    FrameError,
+    LabelError,
+    MissingError,
+    OptionError,
+    PatchaugError,
+    ReadError,
+    WindowError,
+)
+from patchaug.geometry import Window
+from patchaug.plan import Draw, Plan
+from patchaug.rasters import Raster
+from patchaug.samplers import Foreground, Grid, Uniform
+from patchaug.slide import Patch, Slide, open_slide
+
+if TYPE_CHECKING:
+    from patchaug.dataset import PatchDataset
+    from patchaug.options import PatchOptions
+
+__version__ = "0.1.0"
+
+# Loaded when first asked for: torch takes seconds to import, pydantic a tenth of one.
+_LAZY = {"PatchDataset": "patchaug.dataset", "PatchOptions": "patchaug.options"}
+
+__all__ = [
+    "Draw",
+    "Foreground",
+    "ForegroundError",
+    "FrameError",
+    "Grid",
+    "LabelError",
+    "MissingError",
+    "OptionError",
+    "Patch",
+    "PatchDataset",
+    "PatchOptions",
+    "PatchaugError",
+    "Plan",
+    "Raster",
+    "ReadError",
+    "Slide",
+    "Uniform",
+    "Window",
+    "WindowError",
+    "__version__",
+    "open_slide",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'patchaug' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

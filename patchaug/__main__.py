@@ -1,0 +1,5 @@
+"""`python -m patchaug`."""
+
+from patchaug.cli import main
+
+main()

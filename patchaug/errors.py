@@ -1,0 +1,48 @@
+"""The exceptions of patchaug.
+
+    PatchaugError
+    ├── WindowError      (ValueError)         a window that is no window, or does not fit
+    ├── ForegroundError  (ValueError)         labelled pixels that the sampler needs are not there
+    ├── FrameError       (ValueError)         image and mask do not show the same frame
+    ├── LabelError       (ValueError)         a mask holds a number that no code names
+    ├── OptionError      (ValueError)         an option that is unknown or out of its limits
+    ├── MissingError     (FileNotFoundError)  files that should be there are not
+    └── ReadError        (OSError)            a file that cannot be opened or read
+
+Each takes one argument, a text that says what, the value, the limit and the cure: an exception with two arguments
+does not survive the way from a worker process to the main process.
+"""
+
+from __future__ import annotations
+
+
+class PatchaugError(Exception):
+    """Root of all errors that patchaug raises on purpose."""
+
+
+class WindowError(PatchaugError, ValueError):
+    """A window that is no window, or does not fit into its slide."""
+
+
+class ForegroundError(PatchaugError, ValueError):
+    """Labelled pixels that a sampler needs are not there."""
+
+
+class FrameError(PatchaugError, ValueError):
+    """Image and mask do not show the same frame."""
+
+
+class LabelError(PatchaugError, ValueError):
+    """A mask holds a class number that no code names."""
+
+
+class OptionError(PatchaugError, ValueError):
+    """An option that is unknown, of a wrong type, or out of its limits."""
+
+
+class MissingError(PatchaugError, FileNotFoundError):
+    """Files that should be there are not."""
+
+
+class ReadError(PatchaugError, OSError):
+    """A file that cannot be opened or read."""

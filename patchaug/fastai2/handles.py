@@ -1,0 +1,81 @@
+"""What stands for a slide in fastai's tuples until its window is known."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from patchaug.errors import OptionError
+from patchaug.plan import Draw, Plan
+from patchaug.slide import Slide, open_slide
+
+
+class Handle:
+    """The source of a slide's image or mask; with a plan and a draw, one window of it.
+
+    Not a tuple, since fastai's transforms would go through its elements.
+    """
+
+    plan: Plan | None = None
+    draw: Draw | None = None
+
+    def __init__(self, source: Any, *, ram: int | str = "auto") -> None:
+        self.source, self.ram = source, ram
+
+    def at(self, plan: Plan, draw: Draw) -> Handle:
+        """A copy that stands for one window."""
+        new = copy.copy(self)
+        new.plan, new.draw = plan, draw
+        return new
+
+    @property
+    def path(self) -> str | None:
+        """Path of the source, None for arrays."""
+        return os.fspath(self.source) if isinstance(self.source, (str, os.PathLike)) else None
+
+    def __repr__(self) -> str:
+        what = self.path or type(self.source).__name__
+        at = "" if self.draw is None else f", {self.draw.window}"
+        return f"{type(self).__name__}({what}{at})"
+
+
+class SlideImage(Handle):
+    """The image of a slide."""
+
+
+class SlideMask(Handle):
+    """The mask of a slide, with the names of its classes."""
+
+    def __init__(
+        self, source: Any, *, codes: list[str] | None = None, void: int | None = None, ram: int | str = "auto"
+    ) -> None:
+        super().__init__(source, ram=ram)
+        self.codes, self.void = codes, void
+
+
+def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
+    """Open the slide of an item: its first image and, where it has one, its mask.
+
+    Args:
+        item: The elements of a tuple of fastai's.
+        name: Name of a slide that has no path.
+
+    Raises:
+        OptionError: The item holds no slide.
+        PatchaugError: See `open_slide`.
+    """
+    elements = list(item)
+    image = next((e for e in elements if isinstance(e, SlideImage)), None)
+    mask = next((e for e in elements if isinstance(e, SlideMask)), None)
+    if image is None:
+        raise OptionError("an item holds no slide; the first block of the DataBlock must be a SlideBlock")
+    return open_slide(
+        image.source,
+        None if mask is None else mask.source,
+        name=None if image.path is not None else name,
+        codes=None if mask is None else mask.codes,
+        void=None if mask is None else mask.void,
+        ram=image.ram,
+    )

@@ -1,0 +1,136 @@
+"""`PatchDL`: fastai's loader, whose items are windows of slides rather than the slides themselves.
+
+It hands out plain integers, epoch * n + place, from the main process; a worker turns one into a window by the plan and
+holds no state. So batches are the same bytes for any number of workers, and fastai's own code, which sorts and
+broadcasts indices, works on them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastai.data.core import TfmdDL
+from fastai.data.load import SkipItemException
+from fastcore.foundation import L
+
+from patchaug.errors import OptionError
+from patchaug.fastai2.handles import Handle, SlideImage, SlideMask, slide_of
+from patchaug.fastai2.randompatch import RandomPatch
+from patchaug.fastai2.rng import isolated_rng
+from patchaug.files import require_files
+from patchaug.plan import Plan
+from patchaug.slide import Slide
+
+
+class PatchDL(TfmdDL):
+    """A loader of patches; `SlideBlock` chooses it, nobody needs to name it.
+
+    Whether it draws random windows or a grid is settled when it is made, from the split of its dataset: fastai's `tta`
+    changes the split of a loader in use.
+
+    Attributes:
+        plan: The plan that turns an index into a window; None while there are no slides (an exported learner).
+        epoch: Epoch of the next pass. It grows by one with each complete pass of a training loader; set it to go on
+            where an earlier run stopped. A validation loader stays at 0: its windows never change.
+    """
+
+    draws_windows = True  # what RandomPatch looks for
+
+    def __init__(
+        self,
+        dataset: Any,
+        bs: int = 64,
+        shuffle: bool = False,
+        num_workers: int | None = None,
+        *,
+        n: int | None = None,
+        epoch: int = 0,
+        plan: Plan | None = None,
+        handles: list[tuple[Any, ...]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if n is not None:
+            raise OptionError(f"n={n}: the number of patches in an epoch follows from per_slide or the grid; set that")
+        # All state comes before super().__init__: Normalize without statistics asks for a batch from inside it.
+        self.training = getattr(dataset, "split_idx", None) != 1
+        self.epoch = epoch
+        self._handles = [tuple(dataset[i]) for i in range(len(dataset))] if handles is None else handles
+        if plan is None and self._handles:
+            random_patch = _random_patch(kwargs.get("after_item"))
+            sampler = random_patch.train_sampler if self.training else random_patch.valid_sampler
+            slides = _slides(self._handles, sampler.level)
+            plan = Plan(slides, sampler, seed=random_patch.seed, shuffle=shuffle)
+        self.plan = None if plan is None else plan.ordered(shuffle)
+        patches = 0 if plan is None else len(plan)
+        if kwargs.get("drop_last") and 0 < patches < (bs or 1):
+            raise OptionError(
+                f"an epoch has {patches} patches, fewer than the batch size {bs}: not one batch would be trained on; "
+                f"raise per_slide or lower bs"
+            )
+        super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, n=patches, **kwargs)
+
+    def new(self, dataset: Any = None, cls: type | None = None, **kwargs: Any) -> Any:
+        """A loader like this one with some arguments changed; with another dataset it makes its own plan."""
+        keep: dict[str, Any] = {  # what fastai's `new` forgets
+            "persistent_workers": self.fake_l.persistent_workers,
+            "pin_memory_device": self.fake_l.pin_memory_device,
+        }
+        if dataset is None:
+            keep |= {"epoch": self.epoch, "plan": self.plan, "handles": self._handles}
+        return super().new(dataset, cls, **{**keep, **kwargs})
+
+    def get_idxs(self) -> list[int]:
+        """The indices of the coming pass; the plan shuffles, so they are in order."""
+        return list(range(self.epoch * self.n, (self.epoch + 1) * self.n))
+
+    def after_iter(self) -> None:
+        """Called after complete passes only: `one_batch` and `show_batch` do not move the epoch."""
+        super().after_iter()
+        if self.training:
+            self.epoch += 1
+
+    def create_item(self, index: int | None) -> tuple[Any, ...]:
+        """The tuple of an index, its slides as handles that know their draw. fastai asks for None to see any item."""
+        assert self.plan is not None, "a loader without slides has no items"
+        draw = self.plan[self.epoch * self.n if index is None else index]
+        elements = self._handles[draw.slide]
+        return tuple(e.at(self.plan, draw) if isinstance(e, Handle) else e for e in elements)
+
+    def do_item(self, index: int | None) -> Any:
+        """The patch of an index, its item transforms run under the key of its draw."""
+        try:
+            item = self.create_item(index)
+            draw = next(element.draw for element in item if isinstance(element, Handle))
+            assert self.plan is not None and draw is not None
+            with isolated_rng(self.plan.transform_seed(draw)):
+                return self.after_item(item)
+        except SkipItemException:
+            return None
+
+    @property
+    def slides(self) -> list[Slide]:
+        """The slides of this loader."""
+        return [] if self.plan is None else self.plan.slides
+
+
+def _random_patch(after_item: Any) -> RandomPatch:
+    transforms = getattr(after_item, "fs", None)
+    found = [t for t in (L(after_item) if transforms is None else transforms) if isinstance(t, RandomPatch)]
+    if len(found) != 1:
+        raise OptionError(
+            f"slides need exactly one RandomPatch in item_tfms, got {len(found)}; for example "
+            f"item_tfms=RandomPatch(512, per_slide=64)"
+        )
+    return found[0]
+
+
+def _slides(items: list[tuple[Any, ...]], level: int) -> list[Slide]:
+    """Open the slides of all items, and check their masks against the codes before anything is trained."""
+    for kind, what in ((SlideImage, "slides"), (SlideMask, "masks")):
+        paths = [element.path for item in items for element in item if isinstance(element, kind)]
+        require_files([path for path in paths if path is not None], what)
+    slides = [slide_of(item, name=f"array {number}") for number, item in enumerate(items)]
+    for slide in slides:
+        if slide.mask is not None and slide.codes is not None:
+            slide.labels(level)
+    return slides

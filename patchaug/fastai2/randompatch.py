@@ -1,0 +1,132 @@
+"""`RandomPatch`: the item transform that holds all options, and turns a slide into a patch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorMask
+from fasttransform import ItemTransform
+
+from patchaug.errors import OptionError
+from patchaug.fastai2.handles import Handle, SlideImage, SlideMask, slide_of
+from patchaug.plan import Plan
+from patchaug.samplers import Classes, Grid, Sampler, Size, sampler_for
+from patchaug.slide import Patch
+
+
+class RandomPatch(ItemTransform):
+    """Draw windows of slides: random ones for training, a grid over the whole slide for validation.
+
+    Image and mask are read through one window. Everything random follows from the seed: the same windows for any
+    number of workers, other ones in the next epoch. One `RandomPatch` in the `item_tfms` does it all.
+
+    Args:
+        size: Side of the window in pixels of `level`, or (height, width).
+        per_slide: Windows of each slide in an epoch (random modes).
+        share: Probability that a draw is a foreground draw (mode "random"), see `Foreground`.
+        classes: Classes that count as foreground; see `Foreground`. Default: all but 0 and the void.
+        empty: What to do with a slide without foreground: "raise", "uniform" or "skip".
+        mode: Windows of the training slides: "random", "grid", or "random-grid" (a grid with a new offset each epoch).
+        overlap: Pixels that neighbours of a grid share.
+        valid: Windows of the validation slides: "grid", or "random" (the same ones in each epoch).
+        level: Pyramid level to read.
+        seed: 0 to 2^32 - 1.
+
+    Raises:
+        OptionError: A value is of a wrong type or out of its limits.
+    """
+
+    order = -10  # before every other item transform: they want pixels, and would pass over a handle without a word
+    split_idx = None  # on training and validation items alike
+
+    def __init__(
+        self,
+        size: Size,
+        *,
+        per_slide: int = 1,
+        share: float = 0.0,
+        classes: Classes | None = None,
+        empty: Literal["raise", "uniform", "skip"] = "raise",
+        mode: Literal["random", "grid", "random-grid"] = "random",
+        overlap: int = 0,
+        valid: Literal["grid", "random"] = "grid",
+        level: int = 0,
+        seed: int = 42,
+    ) -> None:
+        super().__init__()
+        self.train_sampler = sampler_for(
+            mode=mode, size=size, per_slide=per_slide, share=share, classes=classes, empty=empty, overlap=overlap,
+            level=level,
+        )  # fmt: skip
+        if valid == "grid":
+            self.valid_sampler: Sampler = Grid(size, overlap=overlap, level=level)
+        elif valid == "random":
+            self.valid_sampler = sampler_for(
+                mode="random", size=size, per_slide=per_slide, share=share, classes=classes, empty=empty,
+                overlap=overlap, level=level,
+            )  # fmt: skip
+        else:
+            raise OptionError(f'valid must be "grid" or "random", got {valid!r}')
+        self.seed = seed
+
+    @classmethod
+    def from_options(cls, options: Any) -> RandomPatch:
+        """The transform that a `PatchOptions` describes."""
+        return cls(**options.model_dump())
+
+    def __repr__(self) -> str:
+        return f"RandomPatch(train={self.train_sampler}, valid={self.valid_sampler}, seed={self.seed})"
+
+    def setups(self, loader):  # noqa: ANN001, ANN201 - as below
+        """fastai shows each loader to its transforms: only a `PatchDL` draws windows.
+
+        Raises:
+            OptionError: The loader is another one; it would show the same window of each slide in every epoch.
+        """
+        if not getattr(loader, "draws_windows", False):
+            raise OptionError(
+                f"RandomPatch stands in a {type(loader).__name__}, and only PatchDL draws windows; leave dl_type out, "
+                f"so that the SlideBlock chooses it"
+            )
+
+    def encodes(self, item):  # noqa: ANN001, ANN201 - fastai dispatches on annotations; none means every type
+        """Pixels in place of the handles: both come from the one read of their draw."""
+        handles = [element for element in item if isinstance(element, Handle)]
+        if not handles:
+            return item
+        first = handles[0]
+        if first.plan is None or first.draw is None:
+            # Nobody drew a window: DataBlock.summary, or a call by hand, looks at one item. It sees the first.
+            plan = Plan([slide_of(handles)], self.train_sampler, seed=self.seed, shuffle=False)
+            patch = plan.read(plan[0])
+        else:
+            patch = first.plan.read(first.draw)
+        return [_pixels(element, patch) for element in item]
+
+
+def _pixels(element: Any, patch: Patch) -> Any:
+    if isinstance(element, SlideImage):
+        return _image(patch.image)
+    if isinstance(element, SlideMask):
+        return _mask(patch.mask)
+    return element
+
+
+def _image(image: np.ndarray) -> Any:
+    """A Pillow image where there is a mode for it, so that all of fastai's item transforms work; else a tensor."""
+    channels = image.shape[2]
+    if channels == 3:
+        return PILImage.create(image)
+    if channels == 1:
+        return PILImageBW.create(image[..., 0])
+    return TensorImage(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+
+
+def _mask(mask: np.ndarray) -> Any:
+    if mask.dtype == np.uint8:
+        return PILMask.create(mask)
+    if mask.min(initial=0) >= 0 and mask.max(initial=0) <= 255:
+        return PILMask.create(mask.astype(np.uint8))
+    return TensorMask(torch.from_numpy(mask.astype(np.int64)))

@@ -1,0 +1,185 @@
+"""From one integer to a window: the plan of all epochs. The only file that derives random generators.
+
+An index is epoch * len(plan) + place. Each generator comes from a key of five words,
+(seed, stream, epoch, slide id, draw), each below 2^32. Fixed length and no arithmetic: were seed and index added, seed 0
+at index 1 would equal seed 1 at index 0 (grain's sampler does so). A plan has no state: any index can be asked for in
+any order, in any process, and gives the same window.
+"""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from operator import index as as_int
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from patchaug.errors import OptionError, ReadError
+from patchaug.geometry import Window
+from patchaug.samplers import Sampler
+from patchaug.slide import Patch, Slide
+
+_WINDOWS, _ORDER, _TRANSFORMS = range(3)  # the streams: never renumber, windows of old runs would move
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One sample of a plan.
+
+    Attributes:
+        index: epoch * len(plan) + place.
+        epoch: Epoch, from 0.
+        slide: Position of the slide in the plan's list.
+        draw: Number of the window within slide and epoch, from 0.
+        window: The window, in pixels of its level.
+        probability: Probability of that window under the sampler's law on that slide; 1 for grids.
+    """
+
+    index: int
+    epoch: int
+    slide: int
+    draw: int
+    window: Window
+    probability: float
+
+
+class Plan:
+    """All windows of all epochs, by index.
+
+    Args:
+        slides: The slides, each with a name of its own (or a path that tells them apart).
+        sampler: `Uniform`, `Foreground` or `Grid`.
+        seed: 0 to 2^32 - 1.
+        shuffle: Mix the slides' windows anew in each epoch; else slide by slide.
+
+    Raises:
+        OptionError: The seed is out of its limits, there is no slide, or two slides cannot be told apart.
+        WindowError, ForegroundError, LabelError: A slide cannot give the windows asked for; it is named.
+    """
+
+    def __init__(self, slides: Sequence[Slide], sampler: Sampler, *, seed: int = 0, shuffle: bool = True) -> None:
+        self.slides, self.sampler = list(slides), sampler
+        self.seed, self.shuffle = _word("seed", seed), bool(shuffle)
+        if not self.slides:
+            raise OptionError("a plan needs at least one slide, got none")
+        self.slide_ids = slide_ids(self.slides)
+        self.laws = [sampler.law(slide) for slide in self.slides]
+        self._starts = [0]
+        for law in self.laws:
+            self._starts.append(self._starts[-1] + law.count)
+        self._order: tuple[int, Any] | None = None  # the permutation of the epoch asked for last
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Windows of each slide in an epoch."""
+        return tuple(law.count for law in self.laws)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __repr__(self) -> str:
+        return f"Plan({len(self.slides)} slides, {self.sampler}, seed={self.seed}, {len(self)} windows an epoch)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_order": None}
+
+    def __getitem__(self, index: int) -> Draw:
+        """The draw of an index; any index from 0 on, epoch after epoch.
+
+        Raises:
+            IndexError: The index is negative, or beyond epoch 2^32.
+        """
+        index = as_int(index)
+        epoch, place = divmod(index, len(self)) if len(self) else (0, index)
+        if index < 0 or epoch >= 2**32 or not len(self):
+            raise IndexError(f"index {index} is outside the plan: 0 to {len(self)} * 2^32 - 1")
+        if self.shuffle:
+            place = self._permutation(epoch, place)
+        slide = bisect_right(self._starts, place) - 1
+        draw = place - self._starts[slide]
+        window, probability = self.laws[slide].draw(draw, lambda number: self._generator(_WINDOWS, epoch, slide, number))
+        return Draw(index, epoch, slide, draw, window, probability)
+
+    def __iter__(self) -> Any:
+        """The draws of epoch 0."""
+        return (self[index] for index in range(len(self)))
+
+    def ordered(self, shuffle: bool) -> Plan:
+        """The same windows, shuffled or slide by slide; shares slides and laws with this plan."""
+        if shuffle == self.shuffle:
+            return self
+        plan = copy.copy(self)
+        plan.shuffle, plan._order = shuffle, None
+        return plan
+
+    def read(self, draw: Draw) -> Patch:
+        """Image and mask of a draw.
+
+        Raises:
+            ReadError: A file cannot be read there; the text holds slide, level, window, seed and index.
+        """
+        try:
+            return self.slides[draw.slide].read(draw.window)
+        except ReadError as error:
+            raise ReadError(f"{error}; seed {self.seed}, index {draw.index}") from error
+
+    def transform_seed(self, draw: Draw) -> int:
+        """The seed, below 2^32, for whatever random transforms run on the draw's patch."""
+        return int(self._generator(_TRANSFORMS, draw.epoch, draw.slide, draw.draw).integers(2**32))
+
+    def _generator(self, stream: int, epoch: int, slide: int, draw: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, stream, epoch, self.slide_ids[slide], draw])
+
+    def _permutation(self, epoch: int, place: int) -> int:
+        kept = self._order  # one read: another thread may put another epoch there
+        if kept is None or kept[0] != epoch:
+            order = np.random.default_rng([self.seed, _ORDER, epoch, 0, 0]).permutation(len(self))
+            self._order = kept = (epoch, order)
+        return int(kept[1][place])
+
+
+def slide_ids(slides: Sequence[Slide]) -> list[int]:
+    """A number below 2^32 for each slide, a hash of its name: other slides may come and go, and it stays.
+
+    Slides of one name are told apart by the folders above them, as many as it takes.
+
+    Raises:
+        OptionError: Two slides have one name and no folders that differ, or, once in 2^32, one hash.
+    """
+    names = [slide.name for slide in slides]
+    depth = 1
+    while len(set(names)) < len(names):
+        depth += 1
+        twice = {name for name, times in Counter(names).items() if times > 1}
+        longer = [
+            "/".join(PurePath(slide.path).parts[-depth:]) if name in twice and slide.path is not None else name
+            for slide, name in zip(slides, names, strict=True)
+        ]
+        if longer == names:
+            raise OptionError(
+                f"two slides are named {sorted(twice)[0]!r}, and windows are drawn by name; list each slide once, and "
+                f"give arrays names: open_slide(..., name=...)"
+            )
+        names = longer
+    ids = [int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "little") for name in names]
+    times = Counter(ids)
+    for number, name in zip(ids, names, strict=True):
+        if times[number] > 1:
+            raise OptionError(f"the name {name!r} hashes like another slide's; rename one: open_slide(..., name=...)")
+    return ids
+
+
+def _word(name: str, value: int) -> int:
+    try:
+        number = as_int(value)
+    except TypeError:
+        raise OptionError(f"{name} must be an integer, got {value!r}") from None
+    if isinstance(value, bool) or not 0 <= number < 2**32:
+        raise OptionError(f"{name} must be in 0..{2**32 - 1}, got {value!r}")
+    return number

@@ -1,0 +1,13 @@
+"""The one seam to files: pixels of a window, whatever the source.
+
+Only numpy is imported here; each source imports its library at the first use.
+"""
+
+from patchaug.rasters.array import ArrayRaster
+from patchaug.rasters.base import Raster
+from patchaug.rasters.image import ImageRaster
+from patchaug.rasters.opening import SUFFIXES, open_raster
+from patchaug.rasters.tiff import TiffRaster
+from patchaug.rasters.vendor import OpenSlideRaster
+
+__all__ = ["SUFFIXES", "ArrayRaster", "ImageRaster", "OpenSlideRaster", "Raster", "TiffRaster", "open_raster"]

@@ -1,0 +1,108 @@
+"""Which source reads what: chosen by content, never by suffix."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from patchaug.errors import OptionError, ReadError
+from patchaug.rasters.array import ArrayRaster
+from patchaug.rasters.base import Array, Raster
+from patchaug.rasters.file import Unsuited, fingerprint, one_line
+from patchaug.rasters.image import ImageRaster
+from patchaug.rasters.tiff import TiffRaster
+from patchaug.rasters.tiffheader import is_tiff
+from patchaug.rasters.vendor import OpenSlideRaster
+
+SUFFIXES = frozenset(
+    {".tif", ".tiff", ".btf", ".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".czi", ".dcm", ".svslide"}
+    | {".png", ".jpg", ".jpeg", ".bmp"}
+)
+
+
+def open_raster(
+    source: Raster | Array | str | os.PathLike[str], *, mask: bool = False, ram: int = 0, name: str | None = None
+) -> Raster:
+    """The raster that reads `source`; only headers are read here.
+
+    Args:
+        source: A raster (returned as it is), a numpy array, or the path of a file.
+        mask: Read one integer a pixel, exactly as stored, instead of colours.
+        ram: Budget in bytes for a file that can only be decoded as a whole (PNG, JPEG, BMP, stripped TIFF).
+        name: What errors call it; the file's name, or "array", by default.
+
+    Raises:
+        MissingError: There is no such file.
+        ReadError: The file cannot be read as what is asked for, or does not fit into `ram`.
+        OptionError: The source is none of the three, or an array of a wrong dtype or shape.
+    """
+    if isinstance(source, np.ndarray):
+        return _array(source, mask=mask, name="array" if name is None else name)
+    if isinstance(source, str | os.PathLike):
+        path = os.path.abspath(os.fsdecode(source))
+        fingerprint(path)
+        try:
+            with open(path, "rb") as file:
+                head = file.read(4)
+        except OSError as error:
+            raise ReadError(f"{path} cannot be opened: {one_line(error)}") from None
+        return _mask(path, head, ram, name) if mask else _image(path, head, ram, name)
+    if isinstance(source, Raster):
+        return source
+    raise OptionError(f"a source is a path, a numpy array or a Raster, got {type(source).__name__}")
+
+
+def _array(array: Array, *, mask: bool, name: str) -> ArrayRaster:
+    if mask and (array.ndim != 2 or array.dtype.kind not in "bui"):
+        raise OptionError(f"{name}: a mask is (height, width) of integers, got {array.dtype} {array.shape}")
+    if not mask and (array.dtype != np.uint8 or (array.ndim == 3 and array.shape[2] not in (1, 3))):
+        raise OptionError(
+            f"{name}: an image is uint8, (height, width) or (height, width, 1 or 3), got {array.dtype} {array.shape}"
+        )
+    return ArrayRaster(array.view(np.uint8) if array.dtype == bool else array, name=name)
+
+
+def _image(path: str, head: bytes, ram: int, name: str | None) -> Raster:
+    """TIFF, then OpenSlide, then what is decoded whole."""
+    reasons = []
+    if is_tiff(head):
+        tiff = TiffRaster(path, name=name)
+        try:
+            return tiff if tiff.header.tiled else _whole(path, mask=False, ram=ram, name=name)
+        except Unsuited as error:
+            reasons.append(str(error))
+    for source in (OpenSlideRaster(path, name=name), ImageRaster(path, mask=False, ram=ram, name=name)):
+        try:
+            source.level_dimensions  # noqa: B018 - reads the header
+        except Unsuited as error:
+            reasons.append(str(error))
+        else:
+            return _fits(source) if isinstance(source, ImageRaster) else source
+    raise ReadError(_none_opens(path, "image that TIFF, OpenSlide or Pillow", reasons))
+
+
+def _mask(path: str, head: bytes, ram: int, name: str | None) -> Raster:
+    """TIFF, then Pillow; never OpenSlide, which makes colours of class numbers."""
+    try:
+        if is_tiff(head):
+            tiff = TiffRaster(path, mask=True, name=name)
+            if tiff.header.tiled:
+                return tiff
+        return _whole(path, mask=True, ram=ram, name=name)
+    except Unsuited as error:
+        raise ReadError(_none_opens(path, "mask that TIFF or Pillow", [str(error)])) from None
+
+
+def _whole(path: str, *, mask: bool, ram: int, name: str | None) -> ImageRaster:
+    return _fits(ImageRaster(path, mask=mask, ram=ram, name=name))
+
+
+def _fits(raster: ImageRaster) -> ImageRaster:
+    raster.require_fits()
+    return raster
+
+
+def _none_opens(path: str, kind: str, reasons: list[str]) -> str:
+    told = "; ".join(reason.removeprefix(f"{path}: ") for reason in reasons)
+    return f"{path} is no {kind} can open ({told})"

@@ -1,0 +1,116 @@
+"""A file imports only from floors below its own, and third parties only where the design lets them in."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "patchaug"
+
+FLOORS = {
+    "errors": 0,
+    "geometry": 0.1,
+    "ram": 1,
+    "rasters": 1,
+    "synthetic": 1,
+    "files": 1.5,
+    "foreground": 2,
+    "laws": 2.5,
+    "slide": 3,
+    "samplers": 4,
+    "scores": 4,
+    "plan": 5,
+    "dataset": 6,
+    "fastai2": 7,
+    "fastai": 8,
+    "options": 7.5,
+    "show": 7.5,
+    "training": 8,
+    "cli": 9,
+    "__main__": 10,
+    "__init__": 10,
+    "testing": 11,
+}
+# Inside rooms with several files, in the order in which they build on each other.
+INSIDE = {
+    "rasters": ["base", "handles", "file", "array", "tiffheader", "tiff", "vendor", "image", "opening", "__init__"],
+    "fastai2": ["handles", "rng", "arch", "randompatch", "loader", "items", "factory", "evaluate", "__init__"],
+    "testing": ["coordinates", "contract", "strategies", "__init__"],
+}
+# Third parties that only these rooms may import.
+ONLY = {
+    "torch": {"dataset", "fastai2"},
+    "torchvision": {"fastai2"},
+    "fastai": {"fastai2", "training"},
+    "fastcore": {"fastai2"},
+    "fasttransform": {"fastai2"},
+    "pydantic": {"options"},
+    "typer": {"cli"},
+    "matplotlib": {"show"},
+    "openslide": {"rasters"},
+    "imagecodecs": {"rasters"},
+    "tifffile": {"rasters", "synthetic", "testing"},
+    "PIL": {"rasters", "show"},
+    "psutil": {"ram"},
+    "hypothesis": {"testing"},
+    "pytest": {"testing"},
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def imports(file: Path) -> list[str]:
+    """Dotted names of all modules that a file imports, at any depth of its code."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            found.append(node.module or "")
+    return found
+
+
+def room_of(file: Path) -> str:
+    """The first part of a file's name below the package."""
+    return file.relative_to(ROOT).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_point_downwards(file: Path) -> None:
+    """Every import of the package names a room on a lower floor, or an earlier file of the same room."""
+    room = room_of(file)
+    for name in imports(file):
+        parts = name.split(".")
+        if parts[0] != "patchaug":
+            assert room in ONLY.get(parts[0], {room}), f"{room} may not import {parts[0]}"
+        elif len(parts) == 1:
+            pytest.fail(f"{file.name} imports the whole package")
+        elif parts[1] == room and room in INSIDE:
+            order = INSIDE[room]
+            assert order.index(parts[2]) < order.index(file.stem), f"{file.name} imports {name}"
+        else:
+            assert FLOORS[parts[1]] < FLOORS[room], f"{room} (floor {FLOORS[room]}) imports {name}"
+
+
+def test_files_are_small() -> None:
+    """One idea a file: none is longer than 300 lines."""
+    long = {str(f.relative_to(ROOT)): n for f in FILES if (n := len(f.read_text().splitlines())) > 300}
+    assert not long
+
+
+def test_every_room_has_a_floor() -> None:
+    """The table above names just the rooms that exist."""
+    assert {room_of(file) for file in FILES} == set(FLOORS)
+    for room, names in INSIDE.items():
+        assert {file.stem for file in FILES if room_of(file) == room and file.parent != ROOT} == set(names)
+
+
+def test_random_generators_are_made_in_one_file() -> None:
+    """Only the plan derives generators for samples; the demo's slides have their own seed, the tests theirs."""
+    makers = {
+        room_of(file)
+        for file in FILES
+        if any(word in file.read_text() for word in ("default_rng(", "RandomState(", "random.seed(", "SeedSequence("))
+    }
+    assert makers <= {"plan", "synthetic", "testing", "fastai2"}
+    assert [f.stem for f in FILES if room_of(f) == "fastai2" and "random.seed(" in f.read_text()] == ["rng"]
