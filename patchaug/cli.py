@@ -41,9 +41,9 @@ def demo(
     share: Share = 0.5,
     level: Level = 1,
     seed: Seed = 42,
-    epochs: Epochs = 3,
+    epochs: Epochs = 2,
     bs: Batch = 16,
-    lr: Rate = 3e-3,
+    lr: Rate = 5e-3,
     arch: Arch = "small",
     workers: Workers = None,
     slide_size: Annotated[int, typer.Option(help="Side of the made slides in pixels, at least 1024.")] = 6144,
@@ -86,7 +86,9 @@ def train(
     valid: Annotated[
         list[str] | None, typer.Option(help='Names of validation slides, such as "valid_*"; may be repeated.')
     ] = None,
-    valid_pct: Annotated[float, typer.Option(help="Share of the slides for validation, where --valid is not set.")] = 0.2,
+    valid_pct: Annotated[
+        float, typer.Option(help="Share of the slides for validation, where --valid is not set.")
+    ] = 0.2,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbours of the validation grid share.")] = 0,
     void: Annotated[int | None, typer.Option(help='Integer of the masks that means "no label".')] = None,
     ram: Ram = "auto",
@@ -136,7 +138,9 @@ def _split(
     """Training and validation pairs: by name where patterns are given, else by chance."""
     if patterns:
         for pattern in patterns:
-            _check(any(fnmatch(image.name, pattern) for image, _ in pairs), f"--valid {pattern}: no slide has such a name")
+            _check(
+                any(fnmatch(image.name, pattern) for image, _ in pairs), f"--valid {pattern}: no slide has such a name"
+            )
         chosen = [any(fnmatch(image.name, pattern) for pattern in patterns) for image, _ in pairs]
     else:
         # By a hash of the name, not by place: another slide more or less hardly changes who is validated on.

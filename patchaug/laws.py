@@ -9,8 +9,10 @@ each draw, so that all windows of an epoch share their offset.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -115,11 +117,9 @@ class ForegroundLaw:
         if at >= self.share:
             window, _ = self.uniform.draw(number, lambda _: generator)
         else:
-            at /= self.share
-            for weight, law in zip(self.weights, self.laws, strict=True):
-                if at < weight:
-                    break
-                at -= weight  # rounding can only leave the last class, which the loop then keeps
+            # The last class takes what rounding may leave of the weights' sum.
+            number = bisect_right(list(accumulate(self.weights[:-1])), at / self.share)
+            law = self.laws[number]
             x, y = law.draw(int(generator.integers(law.total)))
             window = Window(x, y, self.uniform.width, self.uniform.height, self.uniform.level)
         foreground = sum(

@@ -1,9 +1,9 @@
 """From one integer to a window: the plan of all epochs. The only file that derives random generators.
 
 An index is epoch * len(plan) + place. Each generator comes from a key of five words,
-(seed, stream, epoch, slide id, draw), each below 2^32. Fixed length and no arithmetic: were seed and index added, seed 0
-at index 1 would equal seed 1 at index 0 (grain's sampler does so). A plan has no state: any index can be asked for in
-any order, in any process, and gives the same window.
+(seed, stream, epoch, slide id, draw), each below 2^32. Fixed length and no arithmetic: were seed and index added,
+seed 0 at index 1 would equal seed 1 at index 0 (grain's sampler does so). A plan has no state: any index can be asked
+for in any order, in any process, and gives the same window.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ class Plan:
             place = self._permutation(epoch, place)
         slide = bisect_right(self._starts, place) - 1
         draw = place - self._starts[slide]
-        window, probability = self.laws[slide].draw(draw, lambda number: self._generator(_WINDOWS, epoch, slide, number))
+        window, probability = self.laws[slide].draw(
+            draw, lambda number: self._generator(_WINDOWS, epoch, slide, number)
+        )
         return Draw(index, epoch, slide, draw, window, probability)
 
     def __iter__(self) -> Any:

@@ -1,7 +1,7 @@
 """Which windows are wanted: frozen values, checked at birth, that know nothing of any slide.
 
-    sampler = Foreground(512, per_slide=64, share=0.5)
-    law = sampler.law(slide)     # what that means on one slide (`patchaug.laws`): sizes and labels are checked here
+sampler = Foreground(512, per_slide=64, share=0.5)
+law = sampler.law(slide)     # what that means on one slide (`patchaug.laws`): sizes and labels are checked here
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ class Sampler(Protocol):
     """What every sampler has."""
 
     @property
-    def level(self) -> int: ...
+    def level(self) -> int:
+        """Pyramid level that the windows are counted in."""
 
-    def law(self, slide: Slide) -> Law: ...
+    def law(self, slide: Slide) -> Law:
+        """What the sampler means on one slide; checked against it."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,9 @@ def _frame(size: Size, level: int, slide: Slide) -> tuple[int, int, int, int, in
     """(level, width, height, length_x, length_y), checked against the slide."""
     height, width = sides(size)
     if level >= len(slide.level_dimensions):
-        raise WindowError(f"{slide.name}: there is no level {level}; it has levels 0 to {len(slide.level_dimensions) - 1}")
+        raise WindowError(
+            f"{slide.name}: there is no level {level}; it has levels 0 to {len(slide.level_dimensions) - 1}"
+        )
     length_x, length_y = slide.level_dimensions[level]
     if width > length_x or height > length_y:
         raise WindowError(
@@ -244,7 +248,7 @@ def _weights(classes: Classes | None) -> dict[int | str, float]:
         return {}
     if isinstance(classes, str) or not isinstance(classes, (Mapping, Sequence)):
         raise OptionError(f"classes must be a list of class numbers or names, or a mapping to weights, got {classes!r}")
-    weights = dict(classes) if isinstance(classes, Mapping) else {key: 1.0 for key in classes}
+    weights = dict(classes) if isinstance(classes, Mapping) else dict.fromkeys(classes, 1.0)
     for key, weight in weights.items():
         if not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
             raise OptionError(f"the weight of class {key!r} must be a number, 0 or more, got {weight!r}")

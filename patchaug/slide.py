@@ -160,11 +160,12 @@ class Slide:
         part = self.mask.read(Window(x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1, level))
         if part.shape == (window.height, window.width):
             return part  # one mask pixel per image pixel
-        return part[np.ix_(rows - y, columns - x)]
+        return np.asarray(part[np.ix_(rows - y, columns - x)])
 
     def _mask_index(self, window: Window) -> tuple[int, Array, Array]:
         """Level, columns and rows of the mask pixels under the centres of the window's pixels."""
-        assert self.mask is not None and self._mask_scale is not None
+        assert self.mask is not None
+        assert self._mask_scale is not None
         here = self.level_dimensions[window.level]
         if here in self.mask.level_dimensions:
             level = self.mask.level_dimensions.index(here)
@@ -243,8 +244,7 @@ def _mask_scale(name: str, image: Raster, mask: Raster) -> Fraction:
     # A whole factor, the last mask pixel cut or kept: both are common among writers of pyramids.
     factor = round(width / mask_width)
     if factor >= 2 and all(
-        side in (whole // factor, -(-whole // factor))
-        for side, whole in ((mask_width, width), (mask_height, height))
+        side in (whole // factor, -(-whole // factor)) for side, whole in ((mask_width, width), (mask_height, height))
     ):
         return Fraction(factor)
     raise FrameError(

@@ -9,11 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastai.callback.core import Callback
-from fastai.metrics import DiceMulti
-from fastai.torch_core import set_seed
-from fastai.vision.augment import aug_transforms
-from fastai.vision.learner import unet_learner
+# All of it, since fit_one_cycle and the progress bar are patched in by modules of their own.
+from fastai.vision.all import Callback, DiceMulti, aug_transforms, set_seed, unet_learner
 
 from patchaug.fastai2.arch import SMALL, architecture
 from patchaug.fastai2.evaluate import predict_slide

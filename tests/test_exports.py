@@ -3,12 +3,30 @@
 import subprocess
 import sys
 
+import pytest
+
 import patchaug
 
-DESIGN = (
-    "Window Raster Slide Patch Uniform Foreground Grid Plan Draw PatchDataset PatchOptions open_slide "
-    "PatchaugError WindowError ForegroundError FrameError ReadError OptionError"
-).split()
+DESIGN = [
+    "Window",
+    "Raster",
+    "Slide",
+    "Patch",
+    "Uniform",
+    "Foreground",
+    "Grid",
+    "Plan",
+    "Draw",
+    "PatchDataset",
+    "PatchOptions",
+    "open_slide",
+    "PatchaugError",
+    "WindowError",
+    "ForegroundError",
+    "FrameError",
+    "ReadError",
+    "OptionError",
+]
 
 
 def test_design_names_are_exported() -> None:
@@ -37,9 +55,5 @@ def test_import_loads_no_heavy_library() -> None:
 
 def test_unknown_name_is_an_attribute_error() -> None:
     """A typo is told at once."""
-    try:
-        patchaug.PatchDatset  # noqa: B018 - the access is the test
-    except AttributeError as error:
-        assert "PatchDatset" in str(error)
-    else:
-        raise AssertionError("no error")
+    with pytest.raises(AttributeError, match="PatchDatset"):
+        _ = patchaug.PatchDatset

@@ -11,7 +11,16 @@ from patchaug.files import find_masks, get_slide_files, require_files
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Slides in two folders, masks beside and apart, and what must not be taken for either."""
-    for name in ("b.svs", "a.TIFF", "a_mask.png", "sub/c.ndpi", "sub/deep/d.png", ".hidden.tiff", ".git/e.png", "x.txt"):
+    for name in (
+        "b.svs",
+        "a.TIFF",
+        "a_mask.png",
+        "sub/c.ndpi",
+        "sub/deep/d.png",
+        ".hidden.tiff",
+        ".git/e.png",
+        "x.txt",
+    ):
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -9,7 +9,9 @@ from hypothesis.extra import numpy as hnp
 from patchaug import ForegroundError
 from patchaug.foreground import ClassLaw, Labels, reach
 
-MASKS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12), elements=st.integers(0, 3))
+MASKS = hnp.arrays(
+    np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12), elements=st.integers(0, 3)
+)
 
 
 def labels_of(mask: np.ndarray, rows: int = 5) -> Labels:
@@ -81,7 +83,9 @@ def test_a_giant_slide_is_drawn_exactly() -> None:
     corner = np.zeros((1, width), np.uint8)
     corner[0, -1] = 1
     rows = np.array([height - 1], np.int32)
-    labels = Labels(width, height, {1: type(labels_of(corner).runs[1])(rows, np.array([width - 1], np.int32), np.ones(1, np.int32))})
+    labels = Labels(
+        width, height, {1: type(labels_of(corner).runs[1])(rows, np.array([width - 1], np.int32), np.ones(1, np.int32))}
+    )
     law = ClassLaw.of(labels, 1, 512, 512)
     assert law.total == 1 and law.draw(0) == (width - 512, height - 512)
 

@@ -90,5 +90,5 @@ def test_grids_that_cannot_cover_are_refused(axis: tuple[int, int, int], text: s
 def test_inside_is_what_a_slice_would_need(x: int, y: int, width: int, height: int) -> None:
     """A window is inside when each of its pixels is."""
     field = np.zeros((12, 15), bool)
-    whole = 0 <= x and 0 <= y and field[y : y + height, x : x + width].shape == (height, width)
+    whole = x >= 0 and y >= 0 and field[y : y + height, x : x + width].shape == (height, width)
     assert Window(x, y, width, height).inside(15, 12) == whole

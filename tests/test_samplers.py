@@ -37,7 +37,7 @@ def frequencies_fit(drawn: list[Window], law: dict[Window, float]) -> bool:
     """Pearson's chi-square against a bound that chance passes once in ten thousand times (normal approximation)."""
     assert set(drawn) <= {w for w, p in law.items() if p > 0}
     keys = [w for w, p in law.items() if p > 0]
-    count = {w: 0 for w in keys}
+    count = dict.fromkeys(keys, 0)
     for w in drawn:
         count[w] += 1
     expected = np.array([law[w] * len(drawn) for w in keys])
@@ -76,7 +76,9 @@ SQUARE = np.zeros((8, 8), np.uint8)
 SQUARE[2:5, 3:6] = 1
 
 
-@pytest.mark.parametrize("mask", [CORNER, THREE, SQUARE, np.ones((6, 6), np.uint8)], ids=["corner", "three", "square", "full"])
+@pytest.mark.parametrize(
+    "mask", [CORNER, THREE, SQUARE, np.ones((6, 6), np.uint8)], ids=["corner", "three", "square", "full"]
+)
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (4, 4), "slide"])
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_drawn_frequencies_fit_the_law(mask: np.ndarray, size, share: float) -> None:
@@ -91,7 +93,7 @@ def test_uniform_draws_fit_and_reach_the_last_row() -> None:
     """Five of nine peers never draw the last valid window."""
     mask = np.zeros((10, 11), np.uint8)
     plan = Plan([slide_of(mask)], Uniform(4, per_slide=30_000), seed=1)
-    law = {window: 1 / 56 for window in windows(mask, 4, 4)}
+    law = dict.fromkeys(windows(mask, 4, 4), 1 / 56)
     drawn = [draw.window for draw in plan]
     assert set(drawn) == set(law) and frequencies_fit(drawn, law)
     assert plan[0].probability == 1 / 56
@@ -135,7 +137,10 @@ def test_classes_by_name_and_empty_slides() -> None:
         Plan([slide], Foreground(3, **gland))
     assert Plan([slide], Foreground(3, **gland, empty="uniform"))[0].probability == 1 / 36
     # THREE has gland, class 2, in its last corner.
-    assert Plan([slide, slide_of(THREE, codes=codes, name="liver")], Foreground(3, **gland, empty="skip")).counts == (0, 5)
+    assert Plan([slide, slide_of(THREE, codes=codes, name="liver")], Foreground(3, **gland, empty="skip")).counts == (
+        0,
+        5,
+    )
 
 
 def test_the_void_is_no_foreground() -> None:
@@ -194,7 +199,9 @@ def test_samplers_are_values() -> None:
 @pytest.mark.parametrize("sampler", [Uniform(10), Foreground((4, 10)), Grid(10)])
 def test_a_window_larger_than_the_slide_is_refused(sampler) -> None:
     """Slide, both sizes, cure."""
-    with pytest.raises(WindowError, match=r"tiny: a window of 10 x \d+ px does not fit into level 0.*8 x 8 px; ask for"):
+    with pytest.raises(
+        WindowError, match=r"tiny: a window of 10 x \d+ px does not fit into level 0.*8 x 8 px; ask for"
+    ):
         Plan([slide_of(SQUARE, name="tiny")], sampler)
     with pytest.raises(WindowError, match="tiny: there is no level 3"):
         Plan([slide_of(SQUARE, name="tiny")], type(sampler)(2, level=3))

@@ -19,7 +19,6 @@ from patchaug.fastai2.randompatch import RandomPatch
 from patchaug.files import find_masks, get_slide_files
 
 
-
 class Pair(NamedTuple):
     """One item: a slide and its mask. Named, since fastai's transforms go through the elements of plain tuples."""
 

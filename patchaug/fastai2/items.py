@@ -19,8 +19,8 @@ from fastai.vision.core import AddMaskCodes
 from fasttransform import Transform
 
 from patchaug.errors import OptionError
-from patchaug.fastai2.loader import PatchDL
 from patchaug.fastai2.handles import SlideImage, SlideMask
+from patchaug.fastai2.loader import PatchDL
 from patchaug.rasters import Raster
 
 _SOURCES = (str, os.PathLike, Path, np.ndarray, torch.Tensor, Raster)
@@ -36,6 +36,7 @@ class OpenSlideImage(Transform):
         self.ram = ram
 
     def encodes(self, source):  # noqa: ANN001, ANN201 - fastai dispatches on annotations; none means every type
+        """A handle of the source."""
         return SlideImage(source, ram=self.ram)
 
 
@@ -53,6 +54,7 @@ class OpenSlideMask(Transform):
         self.loss_func = CrossEntropyLossFlat(axis=1, **({} if void is None else {"ignore_index": void}))
 
     def encodes(self, source):  # noqa: ANN001, ANN201 - as above
+        """A handle of the source."""
         return SlideMask(source, codes=self.codes, void=self.void, ram=self.ram)
 
 

@@ -101,7 +101,8 @@ class PatchDL(TfmdDL):
         try:
             item = self.create_item(index)
             draw = next(element.draw for element in item if isinstance(element, Handle))
-            assert self.plan is not None and draw is not None
+            assert self.plan is not None
+            assert draw is not None
             with isolated_rng(self.plan.transform_seed(draw)):
                 return self.after_item(item)
         except SkipItemException:

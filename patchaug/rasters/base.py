@@ -30,13 +30,16 @@ class Raster(Protocol):
     name: str
 
     @property
-    def level_dimensions(self) -> Sizes: ...
+    def level_dimensions(self) -> Sizes:
+        """(width, height) per level."""
 
     @property
-    def level_downsamples(self) -> tuple[float, ...]: ...
+    def level_downsamples(self) -> tuple[float, ...]:
+        """Level-0 pixels per pixel of each level."""
 
     @property
-    def mpp(self) -> tuple[float, float] | None: ...
+    def mpp(self) -> tuple[float, float] | None:
+        """Micrometres per pixel at level 0."""
 
     def read(self, window: Window) -> Array:
         """The window's pixels, (height, width, channels) or (height, width), in an array of its own.

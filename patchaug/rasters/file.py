@@ -11,7 +11,7 @@ from patchaug.errors import MissingError, ReadError
 Fingerprint = tuple[int, int, int]  # bytes, nanoseconds of the last change, inode
 
 
-class Unsuited(ReadError):
+class UnsuitedError(ReadError):
     """A file that this source does not read, but another one may."""
 
 

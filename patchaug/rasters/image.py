@@ -11,7 +11,7 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.base import Array, Sizes, require_inside
-from patchaug.rasters.file import FileRaster, Unsuited, one_line
+from patchaug.rasters.file import FileRaster, UnsuitedError, one_line
 from patchaug.rasters.tiff import TiffRaster
 from patchaug.rasters.tiffheader import is_tiff
 
@@ -140,7 +140,7 @@ class ImageRaster(FileRaster):
         tiff._fingerprint = self._fingerprint
         try:
             tiff.header  # noqa: B018 - reads it
-        except Unsuited:
+        except UnsuitedError:
             if self.mask:
                 raise
             return None
@@ -163,13 +163,15 @@ class ImageRaster(FileRaster):
         elif is_tiff(head):
             opener = TiffImagePlugin.TiffImageFile
         else:
-            raise Unsuited(f"{self.path}: neither PNG, JPEG, BMP nor TIFF")
+            raise UnsuitedError(f"{self.path}: neither PNG, JPEG, BMP nor TIFF")
         if self.mask and opener is JpegImagePlugin.JpegImageFile:
             raise ReadError(f"{self.path}: JPEG alters class numbers; save the mask as PNG or as TIFF with deflate")
         try:
             picture = opener(self.path)
         except Exception as error:
-            raise Unsuited(f"{self.path}: Pillow cannot open it ({one_line(error)}); copy the file again") from error
+            raise UnsuitedError(
+                f"{self.path}: Pillow cannot open it ({one_line(error)}); copy the file again"
+            ) from error
         allowed = tuple(_MASK_MODES) if self.mask else ("L", "LA", "P", "PA", "RGB", "RGBA")
         deep = head.startswith(b"\x89PNG") and head[24] > 8 and not self.mask  # Pillow would drop the lower 8 bits
         if picture.mode not in allowed or deep:

@@ -9,7 +9,7 @@ import numpy as np
 from patchaug.errors import OptionError, ReadError
 from patchaug.rasters.array import ArrayRaster
 from patchaug.rasters.base import Array, Raster
-from patchaug.rasters.file import Unsuited, fingerprint, one_line
+from patchaug.rasters.file import UnsuitedError, fingerprint, one_line
 from patchaug.rasters.image import ImageRaster
 from patchaug.rasters.tiff import TiffRaster
 from patchaug.rasters.tiffheader import is_tiff
@@ -70,12 +70,12 @@ def _image(path: str, head: bytes, ram: int, name: str | None) -> Raster:
         tiff = TiffRaster(path, name=name)
         try:
             return tiff if tiff.header.tiled else _whole(path, mask=False, ram=ram, name=name)
-        except Unsuited as error:
+        except UnsuitedError as error:
             reasons.append(str(error))
     for source in (OpenSlideRaster(path, name=name), ImageRaster(path, mask=False, ram=ram, name=name)):
         try:
             source.level_dimensions  # noqa: B018 - reads the header
-        except Unsuited as error:
+        except UnsuitedError as error:
             reasons.append(str(error))
         else:
             return _fits(source) if isinstance(source, ImageRaster) else source
@@ -90,7 +90,7 @@ def _mask(path: str, head: bytes, ram: int, name: str | None) -> Raster:
             if tiff.header.tiled:
                 return tiff
         return _whole(path, mask=True, ram=ram, name=name)
-    except Unsuited as error:
+    except UnsuitedError as error:
         raise ReadError(_none_opens(path, "mask that TIFF or Pillow", [str(error)])) from None
 
 

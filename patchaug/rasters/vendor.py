@@ -12,7 +12,7 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.base import Array, Sizes, require_inside
-from patchaug.rasters.file import FileRaster, Unsuited, one_line
+from patchaug.rasters.file import FileRaster, UnsuitedError, one_line
 from patchaug.rasters.handles import forget, handle
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class OpenSlideRaster(FileRaster):
         size = (window.width, window.height)
         try:
             rgba = self._rgba(l0_origin, window.level, size)
-        except Exception:  # noqa: BLE001 - any error makes a handle useless, and another thread may have met it first
+        except Exception:
             forget(self._key)
             try:
                 rgba = self._rgba(l0_origin, window.level, size)
@@ -124,9 +124,9 @@ class OpenSlideRaster(FileRaster):
         try:
             slide = OpenSlide(self.path)
         except OpenSlideUnsupportedFormatError:
-            raise Unsuited(f"{self.path}: no format that OpenSlide knows") from None
+            raise UnsuitedError(f"{self.path}: no format that OpenSlide knows") from None
         except Exception as error:
-            raise Unsuited(f"{self.path}: OpenSlide cannot open it ({one_line(error)})") from error
+            raise UnsuitedError(f"{self.path}: OpenSlide cannot open it ({one_line(error)})") from error
         pid = os.getpid()
         if pid not in _caches:
             _caches[pid] = OpenSlideCache(CACHE_BYTES)

@@ -47,11 +47,13 @@ def test_all_factories_give_the_same_windows(folder: Path) -> None:
     )  # fmt: skip
     by_frame = SlideDataLoaders.from_df(frame, folder, fn_col="slide", label_col="mask", valid_col="held", **COMMON)
     by_chance = SlideDataLoaders.from_df(frame, folder, valid_pct=0.25, seed=1, **COMMON)
-    expected = {n: None for n in train}
+    expected = dict.fromkeys(train)
     for dls in (by_function, by_lists, by_frame, by_chance):
         assert set(slides_of(dls)[0]) == set(expected) and slides_of(dls)[1] == valid
     reference = SlideDataLoaders.from_lists(
-        [(f, mask_of(f)) for f in files if f.name in train], [(f, mask_of(f)) for f in files if f.name in valid], **COMMON
+        [(f, mask_of(f)) for f in files if f.name in train],
+        [(f, mask_of(f)) for f in files if f.name in valid],
+        **COMMON,
     )
     assert torch.equal(batch(by_frame), batch(reference))
     assert torch.equal(batch(by_folder), batch(by_lists)) and torch.equal(batch(by_folder), batch(by_function))
@@ -75,7 +77,9 @@ def test_random_patch_and_options_have_the_same_fields() -> None:
     import inspect
 
     parameters = {n: p.default for n, p in inspect.signature(RandomPatch.__init__).parameters.items() if n != "self"}
-    fields = {n: inspect.Parameter.empty if f.is_required() else f.default for n, f in PatchOptions.model_fields.items()}
+    fields = {
+        n: inspect.Parameter.empty if f.is_required() else f.default for n, f in PatchOptions.model_fields.items()
+    }
     assert parameters == fields
 
 
@@ -99,8 +103,8 @@ def test_mistakes_in_the_split_are_refused(folder: Path) -> None:
         SlideDataLoaders.from_lists(pairs, pairs[3:], **COMMON)
     with pytest.raises(OptionError, match="valid_pct=0.1 of 4 slides leaves 0 for validation"):
         SlideDataLoaders.from_label_func(folder, files, mask_of, valid_pct=0.1, **COMMON)
+    (folder / "empty").mkdir(exist_ok=True)
     with pytest.raises(MissingError, match="no slides in"):
-        (folder / "empty").mkdir(exist_ok=True)
         SlideDataLoaders.from_folder(folder, images="empty", **COMMON)
 
 

@@ -9,8 +9,19 @@ import numpy as np
 import pytest
 import torch
 from fastai.vision.all import (
-    DataBlock, DataLoaders, DisplayedTransform, FlipItem, IndexSplitter, Learner, Normalize, PILImage, TensorImage,
-    TensorMask, Transform, aug_transforms, set_seed,
+    DataBlock,
+    DataLoaders,
+    DisplayedTransform,
+    FlipItem,
+    IndexSplitter,
+    Learner,
+    Normalize,
+    PILImage,
+    TensorImage,
+    TensorMask,
+    Transform,
+    aug_transforms,
+    set_seed,
 )  # fmt: skip
 
 from patchaug import LabelError, MissingError, OptionError, WindowError
@@ -219,7 +230,11 @@ def test_bad_labels_are_found_before_training(folder: Path, tmp_path: Path) -> N
     [
         ({"random_patch": RandomPatch(300)}, WindowError, "s0.tiff: a window of 300 x 300 px does not fit"),
         ({"n": 5}, OptionError, "n=5: the number of patches .* follows from per_slide"),
-        ({"random_patch": RandomPatch(32), "bs": 8}, OptionError, "an epoch has 3 patches, fewer than the batch size 8"),
+        (
+            {"random_patch": RandomPatch(32), "bs": 8},
+            OptionError,
+            "an epoch has 3 patches, fewer than the batch size 8",
+        ),
     ],
 )
 def test_wrong_use_is_one_clear_error(folder: Path, change: dict, error: type, text: str) -> None:
@@ -246,7 +261,11 @@ def test_another_loader_is_refused(folder: Path) -> None:
     from fastai.vision.all import TfmdDL
 
     block = DataBlock(
-        (SlideBlock, SlideMaskBlock(CODES)), get_items=images_of, get_y=mask_of, item_tfms=RandomPatch(32), dl_type=TfmdDL
+        (SlideBlock, SlideMaskBlock(CODES)),
+        get_items=images_of,
+        get_y=mask_of,
+        item_tfms=RandomPatch(32),
+        dl_type=TfmdDL,
     )
     with pytest.raises(OptionError, match="RandomPatch stands in a TfmdDL, and only PatchDL draws windows"):
         block.dataloaders(folder)

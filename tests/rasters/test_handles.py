@@ -123,4 +123,6 @@ def test_reads_without_pread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     descriptor = Descriptor(os.fspath(path))
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda at: descriptor.read(at, 100), range(0, 16000, 7)))
-    assert all(data == (bytes(range(256)) * 64)[at : at + 100] for at, data in zip(range(0, 16000, 7), found, strict=True))
+    assert all(
+        data == (bytes(range(256)) * 64)[at : at + 100] for at, data in zip(range(0, 16000, 7), found, strict=True)
+    )

@@ -40,7 +40,12 @@ def test_workers_and_start_methods_do_not_matter(slides: list[Slide], sampler) -
     dataset = PatchDataset(slides, sampler, seed=3)
     first, second = hashes(dataset, 0), hashes(dataset, 1)
     assert not set(first) & set(second)
-    for workers, method, persistent in [(1, "fork", False), (2, "fork", True), (2, "forkserver", False), (2, "spawn", False)]:
+    for workers, method, persistent in [
+        (1, "fork", False),
+        (2, "fork", True),
+        (2, "forkserver", False),
+        (2, "spawn", False),
+    ]:
         kwargs = {"num_workers": workers, "multiprocessing_context": method, "persistent_workers": persistent}
         assert hashes(dataset, 0, **kwargs) == first
     assert hashes(dataset, 1, num_workers=2) == second
@@ -52,7 +57,7 @@ def test_ranks_share_an_epoch(slides: list[Slide], ranks: int) -> None:
     """Plain index sharding: the union is the single-process epoch, nothing twice."""
     dataset = PatchDataset(slides, Foreground(32, per_slide=10), seed=3)
     parts = [[dataset[i].image.tobytes() for i in range(rank, len(dataset), ranks)] for rank in range(ranks)]
-    assert sorted(sum(parts, [])) == sorted(patch.image.tobytes() for patch in dataset)
+    assert sorted(pixels for part in parts for pixels in part) == sorted(patch.image.tobytes() for patch in dataset)
 
 
 def test_arrays_in_memory_are_sources_like_any_other(slides: list[Slide]) -> None:

@@ -1,0 +1,165 @@
+"""The command line as a process: demo and train end to end, and the errors that a user meets."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from patchaug import Window, open_slide
+from patchaug.synthetic import write_slide
+
+RESULTS = {"model.pkl", "windows.png", "batch.png", "prediction.png", "report.json"}
+TINY = ["--per-slide", "8", "--epochs", "1", "--bs", "4", "--size", "64", "--workers", "0", "--level", "1"]
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """`patchaug ...` in a folder."""
+    command = [sys.executable, "-m", "patchaug", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """images/s0..s2.tiff and masks/s0_mask.tiff...: made slides of 768 px."""
+    root = tmp_path_factory.mktemp("cli")
+    for number in range(3):
+        write_slide(root / "images", f"s{number}", size=768, seed=number)
+        (root / "masks").mkdir(exist_ok=True)
+        (root / "images" / f"s{number}_mask.tiff").rename(root / "masks" / f"s{number}_mask.tiff")
+    return root
+
+
+def train(slides: Path, *arguments: object, out: Path) -> subprocess.CompletedProcess[str]:
+    """The README's command, small."""
+    common = ["--images", "images", "--masks", "masks", "--codes", "background,nucleus", "--out", out]
+    return run("train", *common, *TINY, *arguments, cwd=slides)
+
+
+def test_demo_leaves_its_results_and_nothing_else(tmp_path: Path) -> None:
+    """Slides, learner, pictures, report; the numbers in the report are those of the run."""
+    done = run("demo", "--out", "out", "--slide-size", 1024, *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS | {"slides"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["seed"] == 42 and report["options"]["size"] == 64 and report["options"]["level"] == 1
+    assert set(report["dice"]) == {"background", "nucleus"} and 0 <= report["dice"]["nucleus"] <= 1
+    assert report["patches_per_second"] > 0
+    for name in ("windows.png", "batch.png", "prediction.png"):
+        assert min(Image.open(tmp_path / "out" / name).size) > 300
+    assert f"Dice nucleus: {report['dice']['nucleus']:.3f}" in done.stdout
+
+
+def test_train_scores_what_the_exported_model_predicts(slides: Path, tmp_path: Path) -> None:
+    """Dice in the report is that of the exported learner's map of the validation slide, counted by hand."""
+    done = train(slides, "--valid", "s2*", out=tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [Path(path).name for path in report["valid"]] == ["s2.tiff"]
+    from fastai.vision.all import load_learner
+
+    from patchaug.fastai import predict_slide
+
+    slide = open_slide(slides / "images" / "s2.tiff", slides / "masks" / "s2_mask.tiff")
+    guess = predict_slide(load_learner(tmp_path / "out" / "model.pkl"), slide)
+    truth = slide.read(Window(0, 0, 192, 192, 1)).mask
+    for number, code in enumerate(("background", "nucleus")):
+        both = ((guess == number) & (truth == number)).sum()
+        expected = 2 * both / ((guess == number).sum() + (truth == number).sum())
+        assert report["dice"][code] == pytest.approx(expected)
+
+
+def test_the_same_seed_trains_the_same_model(slides: Path, tmp_path: Path) -> None:
+    """Two processes, 0 and 2 workers: equal reports but for the time."""
+    reports = []
+    for name, workers in (("a", 0), ("b", 2)):
+        assert train(slides, "--valid", "s2*", "--workers", workers, out=tmp_path / name).returncode == 0
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        reports.append({key: value for key, value in report.items() if "second" not in key})
+    assert reports[0] == reports[1]
+
+
+def spoil(source: Path, target: Path, change) -> Path:
+    """A copy of the slides by links, changed."""
+    for kind in ("images", "masks"):
+        (target / kind).mkdir(parents=True)
+        for path in (source / kind).iterdir():
+            (target / kind / path.name).symlink_to(path)
+    change(target)
+    return target
+
+
+def replace(path: Path, write) -> None:
+    """Put something else in the place of a link."""
+    path.unlink()
+    write(path)
+
+
+def no_slides(root: Path) -> None:
+    for path in (root / "images").iterdir():
+        path.unlink()
+
+
+def no_masks(root: Path) -> None:
+    for name in ("s0", "s2"):
+        (root / "masks" / f"{name}_mask.tiff").unlink()
+
+
+def other_size(root: Path) -> None:
+    replace(
+        root / "masks" / "s1_mask.tiff", lambda p: tifffile.imwrite(p, np.zeros((767, 768), np.uint8), tile=(64, 64))
+    )
+
+
+def bad_class(root: Path) -> None:
+    mask = np.zeros((768, 768), np.uint8)
+    mask[402, 602] = 9
+    replace(root / "masks" / "s1_mask.tiff", lambda p: tifffile.imwrite(p, mask, tile=(64, 64)))
+
+
+def no_image(root: Path) -> None:
+    replace(root / "images" / "s1.tiff", lambda p: p.write_text("not an image"))
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "code", "text"),
+    [
+        (no_slides, [], 1, r"no slides in images; known suffixes are "),
+        (no_masks, [], 1, r"2 of 3 slides have no mask in masks: s0.tiff, s2.tiff; a mask is named like"),
+        (other_size, [], 1, r"s1.tiff: the image has 768 x 768 px, its mask .* 768 x 767 px; a mask must be"),
+        (bad_class, [], 1, r"s1.tiff: the mask holds class 9 at x=150 y=100 of level 1 .*codes name 0 to 1"),
+        (no_image, [], 1, r"s1.tiff"),
+        (None, ["--size", 500], 1, r"a window of 500 x 500 px does not fit into level 1, which has 192 x 192 px; ask"),
+        (None, ["--level", 7], 1, r"there is no level 7; it has levels 0 to 2"),
+        (None, ["--share", 1.5], 2, r"share must be a probability, 0 to 1, got 1.5"),
+        (None, ["--valid", "x*"], 2, r"--valid x\*: no slide has such a name"),
+        (None, ["--valid-pct", 0.1], 2, r"3 slides are left for training and 0 for validation of 3"),
+        (None, ["--arch", "resnet19"], 2, r"there is no encoder 'resnet19'; take 'small' or one of torchvision"),
+        (None, ["--ram", "much"], 2, r"ram must be .auto., a number of bytes, or a size"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or str(value)[:12],
+)
+def test_errors_are_one_line(slides: Path, tmp_path: Path, change, arguments: list, code: int, text: str) -> None:
+    """File, value and cure, no traceback, nothing written, before any training."""
+    import re
+
+    root = spoil(slides, tmp_path / "data", change or (lambda root: None))
+    done = train(root, *arguments, out=tmp_path / "out")
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == code, done.stderr
+    assert lines[-1].startswith("patchaug: ") and re.search(text, lines[-1]), done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "out" / "model.pkl").exists()
+    assert not os.path.isdir(tmp_path / "out") or not os.listdir(tmp_path / "out")
+
+
+def test_an_unknown_flag_names_the_nearest(slides: Path) -> None:
+    """Exit code 2, as for all wrong use."""
+    done = run("train", "--imagse", "x", cwd=slides)
+    assert done.returncode == 2 and "--images" in done.stderr
