@@ -76,8 +76,10 @@ def train(
         path=out, batch_tfms=aug_transforms(flip_vert=True, **geometry),
     )  # fmt: skip
     slides, plan = dls.train.slides, dls.train.plan
-    first = [draw.window for draw in plan if draw.slide == 0]
-    show_windows(slides[0], first, out=out / WINDOWS, title=f"{slides[0].name}: {len(first)} windows of epoch 1")
+    draws = [draw.window for draw in plan.ordered(False) if draw.slide == 0]
+    shown = draws[:100]  # more would hide the slide
+    title = f"{slides[0].name}: {len(shown)} of the {len(draws)} windows of the first epoch"
+    show_windows(slides[0], shown, out=out / WINDOWS, title=title)
     patches = [plan.read(plan[index]) for index in range(min(len(plan), 8))]
     show_patches(patches, codes=list(codes), out=out / BATCH, title="Patches of the first batch, with masks")
 

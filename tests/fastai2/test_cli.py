@@ -1,7 +1,6 @@
 """The command line as a process: demo and train end to end, and the errors that a user meets."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -156,7 +155,7 @@ def test_errors_are_one_line(slides: Path, tmp_path: Path, change, arguments: li
     assert done.returncode == code, done.stderr
     assert lines[-1].startswith("patchaug: ") and re.search(text, lines[-1]), done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "out" / "model.pkl").exists()
-    assert not os.path.isdir(tmp_path / "out") or not os.listdir(tmp_path / "out")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
 def test_an_unknown_flag_names_the_nearest(slides: Path) -> None:
