@@ -206,11 +206,7 @@ def sides(size: Size) -> tuple[int, int]:
 def _frame(size: Size, level: int, slide: Slide) -> tuple[int, int, int, int, int]:
     """(level, width, height, length_x, length_y), checked against the slide."""
     height, width = sides(size)
-    if level >= len(slide.level_dimensions):
-        raise WindowError(
-            f"{slide.name}: there is no level {level}; it has levels 0 to {len(slide.level_dimensions) - 1}"
-        )
-    length_x, length_y = slide.level_dimensions[level]
+    length_x, length_y = slide.level_size(level)
     if width > length_x or height > length_y:
         raise WindowError(
             f"{slide.name}: a window of {width} x {height} px does not fit into level {level}, which has "

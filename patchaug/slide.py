@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from patchaug.errors import FrameError, LabelError, OptionError, ReadError
+from patchaug.errors import FrameError, LabelError, OptionError, ReadError, WindowError
 from patchaug.foreground import Labels
 from patchaug.geometry import Window
 from patchaug.ram import budget
@@ -115,6 +115,18 @@ class Slide:
         """(width, height) of each level in pixels."""
         return self.image.level_dimensions
 
+    def level_size(self, level: int) -> tuple[int, int]:
+        """(width, height) of a level in pixels.
+
+        Raises:
+            WindowError: There is no such level.
+        """
+        if not 0 <= level < len(self.level_dimensions):
+            raise WindowError(
+                f"{self.name}: there is no level {level}; it has levels 0 to {len(self.level_dimensions) - 1}"
+            )
+        return self.level_dimensions[level]
+
     @property
     def level_downsamples(self) -> tuple[float, ...]:
         """Level-0 pixels per pixel of each level."""
@@ -188,10 +200,11 @@ class Slide:
         """Where the labels of a level are; reads the whole mask once, and checks it against the codes.
 
         Raises:
+            WindowError: There is no such level.
             LabelError: The mask holds a number that is neither a code nor the void.
         """
         if level not in self._labels:
-            width, height = self.level_dimensions[level]
+            width, height = self.level_size(level)
             labels = Labels.from_bands(width, height, self._mask_bands(level))
             self._check(labels, level)
             self._labels[level] = labels

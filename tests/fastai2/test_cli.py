@@ -1,6 +1,7 @@
 """The command line as a process: demo and train end to end, and the errors that a user meets."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import tifffile
 from PIL import Image
 
 from patchaug import Window, open_slide
+from patchaug.cli import main
 from patchaug.synthetic import write_slide
 
 RESULTS = {"model.pkl", "windows.png", "batch.png", "prediction.png", "report.json"}
+COMMON = ["--images", "images", "--masks", "masks", "--codes", "background,nucleus"]
 TINY = ["--per-slide", "8", "--epochs", "1", "--bs", "4", "--size", "64", "--workers", "0", "--level", "1"]
 
 
@@ -36,8 +39,7 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(slides: Path, *arguments: object, out: Path) -> subprocess.CompletedProcess[str]:
     """The README's command, small."""
-    common = ["--images", "images", "--masks", "masks", "--codes", "background,nucleus", "--out", out]
-    return run("train", *common, *TINY, *arguments, cwd=slides)
+    return run("train", *COMMON, "--out", out, *TINY, *arguments, cwd=slides)
 
 
 def test_demo_leaves_its_results_and_nothing_else(tmp_path: Path) -> None:
@@ -145,17 +147,29 @@ def no_image(root: Path) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None) or str(value)[:12],
 )
-def test_errors_are_one_line(slides: Path, tmp_path: Path, change, arguments: list, code: int, text: str) -> None:
-    """File, value and cure, no traceback, nothing written, before any training."""
-    import re
-
+def test_errors_are_one_line(
+    slides: Path, tmp_path: Path, change, arguments: list, code: int, text: str, monkeypatch, capsys
+) -> None:
+    """File, value and cure, no traceback, nothing written, before any training. In this process: torch is loaded."""
     root = spoil(slides, tmp_path / "data", change or (lambda root: None))
-    done = train(root, *arguments, out=tmp_path / "out")
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == code, done.stderr
-    assert lines[-1].startswith("patchaug: ") and re.search(text, lines[-1]), done.stderr
-    assert "Traceback" not in done.stderr and not (tmp_path / "out" / "model.pkl").exists()
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(
+        sys, "argv", ["patchaug", "train", *COMMON, "--out", str(tmp_path / "out"), *TINY, *map(str, arguments)]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == code, lines
+    assert len(lines) == 1
+    assert re.match(f"patchaug: .*{text}", lines[0]), lines
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_an_error_of_a_process_is_one_line_too(slides: Path, tmp_path: Path) -> None:
+    """Exit code 1, nothing on stdout."""
+    done = train(spoil(slides, tmp_path / "data", no_masks), out=tmp_path / "out")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("patchaug: 2 of 3 slides have no mask")
 
 
 def test_an_unknown_flag_names_the_nearest(slides: Path) -> None:
