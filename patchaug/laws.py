@@ -35,10 +35,9 @@ class Law(Protocol):
 
 
 @dataclass(frozen=True)
-class UniformLaw:
-    """`Uniform` on a level of length_x x length_y px."""
+class Frame:
+    """Windows of width x height px on a level of length_x x length_y px, which they fit into."""
 
-    count: int
     level: int
     width: int
     height: int
@@ -50,30 +49,39 @@ class UniformLaw:
         """Number of windows that lie inside the level."""
         return (self.length_x - self.width + 1) * (self.length_y - self.height + 1)
 
+    def at(self, x: int, y: int) -> Window:
+        """The window with that origin."""
+        return Window(x, y, self.width, self.height, self.level)
+
+
+@dataclass(frozen=True)
+class UniformLaw:
+    """Each window inside the frame is equally likely."""
+
+    frame: Frame
+    count: int
+
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
         """A window and its probability."""
+        windows = self.frame.windows
         # One integer for both axes: it may have up to 63 bits, so no slide is too large.
-        y, x = divmod(int(random(number).integers(self.windows)), self.length_x - self.width + 1)
-        return Window(x, y, self.width, self.height, self.level), 1 / self.windows
+        y, x = divmod(int(random(number).integers(windows)), self.frame.length_x - self.frame.width + 1)
+        return self.frame.at(x, y), 1 / windows
 
 
 @dataclass(frozen=True)
 class GridLaw:
-    """`Grid` on a level of length_x x length_y px."""
+    """A grid over the frame, fixed or shifted by an offset of the epoch."""
 
+    frame: Frame
     overlap: int
     shifted: bool
-    level: int
-    width: int
-    height: int
-    length_x: int
-    length_y: int
 
     @property
     def _axes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         return (
-            (self.length_x, self.width, self.width - self.overlap),
-            (self.length_y, self.height, self.height - self.overlap),
+            (self.frame.length_x, self.frame.width, self.frame.width - self.overlap),
+            (self.frame.length_y, self.frame.height, self.frame.height - self.overlap),
         )
 
     @property
@@ -93,7 +101,7 @@ class GridLaw:
         else:
             row, column = divmod(number, covering(*across))
             x, y = fixed_position(column, *across), fixed_position(row, *down)
-        return Window(x, y, self.width, self.height, self.level), 1.0
+        return self.frame.at(x, y), 1.0
 
 
 @dataclass(frozen=True)
@@ -121,8 +129,8 @@ class ForegroundLaw:
             number = bisect_right(list(accumulate(self.weights[:-1])), at / self.share)
             law = self.laws[number]
             x, y = law.draw(int(generator.integers(law.total)))
-            window = Window(x, y, self.uniform.width, self.uniform.height, self.uniform.level)
+            window = self.uniform.frame.at(x, y)
         foreground = sum(
             weight * law.probability(window.x, window.y) for weight, law in zip(self.weights, self.laws, strict=True)
         )
-        return window, (1 - self.share) / self.uniform.windows + self.share * foreground
+        return window, (1 - self.share) / self.uniform.frame.windows + self.share * foreground

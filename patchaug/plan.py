@@ -13,7 +13,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from operator import index as as_int
 from pathlib import PurePath
 from typing import Any
@@ -23,7 +22,7 @@ import numpy as np
 from patchaug.errors import OptionError, ReadError
 from patchaug.geometry import Window
 from patchaug.samplers import Sampler
-from patchaug.slide import Patch, Slide
+from patchaug.slide import Patch, Slide, id_of
 
 _WINDOWS, _ORDER, _TRANSFORMS = range(3)  # the streams: never renumber, windows of old runs would move
 
@@ -147,9 +146,9 @@ class Plan:
 
 
 def slide_ids(slides: Sequence[Slide]) -> list[int]:
-    """A number below 2^32 for each slide, a hash of its name: other slides may come and go, and it stays.
+    """The slides' ids, `Slide.id`: other slides may come and go, and they stay.
 
-    Slides of one name are told apart by the folders above them, as many as it takes.
+    Only slides of one name get other ids: they are told apart by the folders above them, as many as it takes.
 
     Raises:
         OptionError: Two slides have one name and no folders that differ, or, once in 2^32, one hash.
@@ -169,7 +168,7 @@ def slide_ids(slides: Sequence[Slide]) -> list[int]:
                 f"give arrays names: open_slide(..., name=...)"
             )
         names = longer
-    ids = [int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "little") for name in names]
+    ids = [id_of(name) for name in names]
     times = Counter(ids)
     for number, name in zip(ids, names, strict=True):
         if times[number] > 1:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from patchaug.errors import ForegroundError, OptionError, WindowError
 from patchaug.foreground import ClassLaw
-from patchaug.laws import ForegroundLaw, GridLaw, Law, UniformLaw
+from patchaug.laws import ForegroundLaw, Frame, GridLaw, Law, UniformLaw
 from patchaug.slide import Slide
 
 Size = int | tuple[int, int]
@@ -58,7 +58,7 @@ class Uniform:
         Raises:
             WindowError: The slide has no such level, or it is smaller than the window.
         """
-        return UniformLaw(self.per_slide, *_frame(self.size, self.level, slide))
+        return UniformLaw(_frame(self.size, self.level, slide), self.per_slide)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Grid:
         Raises:
             WindowError: The slide has no such level, or it is smaller than the window.
         """
-        return GridLaw(self.overlap, self.offset == "random", *_frame(self.size, self.level, slide))
+        return GridLaw(_frame(self.size, self.level, slide), self.overlap, self.offset == "random")
 
 
 Classes = Mapping[int | str, float] | Sequence[int | str]
@@ -148,7 +148,8 @@ class Foreground:
             WindowError: The slide has no such level, or it is smaller than the window.
             ForegroundError: The slide has no mask, or none of the classes and `empty` is "raise".
         """
-        uniform = UniformLaw(self.per_slide, *_frame(self.size, self.level, slide))
+        frame = _frame(self.size, self.level, slide)
+        uniform = UniformLaw(frame, self.per_slide)
         if self.share == 0:
             return ForegroundLaw(uniform, 0.0, (), ())
         if slide.mask is None:
@@ -160,7 +161,7 @@ class Foreground:
         present = {value: weight for value, weight in weights.items() if value in labels.runs and weight > 0}
         if present:
             total = sum(present.values())
-            laws = tuple(ClassLaw.of(labels, value, uniform.width, uniform.height) for value in present)
+            laws = tuple(ClassLaw.of(labels, value, frame.width, frame.height) for value in present)
             return ForegroundLaw(uniform, float(self.share), tuple(w / total for w in present.values()), laws)
         if self.empty == "raise":
             asked = "all but 0" if self.classes is None else sorted(weights)
@@ -169,7 +170,7 @@ class Foreground:
                 f'the classes {sorted(labels.runs)}; leave the slide out, or set empty to "uniform" or "skip"'
             )
         if self.empty == "skip":
-            uniform = UniformLaw(0, *_frame(self.size, self.level, slide))
+            uniform = UniformLaw(frame, 0)
         return ForegroundLaw(uniform, 0.0, (), ())
 
 
@@ -203,8 +204,8 @@ def sides(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def _frame(size: Size, level: int, slide: Slide) -> tuple[int, int, int, int, int]:
-    """(level, width, height, length_x, length_y), checked against the slide."""
+def _frame(size: Size, level: int, slide: Slide) -> Frame:
+    """The windows that a size means on a level of the slide, checked against it."""
     height, width = sides(size)
     length_x, length_y = slide.level_size(level)
     if width > length_x or height > length_y:
@@ -212,7 +213,7 @@ def _frame(size: Size, level: int, slide: Slide) -> tuple[int, int, int, int, in
             f"{slide.name}: a window of {width} x {height} px does not fit into level {level}, which has "
             f"{length_x} x {length_y} px; ask for a smaller size or a finer level"
         )
-    return level, width, height, length_x, length_y
+    return Frame(level, width, height, length_x, length_y)
 
 
 def _check_size(sampler: Uniform | Foreground | Grid) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,6 +105,11 @@ class Slide:
         self.void = void
         self._labels: dict[int, Labels] = {}
         self._mask_scale = None if mask is None else _mask_scale(name, image, mask)
+
+    @property
+    def id(self) -> int:
+        """A number below 2^32 that follows from the name alone: the slide's word in the key of its samples."""
+        return id_of(self.name)
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -245,6 +251,11 @@ class Slide:
                     f"but codes name 0 to {len(self.codes) - 1} ({', '.join(self.codes)}); add the class to codes, "
                     f"or name it void"
                 )
+
+
+def id_of(name: str) -> int:
+    """Hash of a slide's name, below 2^32; the same on every machine."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "little")
 
 
 def _mask_scale(name: str, image: Raster, mask: Raster) -> Fraction:

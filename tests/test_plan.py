@@ -102,6 +102,7 @@ def test_ids_are_words_and_tell_same_names_apart() -> None:
     def named(path: str) -> Slide:
         return Slide(image, name=path.rsplit("/", 1)[-1], path=path)
 
+    assert slide_ids([named("/data/p1/y.svs")]) == [named("/mnt/y.svs").id]
     ids = slide_ids([named("/data/p1/x.svs"), named("/data/p2/x.svs"), named("/data/p1/y.svs")])
     assert len(set(ids)) == 3 and all(0 <= number < 2**32 for number in ids)
     assert ids[2] == slide_ids([named("/elsewhere/y.svs")])[0]

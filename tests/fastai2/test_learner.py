@@ -84,6 +84,13 @@ def test_fit_one_cycle_learns(folder: Path, tmp_path: Path) -> None:
     assert dls.train.epoch == 4
 
 
+def test_fine_tune_and_schedules_count_their_epochs(learn: Learner) -> None:
+    """One frozen epoch and two more are three epochs of windows, and three rows of the recorder."""
+    learn.fine_tune(2, base_lr=1e-3)
+    assert learn.dls.train.epoch == 3
+    assert len(learn.recorder.values) == 2 and learn.recorder.values[-1][0] < 0.02
+
+
 def test_validate_and_metrics_see_each_window(learn: Learner) -> None:
     """A perfect model has a perfect Dice on the validation grid."""
     learn.add_cb(Seen := SeenWindows())
