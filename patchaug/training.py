@@ -96,6 +96,8 @@ def train(
     predictions = [predict_slide(learn, slide) for slide in valid]
     dice = dice_by_class(valid, predictions, level=options.level)
     show_prediction(valid[0], predictions[0], level=options.level, dice=dice, out=out / PREDICTION)
+    for hook in learn.model.sfs:  # the U-Net keeps the activations of its last batch: megabytes of somebody's slide
+        hook.stored = None
     learn.export(MODEL + ".part")
     os.replace(out / (MODEL + ".part"), out / MODEL)
     report = {

@@ -64,6 +64,7 @@ def test_train_scores_what_the_exported_model_predicts(slides: Path, tmp_path: P
     assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [Path(path).name for path in report["valid"]] == ["s2.tiff"]
+    assert (tmp_path / "out" / "model.pkl").stat().st_size < 3e6  # the weights; no activations of the last batch
     from fastai.vision.all import load_learner
 
     from patchaug.fastai import predict_slide
