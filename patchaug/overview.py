@@ -1,23 +1,26 @@
-"""A whole slide made small enough to look at."""
+"""A whole slide made small enough to look at, and the place on it that is worth a closer look."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from patchaug.errors import OptionError
 from patchaug.geometry import Window
 from patchaug.slide import Patch, Slide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_BAND_PIXELS = 2**24  # pixels that are read at a time
+_BLOCK_PIXELS = 2**24  # pixels that are read at a time
+_CELL = 50  # steps in which the place for a closer look is sought, pixels
 
 
 def overview(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
     """The whole slide, at most max_size pixels on its longer side.
 
-    The coarsest level that is still as large as that is read in bands, and reduced by a whole factor: the image by
+    The coarsest level that is still as large as that is read in blocks, and reduced by a whole factor: the image by
     its area mean (the last row and column of squares may be cut short, none is dropped), the mask by the pixel in the
     middle of each square.
 
@@ -29,30 +32,177 @@ def overview(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
         Image uint8 (height, width, channels) and mask (height, width) or None; level-0 pixels per pixel of theirs.
 
     Raises:
+        OptionError: max_size is below 1.
         ReadError: A file cannot be read.
     """
+    if max_size < 1:
+        raise OptionError(f"max_size must be at least 1 px, got {max_size}")
     sizes = slide.level_dimensions
     level = max((k for k, size in enumerate(sizes) if max(size) >= max_size), default=0)
     width, height = sizes[level]
-    factor = max(1, -(-max(width, height) // max_size))
-    rows = max(_BAND_PIXELS // (width * factor), 1) * factor
-    images, masks = [], []
+    factor = -(-max(width, height) // max_size)
+    # Blocks, not whole rows: squares of a large factor times a wide slide would be a large part of it. Their sides
+    # are whole numbers of squares, so only the slide's own last squares are cut short.
+    columns = min(max(_BLOCK_PIXELS // factor**2, 1) * factor, -(-width // factor) * factor)
+    rows = max(_BLOCK_PIXELS // (columns * factor), 1) * factor
+    bands = []
     for top in range(0, height, rows):
-        image, mask = slide.read(Window(0, top, width, min(rows, height - top), level))
-        images.append(area_mean(image, factor))
-        if mask is not None:
-            down, across = (np.minimum(np.arange(0, n, factor) + factor // 2, n - 1) for n in mask.shape)
-            masks.append(mask[np.ix_(down, across)])
-    small = Patch(np.concatenate(images), np.concatenate(masks) if masks else None)
-    return small, slide.level_downsamples[level] * factor
+        h = min(rows, height - top)
+        blocks = [
+            reduced(slide.read(Window(left, top, min(columns, width - left), h, level)), factor)
+            for left in range(0, width, columns)
+        ]
+        bands.append(_joined(blocks, axis=1))
+    return _joined(bands, axis=0), slide.level_downsamples[level] * factor
+
+
+def reduced(patch: Patch, factor: int) -> Patch:
+    """A patch made smaller by a whole factor: the image by its area mean, the mask by the middle of each square."""
+    image, mask = patch
+    if mask is not None:
+        middles = (np.minimum(np.arange(0, n, factor) + factor // 2, n - 1) for n in mask.shape)
+        mask = mask[np.ix_(*middles)]
+    return Patch(area_mean(image, factor), mask)
 
 
 def area_mean(image: Array, factor: int) -> Array:
     """Mean over squares of factor x factor pixels, rounded; squares at the last edges hold what there is."""
     if factor == 1:
         return image
-    height, width = image.shape[:2]
-    starts = np.arange(0, height, factor), np.arange(0, width, factor)
-    sums = np.add.reduceat(np.add.reduceat(image, starts[0], axis=0, dtype=np.uint64), starts[1], axis=1)
-    counts = np.diff(starts[0], append=height)[:, None, None] * np.diff(starts[1], append=width)[None, :, None]
-    return ((sums + counts.astype(np.uint64) // 2) // counts.astype(np.uint64)).astype(np.uint8)
+    sums = _sums(image, factor)
+    sides = (np.diff(np.arange(0, n, factor), append=n).astype(np.uint64) for n in image.shape[:2])
+    counts = np.multiply.outer(*sides)[..., None]
+    return np.asarray((sums + counts // 2) // counts, np.uint8)
+
+
+def fitted(patch: Patch, shown: float) -> tuple[Array, Array | None]:
+    """Red, green and blue of a patch, and its mask, at about the size at which they are shown.
+
+    They are made smaller or larger by a whole factor, to 1 to 2 times that size: so a line one pixel wide is thin on a
+    small patch, and not lost on a large one.
+
+    Args:
+        patch: Image, uint8 (height, width, channels) or (height, width), and mask.
+        shown: Width on the screen in pixels.
+
+    Returns:
+        Image uint8 (height, width, 3): the first three channels, or grey; mask (height, width) or None.
+    """
+    image = patch.image if patch.image.ndim == 3 else patch.image[..., None]
+    image = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    width = image.shape[1]
+    if width > shown:
+        return reduced(Patch(image, patch.mask), int(width // shown))
+    times = int(-(-shown // width))
+    mask = None if patch.mask is None else patch.mask.repeat(times, 0).repeat(times, 1)
+    return image.repeat(times, 0).repeat(times, 1), mask
+
+
+def borders(mask: Array) -> Array:
+    """Which pixels, bool (height, width), have a neighbour above, below, left or right of another class."""
+    edge = np.zeros(mask.shape, bool)
+    for turned, classes in ((edge, mask), (edge.T, mask.T)):
+        change = classes[1:] != classes[:-1]
+        turned[1:] |= change
+        turned[:-1] |= change
+    return edge
+
+
+def compared(
+    slide: Slide, prediction: Array, level: int, shape: tuple[int, ...], l0_per_pixel: float, *, side: int
+) -> tuple[Array, Array, Window]:
+    """Truth and prediction at the size of an overview, from the same pixels, and where to look closer.
+
+    Args:
+        slide: A slide with a mask.
+        prediction: Its class map at `level`, integer (height, width).
+        level: The level of the map.
+        shape: (height, width) of the overview.
+        l0_per_pixel: Level-0 pixels per pixel of the overview.
+        side: Side of the closer look, pixels of the level.
+
+    Returns:
+        Two class maps of that shape: the pixels of the level under the centres of the overview's; and a window where
+        the truth, or if it is empty the prediction, has much to see.
+    """
+    per_pixel = l0_per_pixel / slide.level_downsamples[level]
+    rows, columns = (  # with a little more than nothing added: what is a whole number may not be rounded below it
+        np.append(np.minimum(((np.arange(n) + 0.5) * per_pixel + 1e-6).astype(np.int64), whole - 1), whole)
+        for n, whole in zip(shape, prediction.shape, strict=True)
+    )
+    width, height = slide.level_size(level)
+
+    def mask(top: int, bottom: int) -> Array:
+        return slide.read_mask(Window(0, top, width, bottom - top, level))
+
+    truth, counts = _sampled(mask, rows, columns, _CELL, slide.void)
+    guess, guessed = _sampled(lambda top, bottom: prediction[top:bottom], rows, columns, _CELL, slide.void)
+    where = _telling_window(counts if counts.any() else guessed, _CELL, (width, height), side, level)
+    return truth, guess, where
+
+
+def _sampled(read: Callable[[int, int], Array], rows: Array, columns: Array, cell: int, void: int | None) -> tuple[Array, Array]:
+    """Some pixels of a large class map, and how many labelled ones there are in each of its cells.
+
+    Args:
+        read: Gives the map's rows from a first to before a last one, integer (rows, width).
+        rows: Rows to hand back, rising, the map's height at the end.
+        columns: Columns to hand back, rising, the map's width at the end.
+        cell: Side of a cell in pixels.
+        void: Integer that means "no label", or None.
+
+    Returns:
+        The map at rows x columns without the ends, and the counts, int64, one per cell; the last cells may be cut.
+    """
+    height, width = int(rows[-1]), int(columns[-1])
+    band = max(_BLOCK_PIXELS // (width * cell), 1) * cell
+    pixels, counts = [], []
+    for top in range(0, height, band):
+        part = read(top, min(top + band, height))
+        here = rows[:-1][(rows[:-1] >= top) & (rows[:-1] < top + band)]
+        pixels.append(part[np.ix_(here - top, columns[:-1])])
+        labelled = part != 0
+        if void is not None:
+            labelled &= part != void
+        counts.append(_sums(labelled, cell))
+    return np.concatenate(pixels), np.concatenate(counts).astype(np.int64)
+
+
+def _telling_window(counts: Array, cell: int, size: tuple[int, int], side: int, level: int) -> Window:
+    """The window that shows most labels beside most of what is not labelled.
+
+    That is the largest share * (1 - share): where labels are sparse, the window with most of them; where they are
+    dense, one across their border rather than one that they fill.
+
+    Args:
+        counts: Labelled pixels per cell, as from `_sampled`.
+        cell: Side of a cell in pixels.
+        size: (width, height) of the level.
+        side: Side of the window in pixels; less where the level is smaller.
+        level: The level.
+
+    Returns:
+        The window; the first one where all are alike.
+    """
+    lengths = [min(side, length) for length in size]
+    starts = [np.append(np.arange(0, n - w, cell), n - w) for n, w in zip(size, lengths, strict=True)]
+    (left, right), (top, bottom) = (
+        (at // cell, -(-(at + w) // cell)) for at, w in zip(starts, lengths, strict=True)
+    )  # the cells that a window touches
+    table = np.pad(counts.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    rows = table[bottom] - table[top]
+    share = np.minimum((rows[:, right] - rows[:, left]) / (lengths[0] * lengths[1]), 1)
+    y, x = np.unravel_index(np.argmax(share * (1 - share)), share.shape)
+    return Window(starts[0][x], starts[1][y], lengths[0], lengths[1], level)
+
+
+def _sums(pixels: Array, factor: int) -> Array:
+    """Sums over squares of factor x factor pixels, uint64; squares at the last edges hold what there is."""
+    starts = [np.arange(0, n, factor) for n in pixels.shape[:2]]
+    rows = np.add.reduceat(pixels, starts[0], axis=0, dtype=np.uint32)  # a column of bytes stays far below 2^32
+    return np.asarray(np.add.reduceat(rows, starts[1], axis=1, dtype=np.uint64))
+
+
+def _joined(patches: list[Patch], *, axis: int) -> Patch:
+    masks = [patch.mask for patch in patches if patch.mask is not None]
+    return Patch(np.concatenate([p.image for p in patches], axis), np.concatenate(masks, axis) if masks else None)

@@ -6,15 +6,17 @@ Drawn on figures of their own, never through pyplot's global state: they work in
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from patchaug.errors import FrameError, OptionError
+from patchaug.errors import FrameError, MissingError, OptionError
 from patchaug.geometry import Window
-from patchaug.overview import overview
+from patchaug.overview import borders, compared, fitted, overview
+from patchaug.rasters.base import require_inside
 from patchaug.slide import Patch, Slide
 
 if TYPE_CHECKING:
@@ -24,10 +26,14 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 Out = str | os.PathLike[str] | None
 
-# Okabe and Ito's colours (2008), which people with any kind of colour vision can tell apart; class 0 is not drawn.
-_COLOURS = ("#000000", "#009E73", "#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#CC79A7", "#F0E442")
-_WINDOW = "#0072B2"
+# Okabe and Ito's colours (2008), which people with any kind of colour vision can tell apart, for classes from 1 on;
+# class 0 is not drawn. Their blue is kept for windows, their black for text.
+_COLOURS = ("#009E73", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#F0E442")
+_WINDOW, _VOID, _FRAME = "#0072B2", "#999999", "#888888"
 _DETAIL = 400  # side of the detail of a prediction, pixels of its level
+_PANEL = 480  # its width on the figure
+_DPI = 100  # of the figures; the layout below counts in pixels
+_GAP, _TITLE, _HEADING, _BAR, _LINE = 12, 24, 24, 24, 24
 
 
 def show_windows(
@@ -44,26 +50,33 @@ def show_windows(
 
     Returns:
         The figure.
+
+    Raises:
+        WindowError: A window leaves the slide.
+        MissingError: There is no folder for `out`.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
-    small, l0_per_pixel = overview(slide, max_size=max_size)
-    height, width = small.image.shape[:2]
-    figure, ((ax,),) = _figure(1, 1, 9.0, 9.0 * height / width)
-    _picture(ax, small, tint=0.35)
-    boxes = []
+    windows = list(windows)
     for window in windows:
-        scale = slide.level_downsamples[window.level] / l0_per_pixel
-        # Pixel centres are whole numbers on the axes, so its edges lie half a pixel before.
-        boxes.append(
-            Rectangle((window.x * scale - 0.5, window.y * scale - 0.5), window.width * scale, window.height * scale)
-        )
-    ax.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=_WINDOW, linewidth=0.7))
-    handles = [Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=_WINDOW, label=f"{len(boxes)} windows")]
+        require_inside(slide.name, slide.level_dimensions, window)
+    small, l0_per_pixel = overview(slide, max_size=max_size)
+    count = f"{len(windows)} window{'' if len(windows) == 1 else 's'}"
+    legend = [(Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=_WINDOW), count)]
+    figure, ((ax,),) = _sheet(
+        [[small.image.shape]], (1000, 1000), title=title or slide.name, bar=slide.mpp is not None,
+        legend=[*legend, *_classes([small.mask], slide.codes, slide.void)],
+    )  # fmt: skip
+    _picture(ax, small, tint=0.35, void=slide.void)
+    boxes = [_box(slide, window, l0_per_pixel) for window in windows]
+    # A white casing keeps the lines apart from tissue of any colour; not clipped, as half of a line along the
+    # slide's border lies outside.
+    casing = [withStroke(linewidth=2.6, foreground="white", alpha=0.7)]
+    ax.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=_WINDOW, linewidth=1.0, path_effects=casing,
+                                      clip_on=False, zorder=3))  # fmt: skip
     _scale_bar(ax, slide, l0_per_pixel)
-    _legend(figure, [small.mask], slide.codes, handles)
-    figure.suptitle(title or slide.name)
     return _save(figure, out)
 
 
@@ -78,7 +91,7 @@ def show_patches(
     """Draw patches on a sheet, each with the outline of its labels.
 
     Args:
-        patches: Images and masks.
+        patches: Images, uint8 (height, width, channels), and masks, integer (height, width) or None.
         codes: Class names for the legend.
         columns: Patches in a row.
         out: Where to save the picture (PNG).
@@ -88,21 +101,18 @@ def show_patches(
         The figure.
 
     Raises:
-        OptionError: There is no patch to show.
+        OptionError: There is no patch to show, or no column for it.
+        MissingError: There is no folder for `out`.
     """
     if not patches:
         raise OptionError("there is no patch to show; give at least one")
-    columns = min(columns, len(patches))
-    rows = -(-len(patches) // columns)
-    figure, axes = _figure(rows, columns, 2.4 * columns, 2.4 * rows)
-    for number, ax in enumerate(axes.flat):
-        if number < len(patches):
-            _picture(ax, patches[number], tint=0.15)
-        else:
-            ax.set_visible(False)
-    _legend(figure, [patch.mask for patch in patches], codes, [])
-    if title:
-        figure.suptitle(title)
+    if columns < 1:
+        raise OptionError(f"columns must be at least 1, got {columns}")
+    rows = [patches[start : start + columns] for start in range(0, len(patches), columns)]
+    legend = _classes([patch.mask for patch in patches], codes, None)
+    figure, axes = _sheet([[p.image.shape for p in row] for row in rows], (320, 320), title=title, legend=legend)
+    for patch, ax in zip(patches, (ax for row in axes for ax in row), strict=True):
+        _picture(ax, patch, tint=0.2)
     return _save(figure, out)
 
 
@@ -111,150 +121,192 @@ def show_prediction(
 ) -> Figure:
     """Draw slide, truth and prediction side by side, and below them a detail where there is much to see.
 
+    Truth and prediction are drawn from the same pixels: maps that agree look alike.
+
     Args:
         slide: A slide with a mask.
         prediction: Its class map at `level`, integer (height, width).
         level: The level of the map.
         out: Where to save the picture (PNG).
-        dice: Dice per class for the title.
+        dice: Dice per class for the title; None for a class without a score.
 
     Returns:
         The figure.
 
     Raises:
+        WindowError: There is no such level.
         FrameError: The map is not of the level's size, or the slide has no mask.
+        OptionError: The map does not hold integers.
+        MissingError: There is no folder for `out`.
     """
-    width, height = slide.level_dimensions[level]
+    width, height = slide.level_size(level)
     if prediction.shape != (height, width):
         raise FrameError(
-            f"{slide.name}: the prediction has {prediction.shape[1]} x {prediction.shape[0]} px, level {level} has "
-            f"{width} x {height}"
+            f"{slide.name}: the prediction has {' x '.join(map(str, prediction.shape[::-1]))} px, level {level} has "
+            f"{width} x {height}; name the level that was predicted, whole"
         )
     if slide.mask is None:
         raise FrameError(f"{slide.name}: there is no mask to set beside the prediction; give the slide one")
-    small, l0_per_pixel = overview(slide, max_size=700)
-    down, across = (
-        np.minimum(((np.arange(n) + 0.5) * whole / n).astype(np.int64), whole - 1)
-        for n, whole in zip(small.image.shape[:2], prediction.shape, strict=True)
-    )
-    where = _informative(slide, level)
+    if prediction.dtype.kind not in "iub":
+        raise OptionError(
+            f"{slide.name}: the prediction must hold class numbers, got {prediction.dtype}; take the argmax of scores"
+        )
+    small, l0_per_pixel = overview(slide, max_size=_PANEL)
+    truth, guess, where = compared(slide, prediction, level, small.image.shape[:2], l0_per_pixel, side=_DETAIL)
     detail = slide.read(where)
-    guess = prediction[where.y : where.bottom, where.x : where.right]
-    rows = [(small, prediction[np.ix_(down, across)], l0_per_pixel), (detail, guess, slide.level_downsamples[level])]
-    shapes = [pictured.image.shape for pictured, _, _ in rows]
-    figure, axes = _figure(
-        2, 3, 12.0, 4.0 * sum(h / w for h, w, _ in shapes), height_ratios=[h / w for h, w, _ in shapes]
-    )
-    for row, (pictured, map_, l0_per_pixel_here) in zip(axes, rows, strict=True):
-        _picture(row[0], Patch(pictured.image, None))
-        _picture(row[1], Patch(pictured.image, pictured.mask), tint=0.6)
-        _picture(row[2], Patch(pictured.image, map_), tint=0.6)
-        _scale_bar(row[0], slide, l0_per_pixel_here)
-    for ax, name in zip(axes[0], ("slide", "truth", "prediction"), strict=True):
-        ax.set_title(name)
-    axes[1][0].set_title(f"detail: level {level}, x={where.x}, y={where.y}", fontsize="medium")
+    guess_there = prediction[where.y : where.bottom, where.x : where.right]
+
     scores = [] if dice is None else [f"{c} {'none' if v is None else f'{v:.3f}'}" for c, v in dice.items()]
-    figure.suptitle(slide.name + (f"\nDice: {', '.join(scores)}" if scores else ""))
-    _legend(figure, [small.mask, detail.mask, prediction], slide.codes, [])
+    figure, axes = _sheet(
+        [[small.image.shape] * 3, [detail.image.shape] * 3], (_PANEL, 640), heading=True, bar=slide.mpp is not None,
+        title=slide.name + (f"\nDice: {', '.join(scores)}" if scores else ""),
+        legend=_classes([truth, guess, detail.mask, guess_there], slide.codes, slide.void),
+    )  # fmt: skip
+    for row, image, maps, tint in (
+        (axes[0], small.image, (None, truth, guess), 0.6),
+        (axes[1], detail.image, (None, detail.mask, guess_there), 0.4),
+    ):
+        for ax, map_ in zip(row, maps, strict=True):
+            _picture(ax, Patch(image, map_), tint=tint, void=slide.void)
+    for ax in axes[0]:
+        box = _box(slide, where, l0_per_pixel)
+        box.set(facecolor="none", edgecolor=_WINDOW, linewidth=1.2, clip_on=False, zorder=3)
+        ax.add_patch(box)
+    place = f" at level {level}, x={where.x}, y={where.y}"
+    for ax, name in zip(
+        (*axes[0], *axes[1]), ("slide", "truth", "prediction", "detail" + place, "truth", "prediction"), strict=True
+    ):
+        ax.set_title(name, fontsize=11, pad=5)
+    _scale_bar(axes[0][0], slide, l0_per_pixel)
+    _scale_bar(axes[1][0], slide, slide.level_downsamples[level])
     return _save(figure, out)
 
 
-def _figure(rows: int, columns: int, width: float, height: float, **ratios: Any) -> tuple[Figure, Array]:
+def _sheet(
+    shapes: Sequence[Sequence[tuple[int, ...]]], box: tuple[int, int], *, title: str | None,
+    legend: Sequence[tuple[Any, str]], heading: bool = False, bar: bool = False,
+) -> tuple[Figure, list[list[Axes]]]:  # fmt: skip
+    """A figure with one axes per picture, each as large as fits into the box (width, height), title and legend.
+
+    Counted out in pixels rather than left to a layout engine: it leaves no gaps beside pictures of fixed proportions.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height + 1.0), dpi=120, layout="constrained")
+    fits = [[(s[1] * f, s[0] * f) for s in row for f in [min(box[0] / s[1], box[1] / s[0])]] for row in shapes]
+    column = max(w for row in fits for w, _ in row) + _GAP
+    width = max(_GAP + column * max(map(len, fits)), 480)
+    lines = [text for line in (title or "").splitlines() for text in textwrap.wrap(line, int(width / 9))]
+    entry = 50 + 8 * max((len(name) for _, name in legend), default=0)  # pixels that a name of the legend takes
+    ncols = max(min(len(legend), int(width / entry)), 1)
+    above, below = heading * _HEADING, _GAP + bar * _BAR
+    height = _GAP + sum(above + max(h for _, h in row) + below for row in fits)
+    height += len(lines) * _TITLE + -(-len(legend) // ncols) * _LINE
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=ratios or None)
+    y = height - _GAP - len(lines) * _TITLE  # from the bottom up, as matplotlib counts
+    if lines:
+        figure.suptitle("\n".join(lines), y=1 - _GAP / 2 / height, va="top", fontsize=12, parse_math=False)
+    axes = []
+    left = (width - column * max(map(len, fits)) + _GAP) / 2
+    for row in fits:
+        tall = max(h for _, h in row)
+        y -= above + tall
+        places = [(left + k * column + (column - _GAP - w) / 2, y + tall - h, w, h) for k, (w, h) in enumerate(row)]
+        axes.append([figure.add_axes((x / width, b / height, w / width, h / height)) for x, b, w, h in places])
+        y -= below
+    if legend:
+        drawn = figure.legend(
+            handles=[handle for handle, _ in legend], labels=[str(k) for k in range(len(legend))], ncols=ncols,
+            loc="lower center", bbox_to_anchor=(0.5, 0), borderaxespad=0.3, frameon=False, fontsize=10,
+        )  # fmt: skip
+        for text, (_, name) in zip(drawn.get_texts(), legend, strict=True):
+            text.set(text=name, parse_math=False)  # given as labels, names with a leading _ would be left out
+    return figure, axes
 
 
-def _picture(ax: Axes, patch: Patch, *, tint: float = 0.0) -> None:
-    """The image, its labelled pixels tinted, and a crisp line around each class."""
-    image = patch.image if patch.image.shape[2] == 3 else np.repeat(patch.image[..., :1], 3, axis=2)
-    if patch.mask is not None:
-        image = _tinted(image, patch.mask, tint)
-    ax.imshow(image, interpolation="nearest")
-    ax.set_xticks([])
-    ax.set_yticks([])
+def _picture(ax: Axes, patch: Patch, *, tint: float = 0.0, void: int | None = None) -> None:
+    """The image, its labelled pixels tinted, and a thin line along the inner side of each class's border."""
+    height, width = patch.image.shape[:2]
+    image, mask = fitted(patch, ax.get_window_extent().width)
+    if mask is not None:
+        image = _tinted(image, mask, tint, void)
+    ax.imshow(image, interpolation="antialiased", extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto")
+    ax.set(xticks=[], yticks=[], autoscale_on=False)
+    ax.spines[:].set(color=_FRAME, linewidth=0.6)
 
 
-def _tinted(image: Array, mask: Array, tint: float) -> Array:
+def _tinted(image: Array, mask: Array, tint: float, void: int | None) -> Array:
     from matplotlib.colors import to_rgb
 
     out = image.astype(np.float32)
-    edge = np.zeros(mask.shape, bool)
-    for axis in (0, 1):  # a pixel of a class whose neighbour to one side is of another
-        ahead = np.diff(mask, axis=axis) != 0
-        first, last = (tuple(s if k == axis else slice(None) for k in (0, 1)) for s in (slice(0, -1), slice(1, None)))
-        edge[first] |= ahead
-        edge[last] |= ahead
+    edge = borders(mask)
     for value in np.unique(mask):
         if value:
-            colour = np.array(to_rgb(_colour(int(value)))) * 255
+            colour = np.array(to_rgb(_colour(int(value), void))) * 255
             inside = mask == value
             out[inside] = (1 - tint) * out[inside] + tint * colour
             out[inside & edge] = colour
     return np.asarray(out.round(), np.uint8)
 
 
-def _colour(value: int) -> str:
-    return _COLOURS[1 + (value - 1) % (len(_COLOURS) - 1)]
+def _colour(value: int, void: int | None) -> Any:
+    """A class's colour; from the seventh on they return darker, then lighter."""
+    from matplotlib.colors import to_rgb
+
+    turn, place = divmod(value - 1, len(_COLOURS))
+    mixed_with, share = (("black", 0.0), ("black", 0.45), ("white", 0.55))[turn % 3]
+    pairs = zip(to_rgb(_COLOURS[place]), to_rgb(mixed_with), strict=True)
+    return _VOID if value == void else tuple((1 - share) * a + share * b for a, b in pairs)
 
 
-def _legend(figure: Figure, masks: Sequence[Array | None], codes: Sequence[str] | None, handles: list[Any]) -> None:
-    """Names of the classes that are there, below the pictures."""
+def _classes(masks: Iterable[Array | None], codes: Sequence[str] | None, void: int | None) -> list[tuple[Any, str]]:
+    """Swatches and names of the classes that are drawn."""
     from matplotlib.patches import Rectangle
 
-    values = sorted({int(v) for mask in masks if mask is not None for v in np.unique(mask) if v})
-    for value in values:
+    entries = []
+    for value in sorted({int(v) for mask in masks if mask is not None for v in np.unique(mask) if v}):
         name = codes[value] if codes is not None and 0 < value < len(codes) else f"class {value}"
-        handles.append(Rectangle((0, 0), 1, 1, facecolor=_colour(value), label=name))
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        swatch = Rectangle((0, 0), 1, 1, facecolor=_colour(value, void), edgecolor="none")
+        entries.append((swatch, "no label" if value == void else name))
+    return entries
+
+
+def _box(slide: Slide, window: Window, l0_per_pixel: float) -> Any:
+    """A window's rectangle on an overview."""
+    from matplotlib.patches import Rectangle
+
+    scale = slide.level_downsamples[window.level] / l0_per_pixel
+    # Pixel centres are whole numbers on the axes, so a pixel's edges lie half a pixel before and behind.
+    return Rectangle((window.x * scale - 0.5, window.y * scale - 0.5), window.width * scale, window.height * scale)
 
 
 def _scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:
-    """A bar of a round number of micrometres in the lower left corner, where the slide's mpp is known."""
+    """A bar of a round number of micrometres below the picture's left corner, where the slide's mpp is known."""
+    from matplotlib.transforms import ScaledTranslation
+
     if slide.mpp is None:
         return
-    from matplotlib import patheffects
-    from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
-
     per_pixel = slide.mpp[0] * l0_per_pixel
     wanted = per_pixel * (ax.get_xlim()[1] - ax.get_xlim()[0]) / 5
     power = 10.0 ** np.floor(np.log10(wanted))
     length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
     label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
-    bar = AnchoredSizeBar(ax.transData, length / per_pixel, label, "lower left", pad=0.4, sep=4, frameon=False)
-    for artist in (*bar.size_bar.get_children(), bar.txt_label.get_children()[0]):
-        artist.set_path_effects([patheffects.withStroke(linewidth=3, foreground="white")])
-    ax.add_artist(bar)
-
-
-def _informative(slide: Slide, level: int) -> Window:
-    """The window of a coarse grid that holds most labels of a kind, and not only labels."""
-    width, height = slide.level_dimensions[level]
-    w, h = min(_DETAIL, width), min(_DETAIL, height)
-    small, _ = overview(slide, max_size=512)
-    assert small.mask is not None
-    labelled = (small.mask != 0) & (small.mask != (-1 if slide.void is None else slide.void))
-    scale = small.mask.shape[1] / width
-    best, best_score = Window(0, 0, w, h, level), -1.0
-    for y in range(0, height - h + 1, max(h // 2, 1)):
-        for x in range(0, width - w + 1, max(w // 2, 1)):
-            rows, columns = (slice(int(at * scale), max(int((at + n) * scale), int(at * scale) + 1))
-                             for at, n in ((y, h), (x, w)))  # fmt: skip
-            share = float(labelled[rows, columns].mean()) if labelled[rows, columns].size else 0.0
-            score = share * (1 - share)
-            if score > best_score:
-                best, best_score = Window(x, y, w, h, level), score
-    return best
+    shift = ScaledTranslation(0, -11 / _DPI, ax.figure.dpi_scale_trans)
+    below, end = ax.get_xaxis_transform() + shift, -0.5 + length / per_pixel
+    ax.plot([-0.5, end], [0, 0], color="black", linewidth=2, transform=below, clip_on=False, solid_capstyle="butt")
+    ax.annotate(label, (end, 0), (5, 0), xycoords=below, textcoords="offset points", va="center", fontsize=9)
 
 
 def _save(figure: Figure, out: Out) -> Figure:
     if out is not None:
         path = Path(out)
+        if not path.parent.is_dir():
+            raise MissingError(f"{path}: there is no folder {path.parent} to save the picture in; make it first")
         part = path.with_name(path.name + ".part")
-        figure.savefig(part, format="png")
-        os.replace(part, path)
+        try:
+            figure.savefig(part, format="png", dpi="figure")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     return figure

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from patchaug import FrameError, OptionError, Patch, Slide, Window, open_slide
+from patchaug import FrameError, OptionError, Patch, Slide, Window, WindowError, open_slide
 from patchaug.overview import area_mean, overview
 from patchaug.rasters import ArrayRaster
 from patchaug.show import show_patches, show_prediction, show_windows
@@ -108,6 +108,15 @@ def test_outlines_follow_the_mask() -> None:
     assert (pixels[row, column] == 255).all()
 
 
+def test_of_four_channels_three_are_shown() -> None:
+    """An aerial picture with a fourth band keeps its colours."""
+    image = np.zeros((64, 64, 4), np.uint8)
+    image[..., :] = (200, 120, 40, 255)
+    figure = show_patches([Patch(image, None)])
+    row, column = on_canvas(figure, 0, 30, 30)
+    assert canvas(figure)[row, column].tolist() == [200, 120, 40]
+
+
 def test_files_are_whole_and_threads_do_not_mind(tmp_path: Path) -> None:
     """Four pictures drawn at once, each readable, nothing else left in the folder."""
     slide = open_slide(np.full((90, 120, 3), 200, np.uint8), np.ones((90, 120), np.uint8))
@@ -127,8 +136,16 @@ def test_files_are_whole_and_threads_do_not_mind(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn_is_said() -> None:
-    """A map of another size, a slide without mask, no patch at all."""
+    """A map of another size, a slide without mask, no patch at all, a level that is not there, a window outside."""
     image = np.zeros((30, 40, 3), np.uint8)
+    slide = open_slide(image, np.zeros((30, 40), np.uint8), name="s")
+    for level in (1, -1):
+        with pytest.raises(WindowError, match=f"s: there is no level {level}; it has levels 0 to 0"):
+            show_prediction(slide, np.zeros((30, 40), np.uint8), level=level)
+    with pytest.raises(WindowError, match="s: there is no level 1; it has levels 0 to 0"):
+        show_windows(slide, [Window(0, 0, 4, 4, 1)])
+    with pytest.raises(WindowError, match="s: window x=39 y=0 4 x 4 leaves level 0"):
+        show_windows(slide, [Window(39, 0, 4, 4)])
     with pytest.raises(FrameError, match="s: the prediction has 30 x 40 px, level 0 has 40 x 30"):
         show_prediction(open_slide(image, np.zeros((30, 40), np.uint8), name="s"), np.zeros((40, 30)), level=0)
     with pytest.raises(FrameError, match="no mask to set beside"):

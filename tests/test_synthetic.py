@@ -1,6 +1,8 @@
 """The demo's slides: reproducible, paired, and no exercise for a threshold."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,15 +59,18 @@ def test_blocks_join_without_a_seam(made: tuple[Path, Path]) -> None:
     assert across < 1.5 * beside + 1
 
 
-def test_nuclei_are_darker_but_no_threshold_finds_them(made: tuple[Path, Path]) -> None:
-    """A fair exercise: 2 to 12 % foreground, darker on average, and the best threshold of red stays below Dice 0.88."""
-    image, mask = whole(open_slide(*made), 1)
-    assert set(np.unique(mask)) == {0, 1} and 0.02 < mask.mean() < 0.12
+def test_nuclei_are_darker_but_no_threshold_finds_them(tmp_path: Path) -> None:
+    """A fair exercise: 3 to 6 % nuclei, darker on average, and the best threshold of red stays below Dice 0.8.
+
+    The shares hold from about 3000 px up; a smaller slide has too few glands for a law of averages.
+    """
+    image, mask = whole(open_slide(*write_slide(tmp_path, "s", size=3000)), 1)
+    assert set(np.unique(mask)) == {0, 1} and 0.03 < mask.mean() < 0.06
     red, truth = image[..., 0].astype(int), mask == 1
     tissue = (red < 225) & ~truth
-    assert red[truth].mean() < red[tissue].mean() - 20
+    assert red[truth].mean() < red[tissue].mean() - 40
     scores = [2 * ((red < t) & truth).sum() / ((red < t).sum() + truth.sum()) for t in range(60, 240, 4)]
-    assert max(scores) < 0.88
+    assert max(scores) < 0.8
 
 
 @pytest.mark.parametrize("size", [512, 700])
@@ -73,5 +78,33 @@ def test_small_slides(tmp_path: Path, size: int) -> None:
     """Down to 512 px, with nuclei in them; below that it is refused."""
     slide = open_slide(*write_slide(tmp_path, "s", size=size))
     assert slide.dimensions == (size, size) and slide.labels(0).runs[1].pixels > 0
-    with pytest.raises(OptionError, match="at least 512 px, got 511"):
-        write_slide(tmp_path, "t", size=511)
+
+
+def test_progress_rises_to_one(tmp_path: Path) -> None:
+    """Once for each block, as the share of the pixels, also where blocks are cut short."""
+    seen: list[float] = []
+    write_slide(tmp_path, "s", size=1100, progress=seen.append)
+    assert seen == pytest.approx([1024 * 1024 / 1100**2, 1024 / 1100, (1024 * 1100 + 76 * 1024) / 1100**2, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"size": 511}, "size of a made slide must be at least 512 px, got 511"),
+        ({"seed": -1}, "seed of a made slide must be 0 or more, got -1"),
+        ({"mpp": 0.0}, "mpp of a made slide must be above 0, got 0.0"),
+        ({"mpp": float("nan")}, "mpp of a made slide must be above 0, got nan"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(tmp_path: Path, arguments: dict, text: str) -> None:
+    """Before anything is written."""
+    with pytest.raises(OptionError, match=text):
+        write_slide(tmp_path / "new", "t", **arguments)
+    assert not (tmp_path / "new").exists()
+
+
+def test_importing_it_is_cheap() -> None:
+    """No writer of files and no picture library before there is something to write."""
+    code = "import sys, patchaug.synthetic; print({'tifffile', 'matplotlib', 'scipy', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -44,7 +44,7 @@ def train(slides: Path, *arguments: object, out: Path) -> subprocess.CompletedPr
 
 def test_demo_learns_and_leaves_its_results_and_nothing_else(tmp_path: Path) -> None:
     """The README's main job on smaller slides: slides, learner, pictures, report, and nuclei found on a new slide."""
-    done = run("demo", "--out", "out", "--slide-size", 2048, "--per-slide", 160, "--workers", 0, cwd=tmp_path)
+    done = run("demo", "--out", "out", "--slide-size", 2048, "--per-slide", 256, "--workers", 0, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS | {"slides"}
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
