@@ -141,7 +141,9 @@ def compared(
     return truth, guess, where
 
 
-def _sampled(read: Callable[[int, int], Array], rows: Array, columns: Array, cell: int, void: int | None) -> tuple[Array, Array]:
+def _sampled(
+    read: Callable[[int, int], Array], rows: Array, columns: Array, cell: int, void: int | None
+) -> tuple[Array, Array]:
     """Some pixels of a large class map, and how many labelled ones there are in each of its cells.
 
     Args:

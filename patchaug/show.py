@@ -30,10 +30,9 @@ Out = str | os.PathLike[str] | None
 # class 0 is not drawn. Their blue is kept for windows, their black for text.
 _COLOURS = ("#009E73", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#F0E442")
 _WINDOW, _VOID, _FRAME = "#0072B2", "#999999", "#888888"
-_DETAIL = 400  # side of the detail of a prediction, pixels of its level
-_PANEL = 480  # its width on the figure
+_DETAIL, _PANEL = 400, 480  # side of the detail of a prediction in pixels of its level, and its width on the figure
 _DPI = 100  # of the figures; the layout below counts in pixels
-_GAP, _TITLE, _HEADING, _BAR, _LINE = 12, 24, 24, 24, 24
+_GAP, _TITLE, _HEADING, _BAR, _LINE = 12, 20, 24, 24, 24
 
 
 def show_windows(
@@ -55,7 +54,6 @@ def show_windows(
         WindowError: A window leaves the slide.
         MissingError: There is no folder for `out`.
     """
-    from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
@@ -63,19 +61,16 @@ def show_windows(
     for window in windows:
         require_inside(slide.name, slide.level_dimensions, window)
     small, l0_per_pixel = overview(slide, max_size=max_size)
-    count = f"{len(windows)} window{'' if len(windows) == 1 else 's'}"
-    legend = [(Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=_WINDOW), count)]
+    outline = Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=_WINDOW)
     figure, ((ax,),) = _sheet(
         [[small.image.shape]], (1000, 1000), title=title or slide.name, bar=slide.mpp is not None,
-        legend=[*legend, *_classes([small.mask], slide.codes, slide.void)],
+        legend=[(outline, f"windows: {len(windows)}"), *_classes([small.mask], slide.codes, slide.void)],
     )  # fmt: skip
     _picture(ax, small, tint=0.35, void=slide.void)
-    boxes = [_box(slide, window, l0_per_pixel) for window in windows]
-    # A white casing keeps the lines apart from tissue of any colour; not clipped, as half of a line along the
-    # slide's border lies outside.
+    # A white casing keeps the lines apart from tissue of any colour.
     casing = [withStroke(linewidth=2.6, foreground="white", alpha=0.7)]
-    ax.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=_WINDOW, linewidth=1.0, path_effects=casing,
-                                      clip_on=False, zorder=3))  # fmt: skip
+    for window in windows:
+        ax.add_patch(_box(slide, window, l0_per_pixel, linewidth=1.0, path_effects=casing))
     _scale_bar(ax, slide, l0_per_pixel)
     return _save(figure, out)
 
@@ -87,6 +82,7 @@ def show_patches(
     columns: int = 4,
     out: Out = None,
     title: str | None = None,
+    void: int | None = None,
 ) -> Figure:
     """Draw patches on a sheet, each with the outline of its labels.
 
@@ -96,6 +92,7 @@ def show_patches(
         columns: Patches in a row.
         out: Where to save the picture (PNG).
         title: Title of the sheet.
+        void: Integer of the masks that means "no label"; drawn in grey.
 
     Returns:
         The figure.
@@ -109,10 +106,10 @@ def show_patches(
     if columns < 1:
         raise OptionError(f"columns must be at least 1, got {columns}")
     rows = [patches[start : start + columns] for start in range(0, len(patches), columns)]
-    legend = _classes([patch.mask for patch in patches], codes, None)
+    legend = _classes([patch.mask for patch in patches], codes, void)
     figure, axes = _sheet([[p.image.shape for p in row] for row in rows], (320, 320), title=title, legend=legend)
     for patch, ax in zip(patches, (ax for row in axes for ax in row), strict=True):
-        _picture(ax, patch, tint=0.2)
+        _picture(ax, patch, tint=0.2, void=void)
     return _save(figure, out)
 
 
@@ -139,46 +136,36 @@ def show_prediction(
         OptionError: The map does not hold integers.
         MissingError: There is no folder for `out`.
     """
-    width, height = slide.level_size(level)
-    if prediction.shape != (height, width):
-        raise FrameError(
-            f"{slide.name}: the prediction has {' x '.join(map(str, prediction.shape[::-1]))} px, level {level} has "
-            f"{width} x {height}; name the level that was predicted, whole"
-        )
+    size = slide.level_size(level)
+    if prediction.shape[::-1] != size:
+        got, wanted = (" x ".join(map(str, sides)) for sides in (prediction.shape[::-1], size))
+        raise FrameError(f"{slide.name}: the prediction has {got} px, level {level} has {wanted}; predict it whole")
     if slide.mask is None:
         raise FrameError(f"{slide.name}: there is no mask to set beside the prediction; give the slide one")
     if prediction.dtype.kind not in "iub":
-        raise OptionError(
-            f"{slide.name}: the prediction must hold class numbers, got {prediction.dtype}; take the argmax of scores"
-        )
+        raise OptionError(f"{slide.name}: the prediction must hold integers, got {prediction.dtype}; take the argmax")
     small, l0_per_pixel = overview(slide, max_size=_PANEL)
     truth, guess, where = compared(slide, prediction, level, small.image.shape[:2], l0_per_pixel, side=_DETAIL)
     detail = slide.read(where)
     guess_there = prediction[where.y : where.bottom, where.x : where.right]
 
-    scores = [] if dice is None else [f"{c} {'none' if v is None else f'{v:.3f}'}" for c, v in dice.items()]
+    scores = [f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in (dice or {}).items()]
     figure, axes = _sheet(
         [[small.image.shape] * 3, [detail.image.shape] * 3], (_PANEL, 640), heading=True, bar=slide.mpp is not None,
         title=slide.name + (f"\nDice: {', '.join(scores)}" if scores else ""),
         legend=_classes([truth, guess, detail.mask, guess_there], slide.codes, slide.void),
     )  # fmt: skip
-    for row, image, maps, tint in (
-        (axes[0], small.image, (None, truth, guess), 0.6),
-        (axes[1], detail.image, (None, detail.mask, guess_there), 0.4),
+    place = f"detail at level {level}, x={where.x}, y={where.y}"
+    for row, first, image, maps, tint, l0 in (
+        (axes[0], "slide", small.image, (None, truth, guess), 0.6, l0_per_pixel),
+        (axes[1], place, detail.image, (None, detail.mask, guess_there), 0.4, slide.level_downsamples[level]),
     ):
-        for ax, map_ in zip(row, maps, strict=True):
+        for ax, map_, name in zip(row, maps, (first, "truth", "prediction"), strict=True):
             _picture(ax, Patch(image, map_), tint=tint, void=slide.void)
+            ax.set_title(name, fontsize=11, pad=5, parse_math=False)
+        _scale_bar(row[0], slide, l0)
     for ax in axes[0]:
-        box = _box(slide, where, l0_per_pixel)
-        box.set(facecolor="none", edgecolor=_WINDOW, linewidth=1.2, clip_on=False, zorder=3)
-        ax.add_patch(box)
-    place = f" at level {level}, x={where.x}, y={where.y}"
-    for ax, name in zip(
-        (*axes[0], *axes[1]), ("slide", "truth", "prediction", "detail" + place, "truth", "prediction"), strict=True
-    ):
-        ax.set_title(name, fontsize=11, pad=5)
-    _scale_bar(axes[0][0], slide, l0_per_pixel)
-    _scale_bar(axes[1][0], slide, slide.level_downsamples[level])
+        ax.add_patch(_box(slide, where, l0_per_pixel, linewidth=1.2))
     return _save(figure, out)
 
 
@@ -205,8 +192,7 @@ def _sheet(
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     y = height - _GAP - len(lines) * _TITLE  # from the bottom up, as matplotlib counts
-    if lines:
-        figure.suptitle("\n".join(lines), y=1 - _GAP / 2 / height, va="top", fontsize=12, parse_math=False)
+    figure.suptitle("\n".join(lines), y=1 - _GAP / 2 / height, va="top", fontsize=12, parse_math=False)
     axes = []
     left = (width - column * max(map(len, fits)) + _GAP) / 2
     for row in fits:
@@ -267,18 +253,19 @@ def _classes(masks: Iterable[Array | None], codes: Sequence[str] | None, void: i
     entries = []
     for value in sorted({int(v) for mask in masks if mask is not None for v in np.unique(mask) if v}):
         name = codes[value] if codes is not None and 0 < value < len(codes) else f"class {value}"
-        swatch = Rectangle((0, 0), 1, 1, facecolor=_colour(value, void), edgecolor="none")
+        swatch = Rectangle((0, 0), 1, 1, facecolor=_colour(value, void))
         entries.append((swatch, "no label" if value == void else name))
     return entries
 
 
-def _box(slide: Slide, window: Window, l0_per_pixel: float) -> Any:
-    """A window's rectangle on an overview."""
+def _box(slide: Slide, window: Window, l0_per_pixel: float, **style: Any) -> Any:
+    """The outline of a window on an overview; not clipped, as half of a line along the slide's border lies outside."""
     from matplotlib.patches import Rectangle
 
     scale = slide.level_downsamples[window.level] / l0_per_pixel
     # Pixel centres are whole numbers on the axes, so a pixel's edges lie half a pixel before and behind.
-    return Rectangle((window.x * scale - 0.5, window.y * scale - 0.5), window.width * scale, window.height * scale)
+    corner, sides = (window.x * scale - 0.5, window.y * scale - 0.5), (window.width * scale, window.height * scale)
+    return Rectangle(corner, *sides, facecolor="none", edgecolor=_WINDOW, clip_on=False, zorder=3, **style)
 
 
 def _scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from patchaug import FrameError, OptionError, Patch, Slide, Window, WindowError, open_slide
+from patchaug import FrameError, MissingError, OptionError, Patch, Slide, Window, WindowError, open_slide
 from patchaug.overview import area_mean, overview
 from patchaug.rasters import ArrayRaster
 from patchaug.show import show_patches, show_prediction, show_windows
@@ -46,37 +46,84 @@ def test_area_mean_is_the_mean_of_each_square(height: int, width: int, factor: i
             assert np.abs(small[y, x] - square.mean((0, 1))).max() <= 0.5
 
 
+@pytest.mark.parametrize("size", [(397, 301), (301, 397), (90, 7), (1, 200)])
 @pytest.mark.parametrize("factors", [(1,), (1, 4)])
-def test_overview_is_the_slide_made_small(factors: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In bands, from the coarsest level that is large enough; odd sizes; the mask by its middle pixels."""
+def test_overview_is_the_slide_made_small(
+    factors: tuple[int, ...], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks, from the coarsest level that is large enough; odd sizes; the mask by its middle pixels."""
     rng = np.random.default_rng(1)
-    image, mask = rng.integers(0, 256, (397, 301, 3), np.uint8), rng.integers(0, 4, (397, 301), np.uint8)
+    image, mask = rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 4, size, np.uint8)
     levels = [area_mean(image, f) for f in factors]
     slide = Slide(ArrayRaster(levels), ArrayRaster([mask]), name="s")
-    monkeypatch.setattr("patchaug.overview._BAND_PIXELS", 3000)
+    monkeypatch.setattr("patchaug.overview._BLOCK_PIXELS", 700)  # several blocks each way
     small, per_pixel = overview(slide, max_size=90)
-    level = len(factors) - 1
-    step = -(-levels[level].shape[0] // 90)
+    level = max(k for k, pixels in enumerate(levels) if max(pixels.shape) >= 90)
+    step = -(-max(levels[level].shape) // 90)
     assert max(small.image.shape) <= 90
-    assert per_pixel == pytest.approx(slide.level_downsamples[level] * step)
-    assert np.abs(small.image.astype(int) - area_mean(levels[level], step)).max() <= 1
+    assert per_pixel == slide.level_downsamples[level] * step
+    assert (small.image == area_mean(levels[level], step)).all()
     whole = slide.read(Window(0, 0, *slide.level_dimensions[level], level)).mask
     rows, columns = (np.minimum(np.arange(0, n, step) + step // 2, n - 1) for n in whole.shape)
-    # A band's last square may be cut short, and only the slide's last band has one: the rest agrees exactly.
-    assert (small.mask == whole[np.ix_(rows, columns)])[:-1].all()
+    assert (small.mask == whole[np.ix_(rows, columns)]).all()
+
+
+def test_overview_of_a_small_slide_is_the_slide() -> None:
+    """Nothing is enlarged, and there is no mask where there is none."""
+    image = np.random.default_rng(2).integers(0, 256, (30, 41, 3), np.uint8)
+    small, per_pixel = overview(open_slide(image), max_size=1024)
+    assert (small.image == image).all()
+    assert small.mask is None
+    assert per_pixel == 1
+    with pytest.raises(OptionError, match="max_size must be at least 1 px, got 0"):
+        overview(open_slide(image), max_size=0)
 
 
 def test_windows_are_drawn_where_they_are() -> None:
-    """A window of level 1 over a white slide: its edge is blue, its inside and the rest are white."""
+    """A window of level 1 over a white slide: its edge is blue all along, and nothing else is coloured."""
     slide = Slide(ArrayRaster([np.full((600, 800, 3), 255, np.uint8), np.full((150, 200, 3), 255, np.uint8)]), name="s")
     figure = show_windows(slide, [Window(50, 25, 60, 40, 1)], max_size=800)
     pixels = canvas(figure)
-    for x, y in ((200, 180), (440, 180), (300, 100), (300, 260)):  # the middles of its four sides at level 0
-        row, column = on_canvas(figure, 0, x - 0.5, y - 0.5)
-        assert close(pixels[row - 3 : row + 4, column - 3 : column + 4], BLUE, 110).any()
-    for x, y in ((320, 180), (100, 100), (600, 400)):
+    top, left = on_canvas(figure, 0, 200 - 0.5, 100 - 0.5)  # at level 0
+    bottom, right = on_canvas(figure, 0, 440 - 0.5, 260 - 0.5)
+    for line in (
+        pixels[top - 2 : top + 3, left:right],
+        pixels[bottom - 2 : bottom + 3, left:right],
+        pixels[top:bottom, left - 2 : left + 3].swapaxes(0, 1),
+        pixels[top:bottom, right - 2 : right + 3].swapaxes(0, 1),
+    ):
+        assert close(line, BLUE, 110).any(axis=0).all()
+    far = pixels.copy()
+    far[top - 4 : bottom + 5, left - 4 : right + 5] = 255
+    far[top + 5 : bottom - 4, left + 5 : right - 4] = pixels[top + 5 : bottom - 4, left + 5 : right - 4]
+    first, last = on_canvas(figure, 0, 0, 0), on_canvas(figure, 0, 799, 599)
+    assert (far[first[0] + 3 : last[0] - 2, first[1] + 3 : last[1] - 2] == 255).all()
+
+
+def test_a_window_that_is_the_slide_is_seen_on_all_sides() -> None:
+    """Its lines are not cut off at the border of the picture."""
+    slide = open_slide(np.full((300, 500, 3), 255, np.uint8))
+    figure = show_windows(slide, [Window(0, 0, 500, 300)])
+    pixels = canvas(figure)
+    for x, y in ((-0.5, 150), (499.5, 150), (250, -0.5), (250, 299.5)):
         row, column = on_canvas(figure, 0, x, y)
-        assert (pixels[row - 5 : row + 6, column - 5 : column + 6] == 255).all()
+        assert close(pixels[row - 2 : row + 3, column - 2 : column + 3], BLUE, 110).any()
+
+
+def test_scale_bar_is_as_long_as_it_says() -> None:
+    """800 px of 0.5 micrometres: a fifth is 80, so the bar has 50, which are 100 px."""
+    raster = ArrayRaster([np.full((600, 800, 3), 255, np.uint8)])
+    raster.mpp = (0.5, 0.5)
+    figure = show_windows(Slide(raster, name="s"), [])
+    ax = figure.axes[0]
+    assert ax.texts[0].get_text() == "50 µm"
+    assert np.diff(ax.lines[0].get_xdata())[0] == 100
+    _, left = on_canvas(figure, 0, -0.5, 0)
+    _, right = on_canvas(figure, 0, 99.5, 0)
+    below, _ = on_canvas(figure, 0, 0, 599.5)
+    black = (canvas(figure)[below + 3 : below + 20, : right + 1] < 60).all(axis=-1)
+    assert np.abs(np.flatnonzero(black.any(axis=0))[[0, -1]] - (left, right)).max() <= 1
+    assert not show_windows(open_slide(np.zeros((60, 80), np.uint8)), []).axes[0].texts
 
 
 def test_prediction_panels_have_the_colours_of_their_maps() -> None:
@@ -96,16 +143,75 @@ def test_prediction_panels_have_the_colours_of_their_maps() -> None:
     assert figure.legends[0].get_texts()[0].get_text() == "nucleus"
 
 
+@pytest.mark.parametrize("coarse", [(), (4,), (3, 7)])
+def test_a_perfect_prediction_looks_like_the_truth(coarse: tuple[int, ...]) -> None:
+    """Whatever level the overview comes from: both maps are drawn from the same pixels."""
+    rng = np.random.default_rng(3)
+    image, mask = rng.integers(0, 256, (1301, 1150, 3), np.uint8), rng.integers(0, 3, (1301, 1150), np.uint8)
+    slide = Slide(ArrayRaster([image, *(area_mean(image, f) for f in coarse)]), ArrayRaster([mask]), name="s")
+    figure = show_prediction(slide, mask, level=0)
+    for row in (0, 3):
+        truth, guess = (figure.axes[row + k].images[0].get_array() for k in (1, 2))
+        assert (truth == guess).all()
+
+
+def test_the_detail_is_where_there_is_something_to_see() -> None:
+    """Of a block of labels its corner, which also shows what is not labelled; of an empty truth, the prediction's."""
+    mask = np.zeros((2000, 3000), np.uint8)
+    mask[:1200, :1400] = 1
+    image = np.full((2000, 3000, 3), 255, np.uint8)
+    image[1000:1400, 1200:1600] = 50
+    speck = np.zeros_like(mask)
+    speck[1990:, 2990:] = 1
+    for truth, guess in ((mask, mask), (np.zeros_like(mask), speck), (speck, mask)):
+        figure = show_prediction(open_slide(image, truth), guess, level=0)
+        x, y = (int(part.split("=")[1]) for part in figure.axes[3].get_title().split(", ")[1:])
+        sought = truth if truth.any() else guess
+        share = (sought[y : y + 400, x : x + 400] != 0).mean()
+        assert 0 < share < 1
+        detail = figure.axes[3].images[0].get_array()
+        there = image[y : y + 400, x : x + 400]
+        assert (detail[::2, ::2] == there).all()  # shown twice as large, on 480 px
+        box = figure.axes[0].patches[-1]
+        assert (box.get_x() + 0.5, box.get_width()) == pytest.approx((x / 7, 400 / 7))
+
+
+def test_void_is_grey_and_no_foreground() -> None:
+    """The detail is not drawn towards it, and the legend says what it is."""
+    mask = np.full((1000, 1000), 255, np.uint8)
+    mask[:, 500:] = 0
+    mask[900:950, 900:950] = 1
+    slide = open_slide(np.full((1000, 1000, 3), 255, np.uint8), mask, codes=["a", "_b$c$"], void=255, name="$x$_y$")
+    figure = show_prediction(slide, mask * 0, level=0)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["_b$c$", "no label"]
+    assert figure.axes[3].get_title() == "detail at level 0, x=550, y=550"
+    pixels = canvas(figure)
+    r, g, b = pixels[on_canvas(figure, 1, 100, 100)]
+    assert r == g == b < 220
+
+
 def test_outlines_follow_the_mask() -> None:
-    """On a sheet of patches, the border of a class is drawn in its colour."""
+    """On a sheet of patches, the border of a class is a thin line of its colour, its inside is tinted."""
     mask = np.zeros((64, 64), np.uint8)
     mask[20:40, 20:40] = 1
     figure = show_patches([Patch(np.full((64, 64, 3), 255, np.uint8), mask)] * 3, columns=2, codes=["a", "b"])
     pixels = canvas(figure)
-    row, column = on_canvas(figure, 0, 20, 30)
-    assert close(pixels[row, column], GREEN)
+    for ax in range(3):
+        row, column = on_canvas(figure, ax, 19.5, 30)
+        assert close(pixels[row, column - 1 : column + 2], GREEN).any()
+        assert (pixels[row, column - 4] == 255).all()
+        row, column = on_canvas(figure, ax, 30, 30)
+        assert np.abs(pixels[row, column] - (0.8 * 255 + 0.2 * GREEN)).max() <= 1
     row, column = on_canvas(figure, 0, 10, 30)
     assert (pixels[row, column] == 255).all()
+
+
+def test_classes_beyond_the_palette_have_colours_of_their_own() -> None:
+    """Eighteen classes, each a stripe: no two look alike."""
+    mask = np.repeat(np.arange(19, dtype=np.uint8), 16)[None].repeat(320, 0)
+    figure = show_patches([Patch(np.full((320, 304, 3), 255, np.uint8), mask)])
+    colours = {tuple(handle.get_facecolor()) for handle in figure.legends[0].legend_handles}
+    assert len(colours) == 18
 
 
 def test_of_four_channels_three_are_shown() -> None:
@@ -132,7 +238,28 @@ def test_files_are_whole_and_threads_do_not_mind(tmp_path: Path) -> None:
         thread.join()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "1.png", "2.png", "3.png"]
     for path in tmp_path.iterdir():
-        Image.open(path).load()
+        with Image.open(path) as picture:
+            picture.load()
+            assert picture.format == "PNG"
+
+
+def test_a_picture_that_cannot_be_saved_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a part of it, nor does it touch the picture of before."""
+    patches = [Patch(np.zeros((8, 8, 3), np.uint8), None)]
+    out = tmp_path / "a.png"
+    out.write_bytes(b"before")
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", full)
+        with pytest.raises(OSError, match="disk full"):
+            show_patches(patches, out=out)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert out.read_bytes() == b"before"
+    with pytest.raises(MissingError, match="there is no folder .*nowhere to save the picture in; make it first"):
+        show_patches(patches, out=tmp_path / "nowhere" / "a.png")
 
 
 def test_what_cannot_be_drawn_is_said() -> None:
@@ -150,5 +277,9 @@ def test_what_cannot_be_drawn_is_said() -> None:
         show_prediction(open_slide(image, np.zeros((30, 40), np.uint8), name="s"), np.zeros((40, 30)), level=0)
     with pytest.raises(FrameError, match="no mask to set beside"):
         show_prediction(open_slide(image), np.zeros((30, 40)), level=0)
+    with pytest.raises(OptionError, match="must hold integers, got float64; take the argmax"):
+        show_prediction(slide, np.zeros((30, 40)), level=0)
     with pytest.raises(OptionError, match="no patch to show"):
         show_patches([])
+    with pytest.raises(OptionError, match="columns must be at least 1, got 0"):
+        show_patches([Patch(image, None)], columns=0)
