@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from patchaug import FrameError, MissingError, OptionError, Patch, Slide, Window, WindowError, open_slide
-from patchaug.overview import area_mean, overview
+from patchaug.overview import area_mean, compared, overview
 from patchaug.rasters import ArrayRaster
 from patchaug.show import show_patches, show_prediction, show_windows
 
@@ -155,6 +155,20 @@ def test_a_perfect_prediction_looks_like_the_truth(coarse: tuple[int, ...]) -> N
         assert (truth == guess).all()
 
 
+@pytest.mark.parametrize("level", [0, 1])
+def test_maps_are_sampled_under_the_centres_of_the_overview(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bands, from a level finer than the overview's or the same: a pixel of 12 shows the map at 6, 18, 30..."""
+    monkeypatch.setattr("patchaug.overview._BLOCK_PIXELS", 60000)
+    rng = np.random.default_rng(4)
+    image, mask = rng.integers(0, 256, (1200, 960, 3), np.uint8), rng.integers(0, 9, (1200, 960), np.uint8)
+    slide = Slide(ArrayRaster([image, area_mean(image, 4)]), ArrayRaster([mask]), name="s")
+    guess = rng.integers(0, 9, slide.level_dimensions[level][::-1])
+    truth, small, _ = compared(slide, guess, level, (100, 80), 12.0, side=100)
+    at = slice(6, None, 12) if level == 0 else slice(1, None, 3)
+    assert (small == guess[at, at]).all()
+    assert (truth == slide.read_mask(Window(0, 0, *slide.level_dimensions[level], level))[at, at]).all()
+
+
 def test_the_detail_is_where_there_is_something_to_see() -> None:
     """Of a block of labels its corner, which also shows what is not labelled; of an empty truth, the prediction's."""
     mask = np.zeros((2000, 3000), np.uint8)
@@ -199,6 +213,8 @@ def test_outlines_follow_the_mask() -> None:
     for ax in range(3):
         row, column = on_canvas(figure, ax, 19.5, 30)
         assert close(pixels[row, column - 1 : column + 2], GREEN).any()
+        _, column_behind = on_canvas(figure, ax, 39.5, 30)
+        assert close(pixels[row, column_behind - 1 : column_behind + 2], GREEN).any()
         assert (pixels[row, column - 4] == 255).all()
         row, column = on_canvas(figure, ax, 30, 30)
         assert np.abs(pixels[row, column] - (0.8 * 255 + 0.2 * GREEN)).max() <= 1
