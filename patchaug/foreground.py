@@ -1,99 +1,74 @@
-"""Where labelled pixels are, and how a window is drawn in proportion to them: exact integers, no rejection.
+"""How a window is drawn in proportion to the labelled pixels in it: exact integers, no rejection.
 
 The law: a window is drawn with probability proportional to the number of pixels of a class in it. Summing that number
 over all windows counts each labelled pixel once for every valid window that contains it, and that is a product of one
 factor per axis (`reach`). So one random integer below the grand total names a labelled pixel *and* one of the windows
 around it; nothing is clamped at a border, and no window is drawn more often than it should be. Inverse-transform
 sampling on exact sums; the only floating point number is the probability that is handed back.
-
-Labels are kept as runs along rows: three 32-bit numbers for each stretch of equal labels. A mask of nuclei has about
-one run in fifty pixels, a mask of tissue far fewer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from patchaug.errors import ForegroundError
+from patchaug.runs import BLOCK, STRIP, Runs
+from patchaug.shared import SharesArrays
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Runs:
-    """Stretches of one class along rows, in reading order; int32 arrays of one length, pixels of one level."""
+class Labels(SharesArrays):
+    """All labels of a mask, seen on one level of the image.
 
-    rows: Array
-    starts: Array
-    lengths: Array
-
-    @property
-    def pixels(self) -> int:
-        """Number of pixels of the class."""
-        return int(self.lengths.sum(dtype=np.int64))
-
-    def count(self, x: int, y: int, width: int, height: int) -> int:
-        """Number of the class's pixels in a window."""
-        first, last = np.searchsorted(self.rows, (y, y + height))
-        starts, lengths = self.starts[first:last], self.lengths[first:last]
-        inside = np.minimum(starts + lengths, x + width) - np.maximum(starts, x)
-        return int(np.maximum(inside, 0).sum(dtype=np.int64))
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """All labels of a mask at one level: {class number: its runs}, and the size of the level in pixels."""
+    Attributes:
+        width, height: Size of the level in pixels.
+        columns: First column of the level over each column of the mask as it was indexed, and `width` at the end;
+            None where the two are the same, pixel by pixel.
+        lines: The same for rows, and `height` at the end.
+        runs: {class number: its pixels in the mask}.
+    """
 
     width: int
     height: int
+    columns: Array | None = field(repr=False)
+    lines: Array | None = field(repr=False)
     runs: Mapping[int, Runs] = field(repr=False)
 
-    @classmethod
-    def from_bands(cls, width: int, height: int, bands: Iterable[Array]) -> Labels:
-        """Index a mask that arrives as bands of full rows, top to bottom, each (rows, width) of integers."""
-        parts: dict[int, list[tuple[Array, Array, Array]]] = {}
-        top = 0
-        for band in bands:
-            for value, part in _runs_of_band(band, top).items():
-                parts.setdefault(value, []).append(part)
-            top += band.shape[0]
-        if top != height:
-            raise ForegroundError(f"the mask's bands hold {top} rows, its level has {height}")
-        runs = {
-            value: Runs(*(np.concatenate(column) for column in zip(*parts[value], strict=True)))
-            for value in sorted(parts)
-        }
-        return cls(width, height, runs)
+    def count(self, value: int, x: int, y: int, width: int, height: int) -> int:
+        """Number of a class's pixels in a window of the level."""
+        runs = self.runs[value]
+        if self.columns is None or self.lines is None:
+            return runs.count(x, y, x + width, y + height)
+        left, across = _shares(self.columns, x, width)
+        top, down = _shares(self.lines, y, height)
+        right = left + len(across)
+        rows, starts, lasts = runs.stretches(left, top, right, top + len(down))
+        below = np.concatenate(([0], np.cumsum(across)))
+        widths = below[np.clip(lasts + 1, left, right) - left] - below[np.clip(starts, left, right) - left]
+        return int((widths * down[rows - top]).sum())
+
+    def pixels(self, value: int) -> int:
+        """Number of a class's pixels on the level."""
+        return ClassLaw.of(self, value, 1, 1).total
 
     def first(self, value: int) -> tuple[int, int]:
-        """(x, y) of the first pixel of a class in reading order."""
-        runs = self.runs[value]
-        return int(runs.starts[0]), int(runs.rows[0])
+        """(x, y) of a class's first pixel on the level, in reading order."""
+        x, y = self.runs[value].first()
+        return (x if self.columns is None else int(self.columns[x])), (y if self.lines is None else int(self.lines[y]))
 
 
-def _runs_of_band(band: Array, top: int) -> dict[int, tuple[Array, Array, Array]]:
-    """{value: (rows, starts, lengths)} of one band whose first row is `top`."""
-    height, width = band.shape
-    changes = np.empty((height, width), bool)
-    changes[:, 0] = True
-    np.not_equal(band[:, 1:], band[:, :-1], out=changes[:, 1:])
-    at = np.flatnonzero(changes)
-    rows, starts = np.divmod(at, width)
-    lengths = np.diff(at, append=height * width)
-    values = band.reshape(-1)[at]
-    found = {}
-    for value in np.unique(values):
-        chosen = values == value
-        found[int(value)] = (
-            (rows[chosen] + top).astype(np.int32),
-            starts[chosen].astype(np.int32),
-            lengths[chosen].astype(np.int32),
-        )
-    return found
+def _shares(edges: Array, start: int, length: int) -> tuple[int, Array]:
+    """The first mask pixel under start..start+length-1; how many of these it, and each that follows, lies under."""
+    first = int(edges.searchsorted(start, side="right")) - 1
+    end = int(edges.searchsorted(start + length, side="left"))
+    return first, np.diff(np.clip(edges[first : end + 1], start, start + length))
 
 
 def reach(length: int, size: int) -> Array:
@@ -103,19 +78,46 @@ def reach(length: int, size: int) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassLaw:
-    """Windows of one size, each with probability proportional to the pixels of one class in it.
+class Axis(SharesArrays):
+    """One axis of the law: the reach of its pixels, summed from the left.
 
-    `total` is the sum of those pixels over all windows, and `below` its running sum over runs and columns.
+    Attributes:
+        size: Side of the window.
+        below: Sum of the reach of all pixels before a pixel of the level; one more than there are pixels.
+        mask_below: The same, before each pixel of the mask.
     """
 
-    runs: Runs
-    width: int
-    height: int
+    size: int
+    below: Array = field(repr=False)
+    mask_below: Array = field(repr=False)
+
+    @classmethod
+    def of(cls, length: int, size: int, edges: Array | None) -> Axis:
+        """The axis of a level of `length` pixels; `edges` as in `Labels`."""
+        below = np.concatenate(([0], np.cumsum(reach(length, size))))
+        return cls(size, below, below if edges is None else below[edges])
+
+    def origin(self, ticket: int) -> int:
+        """First pixel of the window that a number stands for: one number for each pair of pixel and window."""
+        below = self.view("below")
+        pixel = bisect_right(below, ticket) - 1
+        # The windows that contain the pixel start at these origins, one after the other.
+        return max(pixel - self.size + 1, 0) + ticket - below[pixel]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassLaw(SharesArrays):
+    """Windows of one size, each with probability proportional to the pixels of one class in it.
+
+    `total` is the sum of those pixels over all windows, and `_below` its running sum over blocks of the mask.
+    """
+
+    labels: Labels = field(repr=False)
+    value: int
+    across: Axis
+    down: Axis
     total: int
-    _runs_below: Array = field(repr=False)
-    _columns_below: Array = field(repr=False)
-    _row_reach: Array = field(repr=False)
+    _below: Array = field(repr=False)
 
     @classmethod
     def of(cls, labels: Labels, value: int, width: int, height: int) -> ClassLaw:
@@ -125,30 +127,70 @@ class ClassLaw:
             ForegroundError: The sum over all windows does not fit into 63 bits.
         """
         runs = labels.runs[value]
-        if runs.pixels * width * height >= 2**63:  # an upper bound of the total
+        across = Axis.of(labels.width, width, labels.columns)
+        down = Axis.of(labels.height, height, labels.lines)
+        # An upper bound of the total: no pixel of the mask weighs more than the heaviest column times row.
+        heaviest = int(np.diff(across.mask_below).max()) * int(np.diff(down.mask_below).max())
+        if runs.pixels * heaviest >= 2**63:
             raise ForegroundError(
                 f"class {value} has {runs.pixels} px: too many to weigh windows of {width} x {height} px exactly "
                 f"(limit 2^63); draw at a coarser level"
             )
-        columns = np.concatenate(([0], np.cumsum(reach(labels.width, width))))
-        rows = reach(labels.height, height)
-        weights = (columns[runs.starts + runs.lengths] - columns[runs.starts]) * rows[runs.rows]
-        below = np.cumsum(weights)
-        return cls(runs, width, height, int(below[-1]), below, columns, rows)
+        below = np.cumsum(_block_weights(runs, across.mask_below, down.mask_below))
+        return cls(labels, value, across, down, int(below[-1]), below)
 
     def draw(self, ticket: int) -> tuple[int, int]:
         """Origin (x, y) of the window that a number in 0..total-1 stands for; equal shares of numbers per law."""
-        run = int(np.searchsorted(self._runs_below, ticket, side="right"))
+        runs = self.labels.runs[self.value]
+        blocks_below = self.view("_below")
+        number = bisect_right(blocks_below, ticket)
+        if number:
+            ticket -= blocks_below[number - 1]
+        x, y = runs.corner(number)
+        rows, starts, lasts = runs.block(number)
+        columns = self.across.mask_below[x : x + STRIP + 1]
+        lines = self.down.mask_below[y : y + BLOCK + 1]
+        heights = lines[1:] - lines[:-1]
+        below = ((columns[1:].take(lasts) - columns.take(starts)) * heights.take(rows)).cumsum()
+        run = int(below.searchsorted(ticket, side="right"))
         if run:
-            ticket -= int(self._runs_below[run - 1])
-        row, start = int(self.runs.rows[run]), int(self.runs.starts[run])
-        across, down = divmod(ticket, int(self._row_reach[row]))
-        across += int(self._columns_below[start])
-        column = int(np.searchsorted(self._columns_below, across, side="right")) - 1
-        across -= int(self._columns_below[column])
-        # The windows that contain the pixel start at these origins, one after the other.
-        return max(column - self.width + 1, 0) + across, max(row - self.height + 1, 0) + down
+            ticket -= int(below[run - 1])
+        row = int(rows[run])
+        column, line = divmod(ticket, int(heights[row]))
+        return self.across.origin(int(columns[starts[run]]) + column), self.down.origin(int(lines[row]) + line)
 
     def probability(self, x: int, y: int) -> float:
         """Probability of the window with that origin."""
-        return self.runs.count(x, y, self.width, self.height) / self.total
+        return self.labels.count(self.value, x, y, self.across.size, self.down.size) / self.total
+
+
+def _block_weights(runs: Runs, columns: Array, lines: Array) -> Array:
+    """For each block that holds the class, the sum over its pixels of column weight times row weight; int64."""
+    weights = np.zeros(len(runs.blocks), np.int64)
+    down = -(-runs.height // BLOCK)
+    for strip in range(-(-runs.width // STRIP)):
+        low, high = (int(at) for at in runs.blocks.searchsorted((strip * down, (strip + 1) * down)))
+        first, last = int(runs.firsts[low]), int(runs.firsts[high])
+        counts = np.diff(runs.firsts[low : high + 1])
+        rows = (
+            np.repeat((runs.blocks[low:high] - strip * down).astype(np.int64) * BLOCK, counts) + runs.rows[first:last]
+        )
+        here = columns[strip * STRIP : (strip + 1) * STRIP + 1]
+        of_runs = (here[1:][runs.lasts[first:last]] - here[runs.starts[first:last]]) * (lines[rows + 1] - lines[rows])
+        sums = np.concatenate(([0], np.cumsum(of_runs)))
+        ends = runs.firsts[low : high + 1] - first
+        weights[low:high] = sums[ends[1:]] - sums[ends[:-1]]
+        for number in np.flatnonzero(counts == 0) + low:
+            weights[number] = _weight(runs, int(number), columns, lines)
+    return weights
+
+
+def _weight(runs: Runs, number: int, columns: Array, lines: Array) -> int:
+    """The weight of a block whose runs are not kept."""
+    x, y = runs.corner(number)
+    widths, heights = np.diff(columns[x : x + STRIP + 1]), np.diff(lines[y : y + BLOCK + 1])
+    if (widths == widths[0]).all() and (heights == heights[0]).all():
+        return int(runs.amounts[number]) * int(widths[0]) * int(heights[0])  # inside the slide: no need to read it
+    rows, starts, lasts = runs.block(number)
+    below = np.concatenate(([0], np.cumsum(widths)))
+    return int(((below[1:][lasts] - below[starts]) * heights[rows]).sum())

@@ -36,6 +36,8 @@ class Window:
     def __post_init__(self) -> None:
         for name in ("x", "y", "width", "height", "level"):
             value = getattr(self, name)
+            if type(value) is int:
+                continue
             try:
                 object.__setattr__(self, name, as_int(value))  # numpy integers become Python's: no overflow later
             except TypeError:

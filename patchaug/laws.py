@@ -17,7 +17,6 @@ from typing import Protocol
 
 import numpy as np
 
-from patchaug.foreground import ClassLaw
 from patchaug.geometry import Window, covering, fixed_position, shifted_covering, shifted_position
 
 Random = Callable[[int], np.random.Generator]
@@ -31,7 +30,7 @@ class Law(Protocol):
         """Windows in an epoch."""
 
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
-        """Window `number` of an epoch, and its probability under the law (1 for grids)."""
+        """Window `number` of an epoch, and its exact probability under the law (1 for grids)."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +53,40 @@ class Frame:
         return Window(x, y, self.width, self.height, self.level)
 
 
+class Part(Protocol):
+    """One part of a mixture: windows, each worth a number of tickets."""
+
+    @property
+    def total(self) -> int:
+        """Number of tickets."""
+
+    def draw(self, ticket: int) -> tuple[int, int]:
+        """Origin (x, y) of the window that a ticket in 0..total-1 stands for."""
+
+    def probability(self, x: int, y: int) -> float:
+        """Probability of the window with that origin, which this or another part of the mixture drew."""
+
+
 @dataclass(frozen=True)
-class UniformLaw:
-    """Each window inside the frame is equally likely."""
+class AllWindows:
+    """Each window inside the frame, equally likely."""
 
     frame: Frame
-    count: int
 
-    def draw(self, number: int, random: Random) -> tuple[Window, float]:
-        """A window and its probability."""
-        windows = self.frame.windows
+    @property
+    def total(self) -> int:
+        """Number of windows."""
+        return self.frame.windows
+
+    def draw(self, ticket: int) -> tuple[int, int]:
+        """Origin (x, y) of a window, in reading order."""
         # One integer for both axes: it may have up to 63 bits, so no slide is too large.
-        y, x = divmod(int(random(number).integers(windows)), self.frame.length_x - self.frame.width + 1)
-        return self.frame.at(x, y), 1 / windows
+        y, x = divmod(ticket, self.frame.length_x - self.frame.width + 1)
+        return x, y
+
+    def probability(self, x: int, y: int) -> float:
+        """The same for all."""
+        return 1 / self.total
 
 
 @dataclass(frozen=True)
@@ -105,32 +125,36 @@ class GridLaw:
 
 
 @dataclass(frozen=True)
-class ForegroundLaw:
-    """`Foreground` on one slide: a mixture of the uniform law and one law for each class."""
+class MixtureLaw:
+    """Windows drawn at random: `uniform` with probability 1 - share, else one of `classes` by its weight.
 
-    uniform: UniformLaw
-    share: float
-    weights: tuple[float, ...]
-    laws: tuple[ClassLaw, ...]
+    Attributes:
+        frame: Size of the windows and of the level.
+        count: Windows in an epoch.
+        uniform: What is drawn with probability 1 - share.
+        share: Probability of a foreground draw; 0 where there are no classes.
+        weights: Weights of the classes; they sum to 1.
+        classes: One part for each class.
+    """
 
-    @property
-    def count(self) -> int:
-        """Windows in an epoch."""
-        return self.uniform.count
+    frame: Frame
+    count: int
+    uniform: Part
+    share: float = 0.0
+    weights: tuple[float, ...] = ()
+    classes: tuple[Part, ...] = ()
 
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
         """A window and its exact probability under the mixture, whichever part drew it."""
         generator = random(number)
-        at = generator.random() if self.share else 1.0
-        if at >= self.share:
-            window, _ = self.uniform.draw(number, lambda _: generator)
-        else:
-            # The last class takes what rounding may leave of the weights' sum.
-            number = bisect_right(list(accumulate(self.weights[:-1])), at / self.share)
-            law = self.laws[number]
-            x, y = law.draw(int(generator.integers(law.total)))
-            window = self.uniform.frame.at(x, y)
-        foreground = sum(
-            weight * law.probability(window.x, window.y) for weight, law in zip(self.weights, self.laws, strict=True)
-        )
-        return window, (1 - self.share) / self.uniform.frame.windows + self.share * foreground
+        part = self.uniform
+        if self.share:
+            at = generator.random()
+            if at < self.share:
+                # The last class takes what rounding may leave of the weights' sum.
+                part = self.classes[bisect_right(list(accumulate(self.weights[:-1])), at / self.share)]
+        x, y = part.draw(int(generator.integers(part.total)))
+        probability = 0.0 if self.share == 1 else (1 - self.share) * self.uniform.probability(x, y)
+        for weight, one in zip(self.weights, self.classes, strict=True):
+            probability += self.share * weight * one.probability(x, y)
+        return self.frame.at(x, y), probability

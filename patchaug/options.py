@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import groupby
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,11 +22,15 @@ class PatchOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     size: int | tuple[int, int] = Field(description="side of the window in pixels of the level, or (height, width)")
-    per_slide: int = Field(1, description="windows of each slide in an epoch")
+    per_slide: int | Literal["area", "tissue"] = Field(
+        1, description='windows of each slide in an epoch, or what to share "windows" out by: "area" or "tissue"'
+    )
+    windows: int | None = Field(None, description="windows of all slides in an epoch, shared out by per_slide")
     share: float = Field(0.0, description="probability that a draw is a foreground draw, 0 to 1")
     classes: dict[int | str, float] | list[int | str] | None = Field(
         None, description="classes that count as foreground, or their weights; default: all but 0 and the void"
     )
+    min_fraction: float = Field(0.0, description="least share of a window's pixels in those classes, 0 to 1")
     empty: Literal["raise", "uniform", "skip"] = Field("raise", description="what to do with slides without foreground")
     mode: Literal["random", "grid", "random-grid"] = Field("random", description="windows of the training slides")
     overlap: int = Field(0, description="pixels that neighbours of a grid share")
@@ -39,17 +44,20 @@ class PatchOptions(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise OptionError("; ".join(_line(problem) for problem in error.errors())) from None
+            by_option = groupby(error.errors(), key=lambda problem: str((problem["loc"] or ("options",))[0]))
+            raise OptionError("; ".join(_line(name, list(problems)) for name, problems in by_option)) from None
         # The samplers know their own limits: said once, there.
         sampler_for(**self.model_dump(exclude={"valid", "seed"}))
 
 
-def _line(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"]) or "options"
-    if problem["type"] == "extra_forbidden":
+def _line(name: str, problems: list[Any]) -> str:
+    """What is wrong with one option; one that may be of several types has a problem with each."""
+    first = problems[0]
+    if first["type"] == "extra_forbidden":
         near = get_close_matches(name, PatchOptions.model_fields, n=1, cutoff=0.5)
         cure = f"did you mean {near[0]}?" if near else f"options are {', '.join(PatchOptions.model_fields)}"
         return f"there is no option {name!r}; {cure}"
-    if problem["type"] == "missing":
+    if first["type"] == "missing":
         return f"option {name!r} is missing"
-    return f"option {name!r}: {problem['msg']}, got {problem['input']!r}"
+    wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in problems)
+    return f"option {name!r} should be {', or '.join(wanted)}, got {first['input']!r}"

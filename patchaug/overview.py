@@ -35,12 +35,8 @@ def overview(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
         OptionError: max_size is below 1.
         ReadError: A file cannot be read.
     """
-    if max_size < 1:
-        raise OptionError(f"max_size must be at least 1 px, got {max_size}")
-    sizes = slide.level_dimensions
-    level = max((k for k, size in enumerate(sizes) if max(size) >= max_size), default=0)
-    width, height = sizes[level]
-    factor = -(-max(width, height) // max_size)
+    level, factor = overview_level(slide, max_size)
+    width, height = slide.level_dimensions[level]
     # Blocks, not whole rows: squares of a large factor times a wide slide would be a large part of it. Their sides
     # are whole numbers of squares, so only the slide's own last squares are cut short.
     columns = min(max(_BLOCK_PIXELS // factor**2, 1) * factor, -(-width // factor) * factor)
@@ -54,6 +50,19 @@ def overview(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
         ]
         bands.append(_joined(blocks, axis=1))
     return _joined(bands, axis=0), slide.level_downsamples[level] * factor
+
+
+def overview_level(slide: Slide, max_size: int) -> tuple[int, int]:
+    """The level that an overview reads, and the factor by which it is reduced.
+
+    Raises:
+        OptionError: max_size is below 1.
+    """
+    if max_size < 1:
+        raise OptionError(f"max_size must be at least 1 px, got {max_size}")
+    sizes = slide.level_dimensions
+    level = max((k for k, size in enumerate(sizes) if max(size) >= max_size), default=0)
+    return level, -(-max(sizes[level]) // max_size)
 
 
 def reduced(patch: Patch, factor: int) -> Patch:

@@ -13,15 +13,20 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from multiprocessing.context import get_spawning_popen
 from operator import index as as_int
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-from patchaug.errors import OptionError, ReadError
+from patchaug.checks import checked_integer
+from patchaug.errors import FrameError, OptionError, ReadError
 from patchaug.geometry import Window
+from patchaug.laws import Law
 from patchaug.samplers import Sampler
+from patchaug.sharing import laws_of
 from patchaug.slide import Patch, Slide, id_of
 
 _WINDOWS, _ORDER, _TRANSFORMS = range(3)  # the streams: never renumber, windows of old runs would move
@@ -64,20 +69,31 @@ class Plan:
 
     def __init__(self, slides: Sequence[Slide], sampler: Sampler, *, seed: int = 0, shuffle: bool = True) -> None:
         self.slides, self.sampler = list(slides), sampler
-        self.seed, self.shuffle = _word("seed", seed), bool(shuffle)
+        self.seed, self.shuffle = checked_integer("seed", seed, 0), bool(shuffle)
         if not self.slides:
             raise OptionError("a plan needs at least one slide, got none")
         self.slide_ids = slide_ids(self.slides)
-        self.laws = [sampler.law(slide) for slide in self.slides]
-        self._starts = [0]
-        for law in self.laws:
-            self._starts.append(self._starts[-1] + law.count)
+        self._laws: list[Law] | None = laws_of(sampler, self.slides)
+        self._starts = list(accumulate((law.count for law in self._laws), initial=0))
+        if not len(self):
+            raise OptionError(
+                f'no slide is left: {sampler} skips all {len(self.slides)}; set empty to "raise" to see why'
+            )
         self._order: tuple[int, Any] | None = None  # the permutation of the epoch asked for last
+
+    @property
+    def laws(self) -> list[Law]:
+        """What the sampler means on each slide."""
+        if self._laws is None:
+            self._laws = laws_of(self.sampler, self.slides)
+            if self._starts != list(accumulate((law.count for law in self._laws), initial=0)):
+                raise FrameError("a slide has changed since this plan was made and pickled; make the plan again")
+        return self._laws
 
     @property
     def counts(self) -> tuple[int, ...]:
         """Windows of each slide in an epoch."""
-        return tuple(law.count for law in self.laws)
+        return tuple(b - a for a, b in zip(self._starts, self._starts[1:], strict=False))
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -86,7 +102,8 @@ class Plan:
         return f"Plan({len(self.slides)} slides, {self.sampler}, seed={self.seed}, {len(self)} windows an epoch)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_order": None}
+        # A worker shares the laws and the index of labels; elsewhere they are found again: a plan pickles small.
+        return {**self.__dict__, "_order": None, **({} if get_spawning_popen() else {"_laws": None})}
 
     def __getitem__(self, index: int) -> Draw:
         """The draw of an index; any index from 0 on, epoch after epoch.
@@ -135,7 +152,9 @@ class Plan:
         return int(self._generator(_TRANSFORMS, draw.epoch, draw.slide, draw.draw).integers(2**32))
 
     def _generator(self, stream: int, epoch: int, slide: int, draw: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, stream, epoch, self.slide_ids[slide], draw])
+        # The same stream as default_rng(list of words), at half its cost.
+        words = np.array((self.seed, stream, epoch, self.slide_ids[slide], draw), np.uint32)
+        return np.random.Generator(np.random.PCG64(words))
 
     def _permutation(self, epoch: int, place: int) -> int:
         kept = self._order  # one read: another thread may put another epoch there
@@ -174,13 +193,3 @@ def slide_ids(slides: Sequence[Slide]) -> list[int]:
         if times[number] > 1:
             raise OptionError(f"the name {name!r} hashes like another slide's; rename one: open_slide(..., name=...)")
     return ids
-
-
-def _word(name: str, value: int) -> int:
-    try:
-        number = as_int(value)
-    except TypeError:
-        raise OptionError(f"{name} must be an integer, got {value!r}") from None
-    if isinstance(value, bool) or not 0 <= number < 2**32:
-        raise OptionError(f"{name} must be in 0..{2**32 - 1}, got {value!r}")
-    return number

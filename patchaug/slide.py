@@ -1,27 +1,30 @@
 """A slide: one image and its mask, in one frame. The only place that reads both, so that they cannot part.
 
 Coordinate planes: a window counts pixels of its own level of the *image*. The mask may have other levels, or another
-resolution: each of the window's pixels asks for the mask pixel under its centre, in exact integer arithmetic from
-level 0 (`_mask_index`), so nothing drifts where a downsample is 16.0056.
+resolution: each of the window's pixels asks for the mask pixel under its centre (`patchaug.alignment`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
+from functools import partial
 from hashlib import blake2b
+from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from patchaug.alignment import Alignment, Cells
 from patchaug.errors import FrameError, LabelError, OptionError, ReadError, WindowError
 from patchaug.foreground import Labels
 from patchaug.geometry import Window
+from patchaug.progress import progress
 from patchaug.ram import budget
 from patchaug.rasters import Raster, open_raster
 from patchaug.rasters.base import require_inside
+from patchaug.runs import BLOCK, index_mask
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Source = str | os.PathLike[str] | Array | Raster
@@ -85,6 +88,7 @@ class Slide:
         image, mask: The rasters; mask is None for a slide without labels.
         codes: Class names in the order of the mask's integers, or None.
         void: Integer that means "no label", or None.
+        kept: Where labels are, by what they are and level. Workers share it; any other copy finds it again.
     """
 
     def __init__(
@@ -103,8 +107,10 @@ class Slide:
         self.image, self.mask = image, mask
         self.codes = None if codes is None else tuple(str(code) for code in codes)
         self.void = void
-        self._labels: dict[int, Labels] = {}
-        self._mask_scale = None if mask is None else _mask_scale(name, image, mask)
+        self.kept: dict[tuple[str, int], Labels] = {}
+        self._alignment = (
+            None if mask is None else Alignment.of(name, image.level_dimensions, mask.level_dimensions, mask.name)
+        )
 
     @property
     def id(self) -> int:
@@ -149,7 +155,8 @@ class Slide:
         return f"Slide({self.name!r}, {width} x {height} px, {len(self.level_dimensions)} levels, {mask})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_labels": {}}  # found again where they are needed: a slide pickles small
+        # Workers share the index; elsewhere it is found again where it is needed, so a slide pickles small.
+        return self.__dict__ if get_spawning_popen() else {**self.__dict__, "kept": {}}
 
     def read(self, window: Window) -> Patch:
         """Image and mask of one window.
@@ -170,51 +177,29 @@ class Slide:
 
     def read_mask(self, window: Window) -> Array:
         """The window's class numbers, integer, (height, width); nearest pixel where the mask has another grid."""
-        if self.mask is None or self._mask_scale is None:
+        if self.mask is None or self._alignment is None:
             raise FrameError(f"{self.name}: it has no mask to read")
         require_inside(self.name, self.level_dimensions, window)
-        level, columns, rows = self._mask_index(window)
-        x, y = int(columns[0]), int(rows[0])
-        part = self.mask.read(Window(x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1, level))
-        if part.shape == (window.height, window.width):
-            return part  # one mask pixel per image pixel
-        return np.asarray(part[np.ix_(rows - y, columns - x)])
-
-    def _mask_index(self, window: Window) -> tuple[int, Array, Array]:
-        """Level, columns and rows of the mask pixels under the centres of the window's pixels."""
-        assert self.mask is not None
-        assert self._mask_scale is not None
-        here = self.level_dimensions[window.level]
-        if here in self.mask.level_dimensions:
-            level = self.mask.level_dimensions.index(here)
-            return level, np.arange(window.x, window.right), np.arange(window.y, window.bottom)
-        # The coarsest mask level that still has a pixel for each of the window's: nearest needs no finer one.
-        sizes = self.mask.level_dimensions
-        level = max((k for k, size in enumerate(sizes) if size[0] >= here[0] and size[1] >= here[1]), default=0)
-        index = []
-        for axis, (start, stop) in enumerate(((window.x, window.right), (window.y, window.bottom))):
-            l0_length, length = self.dimensions[axis], sizes[level][axis]
-            # Level-0 pixels per mask pixel at this level; exact for the whole factor of level 0, else by the sizes.
-            per = self._mask_scale if level == 0 else Fraction(l0_length, length)
-            at = 2 * np.arange(start, stop, dtype=np.int64) + 1  # twice the pixels' centres
-            l0_from_l = Fraction(l0_length, here[axis])
-            ratio = l0_from_l / per / 2
-            index.append(np.minimum(at * ratio.numerator // ratio.denominator, length - 1))
-        return level, index[0], index[1]
+        columns = self._alignment.under(window.level, 0, window.x, window.right)
+        rows = self._alignment.under(window.level, 1, window.y, window.bottom)
+        return _read_at(self.mask, columns, rows, self._alignment.mask_level(window.level))
 
     def labels(self, level: int = 0) -> Labels:
         """Where the labels of a level are; reads the whole mask once, and checks it against the codes.
 
         Raises:
+            FrameError: There is no mask.
             WindowError: There is no such level.
             LabelError: The mask holds a number that is neither a code nor the void.
         """
-        if level not in self._labels:
-            width, height = self.level_size(level)
-            labels = Labels.from_bands(width, height, self._mask_bands(level))
+        if ("mask", level) not in self.kept:
+            if self.mask is None or self._alignment is None:
+                raise FrameError(f"{self.name}: it has no mask to index")
+            self.level_size(level)
+            labels = index_labels(self.name, self.mask, self._alignment, level)
             self._check(labels, level)
-            self._labels[level] = labels
-        return self._labels[level]
+            self.kept["mask", level] = labels
+        return self.kept["mask", level]
 
     def number_of(self, code: int | str) -> int:
         """The mask's integer for a class given by number or name.
@@ -229,16 +214,6 @@ class Slide:
             raise OptionError(f"{self.name}: there is no class {code!r}; {known}")
         return self.codes.index(code)
 
-    def _mask_bands(self, level: int) -> Iterator[Array]:
-        width, height = self.level_dimensions[level]
-        _, columns, lines = self._mask_index(Window(0, 0, width, height, level))
-        read = (int(columns[-1]) + 1) * (int(lines[-1]) + 1) // height  # mask pixels for a row of the level
-        rows = max(_BAND_PIXELS // read, 1)
-        if rows > 1024:  # a multiple of the usual tile heights, so that no tile is decoded for two bands
-            rows -= rows % 1024
-        for top in range(0, height, rows):
-            yield self.read_mask(Window(0, top, width, min(rows, height - top), level))
-
     def _check(self, labels: Labels, level: int) -> None:
         if self.codes is None:
             return
@@ -247,7 +222,7 @@ class Slide:
                 x, y = labels.first(value)
                 at = "" if level == 0 else f" of level {level}"
                 raise LabelError(
-                    f"{self.name}: the mask holds class {value} at x={x} y={y}{at} ({labels.runs[value].pixels} px), "
+                    f"{self.name}: the mask holds class {value} at x={x} y={y}{at} ({labels.pixels(value)} px), "
                     f"but codes name 0 to {len(self.codes) - 1} ({', '.join(self.codes)}); add the class to codes, "
                     f"or name it void"
                 )
@@ -258,20 +233,43 @@ def id_of(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "little")
 
 
-def _mask_scale(name: str, image: Raster, mask: Raster) -> Fraction:
-    """Level-0 pixels of the image per level-0 pixel of the mask; 1 where they are of one size."""
-    (width, height), (mask_width, mask_height) = image.level_dimensions[0], mask.level_dimensions[0]
-    if (width, height) == (mask_width, mask_height):
-        return Fraction(1)
-    if (mask_width, mask_height) in image.level_dimensions:
-        return Fraction(width, mask_width)
-    # A whole factor, the last mask pixel cut or kept: both are common among writers of pyramids.
-    factor = round(width / mask_width)
-    if factor >= 2 and all(
-        side in (whole // factor, -(-whole // factor)) for side, whole in ((mask_width, width), (mask_height, height))
-    ):
-        return Fraction(factor)
-    raise FrameError(
-        f"{name}: the image has {width} x {height} px, its mask ({mask.name}) {mask_width} x {mask_height} px; "
-        f"a mask must be of the image's size, of the size of one of its levels, or smaller by a whole factor"
-    )
+def index_labels(name: str, mask: Raster, alignment: Alignment, level: int) -> Labels:
+    """Where the labels of a mask are on a level of the image; reads the mask once, in bands.
+
+    Args:
+        name: The slide, for errors and the progress bar.
+        mask: The mask.
+        alignment: The image's levels over the mask's.
+        level: The level of the image.
+
+    Raises:
+        ReadError: The mask cannot be read.
+    """
+    cells = alignment.cells(level)
+    width, height = len(cells.columns), len(cells.rows)
+    # A multiple of the usual tile heights, so that no tile is decoded for two bands; of a block at least.
+    read_per_row = (int(cells.columns[-1]) + 1) * (int(cells.rows[-1]) + 1) // height
+    rows = max(_BAND_PIXELS // max(read_per_row, 1), BLOCK)
+    rows -= rows % (1024 if rows >= 1024 else BLOCK)
+    read = partial(_read_cells, name, mask, cells)
+    tops = progress(range(0, height, rows), -(-height // rows), f"{name}: indexing its mask")
+    runs = index_mask(width, height, (read(0, top, width, min(rows, height - top)) for top in tops), read)
+    columns, lines = (None, None) if cells.one_to_one else (cells.column_edges, cells.row_edges)
+    return Labels(*alignment.image[level], columns, lines, runs)
+
+
+def _read_cells(name: str, mask: Raster, cells: Cells, x: int, y: int, width: int, height: int) -> Array:
+    """The mask's integers that a level of the image asks for, (height, width) of them."""
+    try:
+        return _read_at(mask, cells.columns[x : x + width], cells.rows[y : y + height], cells.level)
+    except ReadError as error:
+        raise ReadError(f"{error}; mask of slide {name}") from error
+
+
+def _read_at(mask: Raster, columns: Array, rows: Array, level: int) -> Array:
+    """The mask's integers at rising columns and rows, integer (rows, columns)."""
+    x, y = int(columns[0]), int(rows[0])
+    part = mask.read(Window(x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1, level))
+    if part.shape == (len(rows), len(columns)):
+        return part  # one mask pixel for each
+    return np.asarray(part[np.ix_(rows - y, columns - x)])

@@ -1,13 +1,18 @@
 """Samplers: what is drawn, with which probability, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from patchaug import Foreground, ForegroundError, Grid, OptionError, Plan, Uniform, Window, WindowError, open_slide
+from patchaug.alignment import whole_factors
+from patchaug.checks import sides
+from patchaug.testing import masks, places, samplers, slides
 
+DRAWS = 40_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 4000
 SMALL = st.tuples(st.integers(2, 9), st.integers(2, 9))
 
 
@@ -21,15 +26,21 @@ def windows(mask: np.ndarray, w: int, h: int):
     return [Window(x, y, w, h) for y in range(mask.shape[0] - h + 1) for x in range(mask.shape[1] - w + 1)]
 
 
-def brute_force_law(mask: np.ndarray, w: int, h: int, share: float, weights: dict[int, float]) -> dict[Window, float]:
-    """The design's foreground law, by counting every window."""
+def brute_force_law(
+    mask: np.ndarray, w: int, h: int, share: float, weights: dict[int, float], min_fraction: float = 0.0
+) -> dict[Window, float]:
+    """The design's foreground law, by counting every window; those that do not hold enough are left out."""
     every = windows(mask, w, h)
     counts = {v: [np.count_nonzero(mask[o.y : o.bottom, o.x : o.right] == v) for o in every] for v in weights}
-    present = {v: weight for v, weight in weights.items() if sum(counts[v])}
+    enough = [k for k in range(len(every)) if sum(c[k] for c in counts.values()) >= min_fraction * w * h - 1e-9]
+    present = {v: weight for v, weight in weights.items() if any(counts[v][k] for k in enough)}
     law = {}
-    for k, window in enumerate(every):
-        foreground = sum(wt / sum(present.values()) * counts[v][k] / sum(counts[v]) for v, wt in present.items())
-        law[window] = (1 - share) / len(every) + share * foreground
+    for k in enough:
+        foreground = sum(
+            weight / sum(present.values()) * counts[v][k] / sum(counts[v][j] for j in enough)
+            for v, weight in present.items()
+        )
+        law[every[k]] = (1 - share) / len(enough) + share * foreground
     return law
 
 
@@ -49,22 +60,33 @@ def frequencies_fit(drawn: list[Window], law: dict[Window, float]) -> bool:
     return len(keys) == 1 or z < 3.9
 
 
-@given(
-    hnp.arrays(np.uint8, SMALL, elements=st.sampled_from([0, 0, 0, 1, 2])),
-    st.data(),
-    st.sampled_from([0.25, 0.5, 1.0]),
-    st.booleans(),
-)
+@given(masks(max_side=10, classes=3), st.data(), st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.booleans())
 def test_probability_is_the_law(mask: np.ndarray, data: st.DataObject, share: float, weighted: bool) -> None:
     """`Draw.probability` is the brute-force law of the window that was drawn, to 1e-12, and the law sums to 1."""
     mask[data.draw(st.integers(0, mask.shape[0] - 1)), data.draw(st.integers(0, mask.shape[1] - 1))] = 1
     h, w = data.draw(st.integers(1, mask.shape[0])), data.draw(st.integers(1, mask.shape[1]))
     weights = {1: 3.0, 2: 1.0} if weighted else {1: 1.0, 2: 1.0}
-    law = brute_force_law(mask, w, h, share, weights)
+    best = max(np.count_nonzero(np.isin(mask[o.y : o.bottom, o.x : o.right], [1, 2])) for o in windows(mask, w, h))
+    min_fraction = data.draw(st.sampled_from([0.0, best / (w * h), best // 2 / (w * h)]))
+    law = brute_force_law(mask, w, h, share, weights, min_fraction)
     assert sum(law.values()) == pytest.approx(1, abs=1e-12)
-    sampler = Foreground((h, w), per_slide=50, share=share, classes=weights if weighted else None)
-    for draw in Plan([slide_of(mask)], sampler, seed=data.draw(st.integers(0, 2**32 - 1))):
+    sampler = Foreground(
+        (h, w), per_slide=50, share=share, classes=weights if weighted else None, min_fraction=min_fraction
+    )
+    plan = Plan([slide_of(mask)], sampler, seed=data.draw(st.integers(0, 2**32 - 1)))
+    for draw in plan:
         assert draw.probability == pytest.approx(law[draw.window], abs=1e-12)
+    # And the law of every window there is, not only of those drawn: it sums to 1 over them.
+    mixture = plan.laws[0]
+    total = sum(
+        (1 - share) * mixture.uniform.probability(o.x, o.y)
+        + sum(
+            mixture.share * wt * part.probability(o.x, o.y)
+            for wt, part in zip(mixture.weights, mixture.classes, strict=True)
+        )
+        for o in law
+    )
+    assert total == pytest.approx(1, abs=1e-12)
 
 
 CORNER = np.zeros((9, 7), np.uint8)
@@ -74,19 +96,49 @@ THREE[0, :] = 1
 THREE[6, 8] = 2
 SQUARE = np.zeros((8, 8), np.uint8)
 SQUARE[2:5, 3:6] = 1
+CORNERS = np.zeros((7, 5), np.uint8)
+CORNERS[[0, 0, 6, 6], [0, 4, 0, 4]] = [1, 2, 2, 1]
+ODD = np.zeros((11, 13), np.uint8)
+ODD[1::2, ::3] = 1
+ODD[10] = 2
 
 
 @pytest.mark.parametrize(
-    "mask", [CORNER, THREE, SQUARE, np.ones((6, 6), np.uint8)], ids=["corner", "three", "square", "full"]
+    "mask",
+    [CORNER, THREE, SQUARE, CORNERS, ODD, np.ones((6, 6), np.uint8)],
+    ids=["corner", "three", "square", "corners", "odd", "full"],
 )
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (4, 4), "slide"])
-@pytest.mark.parametrize("share", [0.5, 1.0])
-def test_drawn_frequencies_fit_the_law(mask: np.ndarray, size, share: float) -> None:
-    """Chi-square of 20,000 draws: no pile-up at the border, no row left out."""
+@pytest.mark.parametrize(("share", "min_fraction"), [(0.5, 0.0), (1.0, 0.0), (0.5, 0.06)])
+def test_drawn_frequencies_fit_the_law(mask: np.ndarray, size, share: float, min_fraction: float) -> None:
+    """Chi-square of many draws: no pile-up at the border, no row left out."""
     h, w = mask.shape if size == "slide" else size
-    law = brute_force_law(mask, w, h, share, {1: 1.0, 2: 1.0})
-    plan = Plan([slide_of(mask)], Foreground((h, w), per_slide=20_000, share=share), seed=5, shuffle=False)
+    if min_fraction and size == "slide":
+        min_fraction = 1 / mask.size
+    law = brute_force_law(mask, w, h, share, {1: 1.0, 2: 1.0}, min_fraction)
+    sampler = Foreground((h, w), per_slide=DRAWS, share=share, min_fraction=min_fraction)
+    plan = Plan([slide_of(mask)], sampler, seed=5, shuffle=False)
     assert frequencies_fit([draw.window for draw in plan], law)
+
+
+@given(slides(min_side=2, max_side=30).flatmap(lambda slide: st.tuples(st.just(slide), samplers(slide))), st.data())
+def test_windows_lie_inside_and_show_one_place(drawn: tuple, data: st.DataObject) -> None:
+    """For any slide, sampler, seed and index: inside its level, of the size asked for, image and mask of one place."""
+    slide, sampler = drawn
+    plan = Plan([slide], sampler, seed=data.draw(st.integers(0, 2**32 - 1)))
+    draw = plan[data.draw(st.integers(0, 3 * len(plan) - 1))]
+    width, height = slide.level_dimensions[sampler.level]
+    assert draw.window.inside(width, height) and 0 < draw.probability <= 1
+    assert sides(sampler.size) == (draw.window.height, draw.window.width)
+    patch = plan.read(draw)
+    x0, y0 = places(patch.image)
+    factor = next(f for f in (1, 2, 5) if slide.dimensions[0] // f == width)
+    assert (x0[0, 0], y0[0, 0]) == (draw.window.x * factor + factor // 2, draw.window.y * factor + factor // 2)
+    whole = slide.mask.read(Window(0, 0, *slide.mask.level_dimensions[0]))
+    per = 1 if whole.shape[::-1] == slide.dimensions else whole_factors(slide.dimensions, whole.shape[::-1])[0]
+    if draw.window.level == 0:
+        ys, xs = (np.minimum(at // per, side - 1) for at, side in zip((y0, x0), whole.shape, strict=True))
+        assert (patch.mask == whole[ys, xs]).all()
 
 
 def test_uniform_draws_fit_and_reach_the_last_row() -> None:
@@ -151,12 +203,53 @@ def test_the_void_is_no_foreground() -> None:
     assert all(mask[d.window.y, d.window.x] == 1 for d in plan)
 
 
-def test_a_slide_without_mask_has_no_foreground() -> None:
-    """Named, with the cure; with share 0 it is drawn like any other."""
-    slide = open_slide(np.zeros((9, 9, 3), np.uint8), name="bare")
-    with pytest.raises(ForegroundError, match="bare: foreground windows need a mask"):
-        Plan([slide], Foreground(3))
-    assert len(Plan([slide], Foreground(3, share=0.0, per_slide=4))) == 4
+def test_a_slide_without_mask_is_drawn_for_its_tissue() -> None:
+    """The one class that can be found; none, or classes by number, is an error that names the slide and the cure."""
+    bare = open_slide(np.full((90, 90, 3), 200, np.uint8), name="bare")
+    with pytest.raises(ForegroundError, match=r"bare: no mask, and no tissue at level 0.*empty"):
+        Plan([bare], Foreground(3))
+    assert len(Plan([bare], Foreground(3, empty="uniform", per_slide=4))) == 4
+    assert len(Plan([bare], Foreground(3, share=0.0, per_slide=4))) == 4
+    stained = np.full((90, 90, 3), 230, np.uint8)
+    stained[70:, 60:] = (200, 90, 160)
+    slide = open_slide(stained, name="stained")
+    for draw in Plan([slide], Foreground(5, share=1.0, per_slide=200)):
+        assert draw.window.right > 60 and draw.window.bottom > 70 and draw.probability > 0
+    with pytest.raises(ForegroundError, match=r"stained: it has no mask, so it has no classes \[2\]"):
+        Plan([slide], Foreground(5, classes=[2]))
+
+
+def test_an_impossible_min_fraction_names_slide_and_largest_fraction() -> None:
+    """When the plan is made, not when something is drawn; a slide without the class still goes by `empty`."""
+    slide = slide_of(SQUARE, name="kidney")
+    with pytest.raises(ForegroundError, match=r"kidney: no window of 4 x 4 px.*min_fraction 0.6.*fraction is 0.5625;"):
+        Plan([slide], Foreground(4, min_fraction=0.6, empty="skip"))
+    assert len(Plan([slide], Foreground(4, min_fraction=0.5625, per_slide=3))) == 3
+    empty = slide_of(np.zeros((8, 8), np.uint8), name="none")
+    both = Plan([slide, empty], Foreground(4, min_fraction=0.1, per_slide=3, empty="skip"))
+    assert both.counts == (3, 0)
+    with pytest.raises(ForegroundError, match="none: no pixel of the classes asked for"):
+        Plan([slide, empty], Foreground(4, min_fraction=0.1))
+
+
+def test_a_class_that_no_window_holds_enough_of_counts_as_absent() -> None:
+    """One pixel of class 2, alone in its corner: with min_fraction only class 1 is left, and has all the weight."""
+    mask = np.zeros((12, 12), np.uint8)
+    mask[:4, :4], mask[11, 11] = 1, 2
+    law = brute_force_law(mask, 3, 3, 1.0, {1: 1.0, 2: 5.0}, 0.5)
+    for draw in Plan([slide_of(mask)], Foreground(3, share=1.0, classes={1: 1, 2: 5}, min_fraction=0.5, per_slide=99)):
+        assert draw.probability == pytest.approx(law[draw.window], abs=1e-12)
+
+
+def test_classes_that_no_slide_has() -> None:
+    """A number or a name: one error each."""
+    slide = slide_of(SQUARE, name="kidney", codes=["background", "nucleus"])
+    with pytest.raises(ForegroundError, match=r"kidney: no pixel of the classes asked for \(\[7\]\)"):
+        Plan([slide], Foreground(3, classes=[7]))
+    with pytest.raises(OptionError, match="kidney: there is no class 'gland'; codes are background, nucleus"):
+        Plan([slide], Foreground(3, classes=["gland"]))
+    with pytest.raises(OptionError, match=r"no slide is left: .*empty"):
+        Plan([slide], Foreground(3, classes=[7], empty="skip"))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +267,16 @@ def test_a_slide_without_mask_has_no_foreground() -> None:
         (lambda: Foreground(3, classes={1: -1}), "weight of class 1 must be a number, 0 or more, got -1"),
         (lambda: Foreground(3, classes={1: float("nan")}), "weight of class 1"),
         (lambda: Foreground(3, classes={1: 0}), "at least one class a weight above 0"),
+        (
+            lambda: Foreground(3, min_fraction=1.5),
+            "min_fraction must be a share of the window's pixels, 0 to 1, got 1.5",
+        ),
+        (lambda: Foreground(3, min_fraction=float("nan")), "min_fraction must be"),
+        (lambda: Foreground(3, classes={1: "1"}), "weight of class 1"),
+        (lambda: Uniform(3, per_slide="mass"), 'per_slide must be a number, "area" or "tissue", got'),
+        (lambda: Uniform(3, per_slide="area"), "say how many windows, as windows=1000"),
+        (lambda: Uniform(3, per_slide="area", windows=0), "windows must be in 1.."),
+        (lambda: Foreground(3, per_slide=2, windows=9), "windows=9 is shared out with per_slide="),
         (lambda: Foreground(3, empty="none"), 'empty must be "raise", "uniform" or "skip"'),
         (lambda: Grid(4, overlap=4), "overlap must be in 0..3, got 4"),
         (lambda: Grid(4, offset="any"), 'offset must be "fixed" or "random"'),
@@ -190,7 +293,8 @@ def test_samplers_are_values() -> None:
     assert Uniform(np.int64(5), per_slide=2) == Uniform(5, per_slide=2) != Uniform(5)
     assert Grid([4, 6]) == Grid((4, 6))
     assert repr(Foreground(512, share=0.5)) == (
-        "Foreground(size=512, per_slide=1, share=0.5, classes=None, empty='raise', level=0)"
+        "Foreground(size=512, per_slide=1, windows=None, share=0.5, classes=None, min_fraction=0.0, empty='raise', "
+        "level=0)"
     )
     with pytest.raises(AttributeError):
         Uniform(5).size = 6

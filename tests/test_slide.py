@@ -56,8 +56,10 @@ def test_labels_agree_with_what_is_read() -> None:
     slide = open_slide(ArrayRaster(pyramid(coordinate_image)), coordinate_mask(WIDTH, HEIGHT))
     for level, (width, height) in enumerate(slide.level_dimensions):
         mask = slide.read(Window(0, 0, width, height, level)).mask
-        runs = slide.labels(level).runs
-        assert {v: r.pixels for v, r in runs.items()} == dict(zip(*np.unique(mask, return_counts=True), strict=True))
+        labels = slide.labels(level)
+        assert {v: labels.pixels(v) for v in labels.runs} == dict(
+            zip(*np.unique(mask, return_counts=True), strict=True)
+        )
 
 
 def test_files_and_arrays_give_the_same(tmp_path: Path) -> None:

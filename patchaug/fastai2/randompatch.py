@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorMask
 from fasttransform import ItemTransform
 
+from patchaug.checks import Classes, Size
 from patchaug.errors import OptionError
 from patchaug.fastai2.handles import Handle, SlideImage, SlideMask, slide_of
 from patchaug.plan import Plan
-from patchaug.samplers import Classes, Grid, Sampler, Size, sampler_for
+from patchaug.samplers import Empty, Grid, PerSlide, Sampler, sampler_for
 from patchaug.slide import Patch
 
 
@@ -24,9 +26,11 @@ class RandomPatch(ItemTransform):
 
     Args:
         size: Side of the window in pixels of `level`, or (height, width).
-        per_slide: Windows of each slide in an epoch (random modes).
+        per_slide: Windows of each slide in an epoch (random modes); or "area" or "tissue", to share out `windows`.
+        windows: Windows of all slides in an epoch, with per_slide "area" or "tissue"; see `Uniform`.
         share: Probability that a draw is a foreground draw (mode "random"), see `Foreground`.
         classes: Classes that count as foreground; see `Foreground`. Default: all but 0 and the void.
+        min_fraction: Least share of a window's pixels that belongs to those classes; see `Foreground`.
         empty: What to do with a slide without foreground: "raise", "uniform" or "skip".
         mode: Windows of the training slides: "random", "grid", or "random-grid" (a grid with a new offset each epoch).
         overlap: Pixels that neighbours of a grid share.
@@ -45,10 +49,12 @@ class RandomPatch(ItemTransform):
         self,
         size: Size,
         *,
-        per_slide: int = 1,
+        per_slide: PerSlide = 1,
+        windows: int | None = None,
         share: float = 0.0,
         classes: Classes | None = None,
-        empty: Literal["raise", "uniform", "skip"] = "raise",
+        min_fraction: float = 0.0,
+        empty: Empty = "raise",
         mode: Literal["random", "grid", "random-grid"] = "random",
         overlap: int = 0,
         valid: Literal["grid", "random"] = "grid",
@@ -56,17 +62,15 @@ class RandomPatch(ItemTransform):
         seed: int = 42,
     ) -> None:
         super().__init__()
-        self.train_sampler = sampler_for(
-            mode=mode, size=size, per_slide=per_slide, share=share, classes=classes, empty=empty, overlap=overlap,
-            level=level,
+        drawn = partial(
+            sampler_for, size=size, per_slide=per_slide, windows=windows, share=share, classes=classes,
+            min_fraction=min_fraction, empty=empty, overlap=overlap, level=level,
         )  # fmt: skip
+        self.train_sampler = drawn(mode=mode)
         if valid == "grid":
             self.valid_sampler: Sampler = Grid(size, overlap=overlap, level=level)
         elif valid == "random":
-            self.valid_sampler = sampler_for(
-                mode="random", size=size, per_slide=per_slide, share=share, classes=classes, empty=empty,
-                overlap=overlap, level=level,
-            )  # fmt: skip
+            self.valid_sampler = drawn(mode="random")
         else:
             raise OptionError(f'valid must be "grid" or "random", got {valid!r}')
         self.seed = seed

@@ -1,5 +1,26 @@
-"""What tests of patchaug, and of plugins to it, share. `contract` needs pytest and is imported by name."""
+"""What tests of patchaug, and of plugins to it, share.
+
+Coordinate-coded pictures need nothing; the strategies need hypothesis, and `RasterTests` needs pytest: each is
+imported when it is asked for.
+"""
+
+from importlib import import_module
+from typing import Any
 
 from patchaug.testing.coordinates import coordinate_image, coordinate_mask, mask_at, places, write_pyramid
 
-__all__ = ["coordinate_image", "coordinate_mask", "mask_at", "places", "write_pyramid"]
+_LAZY = {
+    "RasterTests": "contract",
+    "masks": "strategies",
+    "samplers": "strategies",
+    "slides": "strategies",
+    "windows": "strategies",
+}
+
+__all__ = ["coordinate_image", "coordinate_mask", "mask_at", "places", "write_pyramid", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"patchaug.testing.{_LAZY[name]}"), name)

@@ -1,0 +1,78 @@
+"""Checks of values that users give: each is refused where it is first seen, with what, the value and the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import index as as_int
+from typing import Any
+
+from patchaug.errors import OptionError
+
+Size = int | tuple[int, int]
+Classes = Mapping[int | str, float] | Sequence[int | str]
+
+
+def checked_integer(name: str, value: Any, least: int, most: int = 2**32 - 1) -> int:
+    """A whole number of least..most.
+
+    Raises:
+        OptionError: It is none.
+    """
+    try:
+        number = as_int(value)
+    except TypeError:
+        raise OptionError(f"{name} must be an integer, got {value!r}") from None
+    if isinstance(value, bool) or not least <= number <= most:
+        raise OptionError(f"{name} must be in {least}..{most}, got {value!r}")
+    return number
+
+
+def checked_fraction(name: str, value: object, meaning: str) -> float:
+    """A number of 0..1, as it was given.
+
+    Raises:
+        OptionError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise OptionError(f"{name} must be {meaning}, 0 to 1, got {value!r}")
+    return value
+
+
+def checked_size(size: object) -> Size:
+    """A side, or (height, width), of at least 1 px.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    both = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else (size, size)
+    try:
+        height, width = (as_int(side) for side in both)
+    except (TypeError, ValueError):
+        raise OptionError(f"size must be an integer or (height, width), got {size!r}") from None
+    if height < 1 or width < 1:
+        raise OptionError(f"size must be at least 1 px, got {size!r}")
+    return (height, width) if isinstance(size, Sequence) else height
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """(height, width) of a size."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def checked_weights(classes: Classes | None) -> dict[int | str, float]:
+    """{class: weight} of what `classes` may be; empty for None.
+
+    Raises:
+        OptionError: It is no list or mapping of classes, or a weight is negative, not finite, or all are 0.
+    """
+    if classes is None:
+        return {}
+    if isinstance(classes, str) or not isinstance(classes, (Mapping, Sequence)):
+        raise OptionError(f"classes must be a list of class numbers or names, or a mapping to weights, got {classes!r}")
+    weights = dict(classes) if isinstance(classes, Mapping) else dict.fromkeys(classes, 1.0)
+    for key, weight in weights.items():
+        if not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+            raise OptionError(f"the weight of class {key!r} must be a number, 0 or more, got {weight!r}")
+    if not any(weights.values()):
+        raise OptionError(f"classes must give at least one class a weight above 0, got {classes!r}")
+    return weights

@@ -1,0 +1,128 @@
+"""Hypothesis strategies: masks, slides whose pixels say where they belong, and windows and samplers that fit them.
+
+@given(slides().flatmap(lambda slide: st.tuples(st.just(slide), samplers(slide))))
+def test_every_window_lies_inside(slide_and_sampler): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from patchaug.alignment import whole_factors
+from patchaug.geometry import Window
+from patchaug.rasters import ArrayRaster
+from patchaug.samplers import Foreground, Grid, Sampler, Uniform
+from patchaug.slide import Slide
+from patchaug.testing.coordinates import coordinate_image, coordinate_mask
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@st.composite
+def masks(draw: st.DrawFn, *, max_side: int = 16, classes: int = 4) -> Array:
+    """Masks of every kind that is hard on a sampler: uint8 (height, width), numbers 0 to classes-1.
+
+    One pixel anywhere, corners, one class throughout, noise, stripes along either axis, rectangles over each other.
+
+    Args:
+        max_side: Longest side in pixels.
+        classes: Number of classes, the background included; at least 2.
+    """
+    height, width = draw(st.integers(1, max_side)), draw(st.integers(1, max_side))
+    labels = st.integers(0, classes - 1)
+    kind = draw(st.sampled_from(["pixel", "corners", "full", "noise", "stripes", "rectangles"]))
+    mask = np.zeros((height, width), np.uint8)
+    if kind == "pixel":
+        mask[draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))] = draw(st.integers(1, classes - 1))
+    elif kind == "corners":
+        for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+            mask[y, x] = draw(labels)
+    elif kind == "full":
+        mask[:] = draw(labels)
+    elif kind == "noise":
+        mask = draw(hnp.arrays(np.uint8, (height, width), elements=labels))
+    elif kind == "stripes":
+        stripes = np.array(draw(st.lists(labels, min_size=1, max_size=4)), np.uint8)
+        turned = mask if draw(st.booleans()) else mask.T
+        turned[:] = stripes[np.arange(turned.shape[1]) % len(stripes)]
+    else:
+        for _ in range(draw(st.integers(1, 4))):
+            y, x = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+            mask[y : draw(st.integers(y + 1, height)), x : draw(st.integers(x + 1, width))] = draw(labels)
+    return mask
+
+
+@st.composite
+def slides(
+    draw: st.DrawFn, *, min_side: int = 1, max_side: int = 48, name: str = "slide", codes: Sequence[str] | None = None
+) -> Slide:
+    """Slides in memory whose image says where each pixel belongs (`places`), with or without coarser levels.
+
+    The mask is `coordinate_mask`, so that `mask_at(*places(image))` is the mask of any patch of level 0; or one of
+    `masks`, as large as the image or smaller by a whole factor.
+
+    Args:
+        min_side: Shortest side of level 0 in pixels.
+        max_side: Longest side of level 0 in pixels.
+        name: Name of the slide.
+        codes: Class names.
+    """
+    if draw(st.booleans()):
+        width, height = draw(st.integers(min_side, max_side)), draw(st.integers(min_side, max_side))
+        mask = coordinate_mask(width, height)
+    else:
+        factor = draw(st.sampled_from([1, 1, 2, 3]))
+        mask = draw(masks(max_side=max_side // factor))
+        mask = np.pad(mask, [(0, max(-(-min_side // factor) - side, 0)) for side in mask.shape])
+        height, width = (max(side * factor - draw(st.integers(0, factor - 1)), min_side) for side in mask.shape)
+        if factor > 1 and whole_factors((width, height), mask.shape[::-1])[:1] != [factor]:
+            height, width = (side * factor for side in mask.shape)  # a mask of few pixels would be read otherwise
+    factors = [1] + [f for f in (2, 5) if draw(st.booleans()) and min(width, height) // f]
+    levels = [coordinate_image(width // f, height // f, f) for f in factors]
+    return Slide(ArrayRaster(levels), ArrayRaster(mask), name=name, codes=codes)
+
+
+@st.composite
+def windows(draw: st.DrawFn, slide: Slide, *, level: int | None = None) -> Window:
+    """Windows that lie inside a slide, at one of its levels.
+
+    Args:
+        slide: The slide.
+        level: The level; any by default.
+    """
+    if level is None:
+        level = draw(st.integers(0, len(slide.level_dimensions) - 1))
+    (x, width), (y, height) = (
+        (start, draw(st.integers(1, length - start)))
+        for length in slide.level_dimensions[level]
+        for start in [draw(st.integers(0, length - 1))]
+    )
+    return Window(x, y, width, height, level)
+
+
+@st.composite
+def samplers(draw: st.DrawFn, *slides: Slide, max_per_slide: int = 8) -> Sampler:
+    """Samplers that can draw from some slides: `Uniform`, `Foreground` and `Grid`, at level 0 or a coarser one.
+
+    Args:
+        slides: The slides; windows are no larger than the smallest.
+        max_per_slide: Most windows drawn from a slide in an epoch.
+    """
+    level = draw(st.integers(0, min(len(slide.level_dimensions) for slide in slides) - 1))
+    height, width = (draw(st.integers(1, min(s.level_dimensions[level][axis] for s in slides))) for axis in (1, 0))
+    kind = draw(st.sampled_from([Uniform, Foreground, Grid]))
+    if kind is Grid:
+        overlap = draw(st.integers(0, min(height, width) - 1))
+        return Grid((height, width), overlap=overlap, offset=draw(st.sampled_from(["fixed", "random"])), level=level)
+    per_slide = draw(st.integers(1, max_per_slide))
+    if kind is Uniform:
+        return Uniform((height, width), per_slide=per_slide, level=level)
+    return Foreground(
+        (height, width), per_slide=per_slide, share=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])), empty="uniform",
+        level=level,
+    )  # fmt: skip
