@@ -38,6 +38,17 @@ def checked_fraction(name: str, value: object, meaning: str) -> float:
     return value
 
 
+def checked_positive(name: str, value: object, unit: str) -> float:
+    """A finite number above 0.
+
+    Raises:
+        OptionError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise OptionError(f"{name} must be a number of {unit} above 0, got {value!r}")
+    return float(value)
+
+
 def checked_size(size: object) -> Size:
     """A side, or (height, width), of at least 1 px.
 

@@ -22,17 +22,6 @@ from patchaug.geometry import Window, covering, fixed_position, shifted_covering
 Random = Callable[[int], np.random.Generator]
 
 
-class Law(Protocol):
-    """The windows of one slide."""
-
-    @property
-    def count(self) -> int:
-        """Windows in an epoch."""
-
-    def draw(self, number: int, random: Random) -> tuple[Window, float]:
-        """Window `number` of an epoch, and its exact probability under the law (1 for grids)."""
-
-
 @dataclass(frozen=True)
 class Frame:
     """Windows of width x height px on a level of length_x x length_y px, which they fit into."""
@@ -51,6 +40,21 @@ class Frame:
     def at(self, x: int, y: int) -> Window:
         """The window with that origin."""
         return Window(x, y, self.width, self.height, self.level)
+
+
+class Law(Protocol):
+    """The windows of one slide."""
+
+    @property
+    def frame(self) -> Frame:
+        """Size of the windows, and of the level that they lie in."""
+
+    @property
+    def count(self) -> int:
+        """Windows in an epoch."""
+
+    def draw(self, number: int, random: Random) -> tuple[Window, float]:
+        """Window `number` of an epoch, and its exact probability under the law (1 for grids)."""
 
 
 class Part(Protocol):
@@ -94,14 +98,15 @@ class GridLaw:
     """A grid over the frame, fixed or shifted by an offset of the epoch."""
 
     frame: Frame
-    overlap: int
+    overlap_x: int
+    overlap_y: int
     shifted: bool
 
     @property
     def _axes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         return (
-            (self.frame.length_x, self.frame.width, self.frame.width - self.overlap),
-            (self.frame.length_y, self.frame.height, self.frame.height - self.overlap),
+            (self.frame.length_x, self.frame.width, self.frame.width - self.overlap_x),
+            (self.frame.length_y, self.frame.height, self.frame.height - self.overlap_y),
         )
 
     @property

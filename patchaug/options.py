@@ -36,6 +36,7 @@ class PatchOptions(BaseModel):
     overlap: int = Field(0, description="pixels that neighbours of a grid share")
     valid: Literal["grid", "random"] = Field("grid", description="windows of the validation slides")
     level: int = Field(0, description="pyramid level to read, 0 is the finest")
+    mpp: float | None = Field(None, description="micrometres per pixel of the patches, in place of a level")
     seed: int = Field(42, description="0 to 2^32 - 1; same seed, same windows", ge=0, lt=2**32)
 
     def __init__(self, size: Any = None, **values: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from patchaug.errors import OptionError
 from patchaug.geometry import Window
+from patchaug.resample import area_mean, area_sums
 from patchaug.slide import Patch, Slide
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -72,16 +73,6 @@ def reduced(patch: Patch, factor: int) -> Patch:
         middles = (np.minimum(np.arange(0, n, factor) + factor // 2, n - 1) for n in mask.shape)
         mask = mask[np.ix_(*middles)]
     return Patch(area_mean(image, factor), mask)
-
-
-def area_mean(image: Array, factor: int) -> Array:
-    """Mean over squares of factor x factor pixels, rounded; squares at the last edges hold what there is."""
-    if factor == 1:
-        return image
-    sums = _sums(image, factor)
-    sides = (np.diff(np.arange(0, n, factor), append=n).astype(np.uint64) for n in image.shape[:2])
-    counts = np.multiply.outer(*sides)[..., None]
-    return np.asarray((sums + counts // 2) // counts, np.uint8)
 
 
 def fitted(patch: Patch, shown: float) -> tuple[Array, Array | None]:
@@ -175,7 +166,7 @@ def _sampled(
         labelled = part != 0
         if void is not None:
             labelled &= part != void
-        counts.append(_sums(labelled, cell))
+        counts.append(area_sums(labelled, cell))
     return np.concatenate(pixels), np.concatenate(counts).astype(np.int64)
 
 
@@ -205,13 +196,6 @@ def _telling_window(counts: Array, cell: int, size: tuple[int, int], side: int, 
     share = np.minimum((rows[:, right] - rows[:, left]) / (lengths[0] * lengths[1]), 1)
     y, x = np.unravel_index(np.argmax(share * (1 - share)), share.shape)
     return Window(starts[0][x], starts[1][y], lengths[0], lengths[1], level)
-
-
-def _sums(pixels: Array, factor: int) -> Array:
-    """Sums over squares of factor x factor pixels, uint64; squares at the last edges hold what there is."""
-    starts = [np.arange(0, n, factor) for n in pixels.shape[:2]]
-    rows = np.add.reduceat(pixels, starts[0], axis=0, dtype=np.uint32)  # a column of bytes stays far below 2^32
-    return np.asarray(np.add.reduceat(rows, starts[1], axis=1, dtype=np.uint64))
 
 
 def _joined(patches: list[Patch], *, axis: int) -> Patch:

@@ -143,7 +143,7 @@ class Plan:
             ReadError: A file cannot be read there; the text holds slide, level, window, seed and index.
         """
         try:
-            return self.slides[draw.slide].read(draw.window)
+            return self.slides[draw.slide].read(draw.window, self.sampler.size)
         except ReadError as error:
             raise ReadError(f"{error}; seed {self.seed}, index {draw.index}") from error
 

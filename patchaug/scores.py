@@ -15,7 +15,7 @@ _ROWS = 1024
 
 
 def dice_by_class(
-    slides: Sequence[Slide], predictions: Sequence[np.ndarray[Any, Any]], *, level: int
+    slides: Sequence[Slide], predictions: Sequence[np.ndarray[Any, Any]], *, levels: Sequence[int]
 ) -> dict[str, float | None]:
     """Dice score of each class over all pixels of all slides: 2 |P and T| / (|P| + |T|).
 
@@ -23,15 +23,15 @@ def dice_by_class(
 
     Args:
         slides: Slides with masks and codes.
-        predictions: For each, its class map at `level`, integer (height, width).
-        level: The level of the maps.
+        predictions: For each, its class map, integer (height, width).
+        levels: For each, the level of its map.
 
     Raises:
         FrameError: A map is not of the level's size.
     """
     codes = slides[0].codes or ()
     both, either = np.zeros(len(codes), np.int64), np.zeros(len(codes), np.int64)
-    for slide, predicted in zip(slides, predictions, strict=True):
+    for slide, predicted, level in zip(slides, predictions, levels, strict=True):
         width, height = slide.level_dimensions[level]
         if predicted.shape != (height, width):
             raise FrameError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from patchaug.checks import sides
 from patchaug.errors import OptionError
-from patchaug.laws import Law, MixtureLaw
+from patchaug.laws import Frame, Law, MixtureLaw
 from patchaug.samplers import Foreground, Sampler, Uniform, count_alone
 from patchaug.slide import Slide, id_of
 from patchaug.tissue import TISSUE, tissue_labels
@@ -24,20 +25,22 @@ def laws_of(sampler: Sampler, slides: Sequence[Slide]) -> list[Law]:
         return laws
     # A slide that the sampler skips takes no part.
     chosen = {k: law for k, law in enumerate(laws) if law.count and isinstance(law, MixtureLaw)}
-    sizes = {k: _amount(slides[k], sampler.level, sampler.per_slide) for k in chosen}
+    sizes = {k: _amount(slides[k], law.frame, sampler) for k, law in chosen.items()}
     counts = shared_out(count_alone(sampler), list(sizes.values()), [id_of(slides[k].name) for k in chosen])
     for (k, law), count in zip(chosen.items(), counts, strict=True):
         laws[k] = replace(law, count=count)
     return laws
 
 
-def _amount(slide: Slide, level: int, of: str) -> int:
-    """Pixels of a slide, or of its tissue, at a level."""
-    if of == "area":
-        width, height = slide.level_size(level)
-        return width * height
-    labels = tissue_labels(slide, level)
-    return labels.pixels(TISSUE) if TISSUE in labels.runs else 0
+def _amount(slide: Slide, frame: Frame, sampler: Uniform | Foreground) -> int:
+    """Pixels of a slide, or of its tissue, as the patches see them: at one resolution, whichever level is read."""
+    height, width = sides(sampler.size)
+    if sampler.per_slide == "area":
+        pixels = frame.length_x * frame.length_y
+    else:
+        labels = tissue_labels(slide, frame.level)
+        pixels = labels.pixels(TISSUE) if TISSUE in labels.runs else 0
+    return pixels * height * width // (frame.height * frame.width)
 
 
 def shared_out(total: int, amounts: Sequence[int], ids: Sequence[int]) -> list[int]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from patchaug.alignment import Alignment, Cells
+from patchaug.checks import Size, checked_positive, sides
 from patchaug.errors import FrameError, LabelError, OptionError, ReadError, WindowError
 from patchaug.foreground import Labels
 from patchaug.geometry import Window
@@ -24,6 +25,7 @@ from patchaug.progress import progress
 from patchaug.ram import budget
 from patchaug.rasters import Raster, open_raster
 from patchaug.rasters.base import require_inside
+from patchaug.resample import nearest, resized
 from patchaug.runs import BLOCK, index_mask
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -52,6 +54,7 @@ def open_slide(
     codes: Sequence[str] | None = None,
     void: int | None = None,
     ram: int | str = "auto",
+    mpp: float | tuple[float, float] | None = None,
 ) -> Slide:
     """Open a slide; reads headers only.
 
@@ -63,6 +66,7 @@ def open_slide(
         void: Integer of the mask that means "no label"; it need not be among the codes.
         ram: Budget for decoded pixels kept in memory, in bytes or as "8GB"; "auto" is half of what is free, 0 none.
             Needed by formats without random access (PNG, JPEG, stripped TIFF), which are decoded once.
+        mpp: Micrometres per pixel at level 0, or (x, y) of them, where the file does not say so or is wrong.
 
     Raises:
         MissingError: There is no such file.
@@ -76,7 +80,7 @@ def open_slide(
         name = Path(path).name if path is not None else "array"
     opened = open_raster(image, ram=room)
     labels = None if mask is None else open_raster(mask, mask=True, ram=room)
-    return Slide(opened, labels, name=name, codes=codes, void=void, path=path)
+    return Slide(opened, labels, name=name, codes=codes, void=void, path=path, mpp=mpp)
 
 
 class Slide:
@@ -100,6 +104,7 @@ class Slide:
         codes: Sequence[str] | None = None,
         void: int | None = None,
         path: str | None = None,
+        mpp: float | tuple[float, float] | None = None,
     ) -> None:
         if isinstance(codes, str):
             raise OptionError(f"codes must be a list of class names, got the text {codes!r}")
@@ -107,6 +112,7 @@ class Slide:
         self.image, self.mask = image, mask
         self.codes = None if codes is None else tuple(str(code) for code in codes)
         self.void = void
+        self._mpp = None if mpp is None else _both(mpp)
         self.kept: dict[tuple[str, int], Labels] = {}
         self._alignment = (
             None if mask is None else Alignment.of(name, image.level_dimensions, mask.level_dimensions, mask.name)
@@ -146,8 +152,8 @@ class Slide:
 
     @property
     def mpp(self) -> tuple[float, float] | None:
-        """Micrometres per pixel at level 0, (x, y); None where the file does not say."""
-        return self.image.mpp
+        """Micrometres per pixel at level 0, (x, y); None where neither the file nor the user says."""
+        return self.image.mpp if self._mpp is None else self._mpp
 
     def __repr__(self) -> str:
         width, height = self.dimensions
@@ -158,8 +164,17 @@ class Slide:
         # Workers share the index; elsewhere it is found again where it is needed, so a slide pickles small.
         return self.__dict__ if get_spawning_popen() else {**self.__dict__, "kept": {}}
 
-    def read(self, window: Window) -> Patch:
+    def without_mask(self) -> Slide:
+        """The same image alone."""
+        return Slide(self.image, name=self.name, path=self.path, mpp=self._mpp)
+
+    def read(self, window: Window, size: Size | None = None) -> Patch:
         """Image and mask of one window.
+
+        Args:
+            window: The window, in pixels of its level.
+            size: Side of the patch, or (height, width), where it is to be smaller than the window: the image is then
+                resampled by its area mean, and the mask by the nearest pixel.
 
         Raises:
             WindowError: The window leaves the slide.
@@ -173,7 +188,11 @@ class Slide:
                 f"{error}; slide {self.name}, level {window.level}, window x={window.x} y={window.y} "
                 f"{window.width} x {window.height}"
             ) from error
-        return Patch(image[..., None] if image.ndim == 2 else image, mask)
+        image = image[..., None] if image.ndim == 2 else image
+        if size is None:
+            return Patch(image, mask)
+        height, width = sides(size)
+        return Patch(resized(image, height, width), None if mask is None else nearest(mask, height, width))
 
     def read_mask(self, window: Window) -> Array:
         """The window's class numbers, integer, (height, width); nearest pixel where the mask has another grid."""
@@ -226,6 +245,12 @@ class Slide:
                     f"but codes name 0 to {len(self.codes) - 1} ({', '.join(self.codes)}); add the class to codes, "
                     f"or name it void"
                 )
+
+
+def _both(mpp: float | tuple[float, float]) -> tuple[float, float]:
+    x, y = mpp if isinstance(mpp, (tuple, list)) else (mpp, mpp)
+    unit = "micrometres per pixel"
+    return checked_positive("mpp", x, unit), checked_positive("mpp", y, unit)
 
 
 def id_of(name: str) -> int:

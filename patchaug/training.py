@@ -94,8 +94,9 @@ def train(
 
     valid = dls.valid.slides
     predictions = [predict_slide(learn, slide) for slide in valid]
-    dice = dice_by_class(valid, predictions, level=options.level)
-    show_prediction(valid[0], predictions[0], level=options.level, dice=dice, out=out / PREDICTION)
+    levels = [law.frame.level for law in dls.valid.plan.laws]
+    dice = dice_by_class(valid, predictions, levels=levels)
+    show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
     for hook in learn.model.sfs:  # the U-Net keeps the activations of its last batch: megabytes of somebody's slide
         hook.stored = None
     learn.export(MODEL + ".part")

@@ -20,9 +20,11 @@ FLOORS = {
     "alignment": 1.5,
     "runs": 1.5,
     "foreground": 2,
+    "resample": 1.5,
     "restricted": 2.3,
     "laws": 2.5,
     "slide": 3,
+    "resolution": 3.5,
     "scores": 3.5,
     "overview": 3.5,
     "tissue": 3.7,
@@ -44,6 +46,7 @@ FLOORS = {
 INSIDE = {
     "rasters": ["base", "handles", "file", "array", "tiffheader", "tiff", "vendor", "image", "opening", "__init__"],
     "fastai2": ["handles", "rng", "arch", "randompatch", "loader", "items", "factory", "evaluate", "__init__"],
+    "samplers": ["common", "grid", "random", "__init__"],
     "testing": ["coordinates", "strategies", "contract", "__init__"],
 }
 # Third parties that only these rooms may import.
@@ -62,7 +65,7 @@ ONLY = {
     "tifffile": {"rasters", "synthetic", "testing"},
     "PIL": {"rasters"},
     "psutil": {"ram"},
-    "skimage": {"tissue"},
+    "skimage": {"tissue", "resample"},
     "rich": {"progress"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},

@@ -127,10 +127,12 @@ def test_windows_lie_inside_and_show_one_place(drawn: tuple, data: st.DataObject
     slide, sampler = drawn
     plan = Plan([slide], sampler, seed=data.draw(st.integers(0, 2**32 - 1)))
     draw = plan[data.draw(st.integers(0, 3 * len(plan) - 1))]
-    width, height = slide.level_dimensions[sampler.level]
+    assert sampler.mpp or draw.window.level == sampler.level
+    width, height = slide.level_dimensions[draw.window.level]
     assert draw.window.inside(width, height) and 0 < draw.probability <= 1
-    assert sides(sampler.size) == (draw.window.height, draw.window.width)
-    patch = plan.read(draw)
+    assert sampler.mpp or sides(sampler.size) == (draw.window.height, draw.window.width)
+    assert sides(sampler.size) == plan.read(draw).mask.shape == plan.read(draw).image.shape[:2]
+    patch = slide.read(draw.window)
     x0, y0 = places(patch.image)
     factor = next(f for f in (1, 2, 5) if slide.dimensions[0] // f == width)
     assert (x0[0, 0], y0[0, 0]) == (draw.window.x * factor + factor // 2, draw.window.y * factor + factor // 2)
@@ -294,7 +296,7 @@ def test_samplers_are_values() -> None:
     assert Grid([4, 6]) == Grid((4, 6))
     assert repr(Foreground(512, share=0.5)) == (
         "Foreground(size=512, per_slide=1, windows=None, share=0.5, classes=None, min_fraction=0.0, empty='raise', "
-        "level=0)"
+        "level=0, mpp=None)"
     )
     with pytest.raises(AttributeError):
         Uniform(5).size = 6

@@ -16,7 +16,7 @@ def test_dice_is_twice_the_overlap_over_the_sum(truth: np.ndarray, guess: np.nda
     """Over two slides at once, in bands, without the pixels of the void; None where a class is nowhere."""
     first = open_slide(np.zeros((9, 7, 3), np.uint8), truth, codes=["a", "b", "c", "d"], void=2 if void else None)
     second = open_slide(np.zeros((9, 7, 3), np.uint8), guess, codes=["a", "b", "c", "d"], void=2 if void else None)
-    found = scores.dice_by_class([first, second], [guess, guess], level=0)
+    found = scores.dice_by_class([first, second], [guess, guess], levels=[0, 0])
     t, g = np.concatenate([truth, guess]), np.concatenate([guess, guess])
     keep = t != 2 if void else np.ones_like(t, bool)
     for number, code in enumerate("abcd"):
@@ -30,13 +30,13 @@ def test_bands_do_not_change_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     truth, guess = rng.integers(0, 2, (40, 30), np.uint8), rng.integers(0, 2, (40, 30), np.uint8)
     slide = open_slide(np.zeros((40, 30, 3), np.uint8), truth, codes=["a", "b"])
-    whole = scores.dice_by_class([slide], [guess], level=0)
+    whole = scores.dice_by_class([slide], [guess], levels=[0])
     monkeypatch.setattr(scores, "_ROWS", 7)
-    assert scores.dice_by_class([slide], [guess], level=0) == whole
+    assert scores.dice_by_class([slide], [guess], levels=[0]) == whole
 
 
 def test_a_map_of_another_size_is_refused() -> None:
     """Slide and both sizes."""
     slide = open_slide(np.zeros((9, 7, 3), np.uint8), np.zeros((9, 7), np.uint8), codes=["a"], name="s")
     with pytest.raises(FrameError, match="s: the prediction has 9 x 7 px, level 0 has 7 x 9"):
-        scores.dice_by_class([slide], [np.zeros((7, 9), np.uint8)], level=0)
+        scores.dice_by_class([slide], [np.zeros((7, 9), np.uint8)], levels=[0])

@@ -11,8 +11,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from patchaug import FrameError, MissingError, OptionError, Patch, Slide, Window, WindowError, open_slide
-from patchaug.overview import area_mean, compared, overview
+from patchaug.overview import compared, overview
 from patchaug.rasters import ArrayRaster
+from patchaug.resample import area_mean
 from patchaug.show import show_patches, show_prediction, show_windows
 
 GREEN, BLUE = (np.array(to_rgb(colour)) * 255 for colour in ("#009E73", "#0072B2"))

@@ -9,6 +9,7 @@ import torch
 from fastai.interpret import SegmentationInterpretation
 from fastai.learner import Learner, _ConstantFunc
 
+from patchaug.resample import nearest
 from patchaug.slide import Slide
 
 
@@ -22,10 +23,10 @@ def predict_slide(learn: Learner, slide: Slide) -> np.ndarray:
         slide: The slide; its mask is not looked at.
 
     Returns:
-        uint8 (height, width), at the level that the learner was trained on.
+        uint8 (height, width), at the level that was read for training (with `mpp`, the level read for it).
     """
-    loader = learn.dls.test_dl([slide.image])
-    width, height = slide.level_dimensions[loader.plan.sampler.level]
+    loader = learn.dls.test_dl([slide])
+    width, height = slide.level_size(loader.plan.laws[0].frame.level)
     classes = np.zeros((height, width), np.uint8)
     at = 0
     was_training = learn.model.training
@@ -35,7 +36,10 @@ def predict_slide(learn: Learner, slide: Slide) -> np.ndarray:
             for batch in loader:
                 for predicted in learn.model(batch[0]).argmax(dim=1).byte().cpu().numpy():
                     window = loader.plan[at].window
-                    classes[window.y : window.bottom, window.x : window.right] = predicted
+                    # Patches of another resolution than their level's grow back to their window.
+                    classes[window.y : window.bottom, window.x : window.right] = nearest(
+                        predicted, window.height, window.width
+                    )
                     at += 1
     finally:
         learn.model.train(was_training)

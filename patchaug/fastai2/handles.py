@@ -21,8 +21,8 @@ class Handle:
     plan: Plan | None = None
     draw: Draw | None = None
 
-    def __init__(self, source: Any, *, ram: int | str = "auto") -> None:
-        self.source, self.ram = source, ram
+    def __init__(self, source: Any, *, ram: int | str = "auto", mpp: float | tuple[float, float] | None = None) -> None:
+        self.source, self.ram, self.mpp = source, ram, mpp
 
     def at(self, plan: Plan, draw: Draw) -> Handle:
         """A copy that stands for one window."""
@@ -71,6 +71,8 @@ def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
     mask = next((e for e in elements if isinstance(e, SlideMask)), None)
     if image is None:
         raise OptionError("an item holds no slide; the first block of the DataBlock must be a SlideBlock")
+    if isinstance(image.source, Slide):
+        return image.source.without_mask() if mask is None else image.source
     return open_slide(
         image.source,
         None if mask is None else mask.source,
@@ -78,4 +80,5 @@ def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
         codes=None if mask is None else mask.codes,
         void=None if mask is None else mask.void,
         ram=image.ram,
+        mpp=image.mpp,
     )

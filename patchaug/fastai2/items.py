@@ -22,8 +22,9 @@ from patchaug.errors import OptionError
 from patchaug.fastai2.handles import SlideImage, SlideMask
 from patchaug.fastai2.loader import PatchDL
 from patchaug.rasters import Raster
+from patchaug.slide import Slide
 
-_SOURCES = (str, os.PathLike, Path, np.ndarray, torch.Tensor, Raster)
+_SOURCES = (str, os.PathLike, Path, np.ndarray, torch.Tensor, Raster, Slide)
 
 
 class OpenSlideImage(Transform):
@@ -31,13 +32,13 @@ class OpenSlideImage(Transform):
 
     input_types = _SOURCES  # what `test_dl` accepts, beside the training items' own type
 
-    def __init__(self, ram: int | str = "auto") -> None:
+    def __init__(self, ram: int | str = "auto", mpp: float | tuple[float, float] | None = None) -> None:
         super().__init__()
-        self.ram = ram
+        self.ram, self.mpp = ram, mpp
 
     def encodes(self, source):  # noqa: ANN001, ANN201 - fastai dispatches on annotations; none means every type
         """A handle of the source."""
-        return SlideImage(source, ram=self.ram)
+        return SlideImage(source, ram=self.ram, mpp=self.mpp)
 
 
 class OpenSlideMask(Transform):
@@ -58,13 +59,16 @@ class OpenSlideMask(Transform):
         return SlideMask(source, codes=self.codes, void=self.void, ram=self.ram)
 
 
-def SlideBlock(ram: int | str = "auto") -> TransformBlock:  # noqa: N802 - fastai's blocks are named like classes
+def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
+    ram: int | str = "auto", mpp: float | tuple[float, float] | None = None
+) -> TransformBlock:
     """A block for slides: items are paths or arrays, batches hold float images (n, 3, height, width) in 0..1.
 
     Args:
         ram: Budget for decoded pixels, see `open_slide`.
+        mpp: Micrometres per pixel at level 0 of all slides, where the files do not say so or are wrong.
     """
-    return TransformBlock(type_tfms=OpenSlideImage(ram), batch_tfms=IntToFloatTensor, dl_type=PatchDL)
+    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=IntToFloatTensor, dl_type=PatchDL)
 
 
 def SlideMaskBlock(  # noqa: N802 - as above

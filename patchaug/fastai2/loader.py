@@ -19,6 +19,8 @@ from patchaug.fastai2.randompatch import RandomPatch
 from patchaug.fastai2.rng import isolated_rng
 from patchaug.files import require_files
 from patchaug.plan import Plan
+from patchaug.resolution import region
+from patchaug.samplers import Sampler
 from patchaug.slide import Slide
 
 
@@ -58,7 +60,7 @@ class PatchDL(TfmdDL):
         if plan is None and self._handles:
             random_patch = _random_patch(kwargs.get("after_item"))
             sampler = random_patch.train_sampler if self.training else random_patch.valid_sampler
-            slides = _slides(self._handles, sampler.level)
+            slides = _slides(self._handles, sampler)
             plan = Plan(slides, sampler, seed=random_patch.seed, shuffle=shuffle)
         self.plan = None if plan is None else plan.ordered(shuffle)
         patches = 0 if plan is None else len(plan)
@@ -125,7 +127,7 @@ def _random_patch(after_item: Any) -> RandomPatch:
     return found[0]
 
 
-def _slides(items: list[tuple[Any, ...]], level: int) -> list[Slide]:
+def _slides(items: list[tuple[Any, ...]], sampler: Sampler) -> list[Slide]:
     """Open the slides of all items, and check their masks against the codes before anything is trained."""
     for kind, what in ((SlideImage, "slides"), (SlideMask, "masks")):
         paths = [element.path for item in items for element in item if isinstance(element, kind)]
@@ -133,5 +135,5 @@ def _slides(items: list[tuple[Any, ...]], level: int) -> list[Slide]:
     slides = [slide_of(item, name=f"array {number}") for number, item in enumerate(items)]
     for slide in slides:
         if slide.mask is not None and slide.codes is not None:
-            slide.labels(level)
+            slide.labels(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
     return slides

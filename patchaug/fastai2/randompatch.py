@@ -36,6 +36,7 @@ class RandomPatch(ItemTransform):
         overlap: Pixels that neighbours of a grid share.
         valid: Windows of the validation slides: "grid", or "random" (the same ones in each epoch).
         level: Pyramid level to read.
+        mpp: Micrometres per pixel of the patches, in place of a level; see `Uniform`.
         seed: 0 to 2^32 - 1.
 
     Raises:
@@ -59,16 +60,17 @@ class RandomPatch(ItemTransform):
         overlap: int = 0,
         valid: Literal["grid", "random"] = "grid",
         level: int = 0,
+        mpp: float | None = None,
         seed: int = 42,
     ) -> None:
         super().__init__()
         drawn = partial(
             sampler_for, size=size, per_slide=per_slide, windows=windows, share=share, classes=classes,
-            min_fraction=min_fraction, empty=empty, overlap=overlap, level=level,
+            min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp,
         )  # fmt: skip
         self.train_sampler = drawn(mode=mode)
         if valid == "grid":
-            self.valid_sampler: Sampler = Grid(size, overlap=overlap, level=level)
+            self.valid_sampler: Sampler = Grid(size, overlap=overlap, level=level, mpp=mpp)
         elif valid == "random":
             self.valid_sampler = drawn(mode="random")
         else:

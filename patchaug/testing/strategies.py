@@ -84,7 +84,8 @@ def slides(
             height, width = (side * factor for side in mask.shape)  # a mask of few pixels would be read otherwise
     factors = [1] + [f for f in (2, 5) if draw(st.booleans()) and min(width, height) // f]
     levels = [coordinate_image(width // f, height // f, f) for f in factors]
-    return Slide(ArrayRaster(levels), ArrayRaster(mask), name=name, codes=codes)
+    mpp = draw(st.sampled_from([None, (0.25, 0.25), (0.5, 0.4)]))
+    return Slide(ArrayRaster(levels, mpp=mpp), ArrayRaster(mask), name=name, codes=codes)
 
 
 @st.composite
@@ -107,22 +108,33 @@ def windows(draw: st.DrawFn, slide: Slide, *, level: int | None = None) -> Windo
 
 @st.composite
 def samplers(draw: st.DrawFn, *slides: Slide, max_per_slide: int = 8) -> Sampler:
-    """Samplers that can draw from some slides: `Uniform`, `Foreground` and `Grid`, at level 0 or a coarser one.
+    """Samplers that can draw from some slides: `Uniform`, `Foreground` and `Grid`, at a level or in mpp.
 
     Args:
         slides: The slides; windows are no larger than the smallest.
         max_per_slide: Most windows drawn from a slide in an epoch.
     """
     level = draw(st.integers(0, min(len(slide.level_dimensions) for slide in slides) - 1))
-    height, width = (draw(st.integers(1, min(s.level_dimensions[level][axis] for s in slides))) for axis in (1, 0))
+    mpp = None
+    said = [slide.mpp for slide in slides if slide.mpp is not None]
+    if len(said) == len(slides) and draw(st.booleans()):
+        level, mpp = 0, draw(st.floats(1, 4)) * max(max(both) for both in said)
+        lengths = [
+            int(min(slide.dimensions[axis] * own[axis] / mpp - 1 for slide, own in zip(slides, said, strict=True)))
+            for axis in (1, 0)
+        ]
+        if min(lengths) < 1:  # the smallest slide is no pixel of that resolution
+            mpp = None
+    if mpp is None:
+        lengths = [min(slide.level_dimensions[level][axis] for slide in slides) for axis in (1, 0)]
+    height, width = (draw(st.integers(1, length)) for length in lengths)
+    where: dict[str, Any] = {"level": level, "mpp": mpp}
     kind = draw(st.sampled_from([Uniform, Foreground, Grid]))
     if kind is Grid:
         overlap = draw(st.integers(0, min(height, width) - 1))
-        return Grid((height, width), overlap=overlap, offset=draw(st.sampled_from(["fixed", "random"])), level=level)
+        return Grid((height, width), overlap=overlap, offset=draw(st.sampled_from(["fixed", "random"])), **where)
     per_slide = draw(st.integers(1, max_per_slide))
     if kind is Uniform:
-        return Uniform((height, width), per_slide=per_slide, level=level)
-    return Foreground(
-        (height, width), per_slide=per_slide, share=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])), empty="uniform",
-        level=level,
-    )  # fmt: skip
+        return Uniform((height, width), per_slide=per_slide, **where)
+    share = draw(st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+    return Foreground((height, width), per_slide=per_slide, share=share, empty="uniform", **where)

@@ -1,35 +1,21 @@
-"""Which windows are wanted: frozen values, checked at birth, that know nothing of any slide.
-
-sampler = Foreground(512, per_slide=64, share=0.5)
-law = sampler.law(slide)     # what that means on one slide (`patchaug.laws`): sizes and labels are checked here
-"""
+"""`Uniform` and `Foreground`: windows drawn at random, as many of a slide as asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
-from patchaug.checks import Classes, Size, checked_fraction, checked_integer, checked_size, checked_weights, sides
-from patchaug.errors import ForegroundError, OptionError, WindowError
+from patchaug.checks import Classes, Size, checked_fraction, checked_integer, checked_weights
+from patchaug.errors import ForegroundError, OptionError
 from patchaug.foreground import ClassLaw, Labels
-from patchaug.laws import AllWindows, Frame, GridLaw, Law, MixtureLaw, Part
+from patchaug.laws import AllWindows, MixtureLaw, Part
 from patchaug.restricted import Restricted, least_pixels
+from patchaug.samplers.common import check_place, frame_of, put
 from patchaug.slide import Slide
 from patchaug.tissue import TISSUE, tissue_labels
 
 PerSlide = int | Literal["area", "tissue"]
 Empty = Literal["raise", "uniform", "skip"]
-
-
-class Sampler(Protocol):
-    """What every sampler has."""
-
-    @property
-    def level(self) -> int:
-        """Pyramid level that the windows are counted in."""
-
-    def law(self, slide: Slide) -> Law:
-        """What the sampler means on one slide; checked against it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +28,9 @@ class Uniform:
             slides by their pixels, or by those that are tissue (`patchaug.tissue`).
         windows: Windows of all slides in an epoch, with per_slide "area" or "tissue"; each slide gets one at least.
         level: Pyramid level to read.
+        mpp: Micrometres per pixel of the patches, in place of a level. The coarsest level that is no coarser is read,
+            in a window that covers size * mpp micrometres, and resampled to `size`: the image by its area mean, the
+            mask by the nearest pixel. Windows are counted in pixels of the level that is read.
 
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
@@ -51,56 +40,21 @@ class Uniform:
     per_slide: PerSlide = field(default=1, kw_only=True)
     windows: int | None = field(default=None, kw_only=True)
     level: int = field(default=0, kw_only=True)
+    mpp: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_place(self)
+        _check_number(self)
 
     def law(self, slide: Slide) -> MixtureLaw:
         """The law on one slide, as if it were the only one.
 
         Raises:
             WindowError: The slide has no such level, or it is smaller than the window.
+            OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
         """
-        frame = _frame(self.size, self.level, slide)
+        frame = frame_of(self, slide)
         return MixtureLaw(frame, count_alone(self), AllWindows(frame))
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Windows that cover every pixel of the slide, in reading order, none of them leaving it.
-
-    The fixed grid starts at the corner and steps by size - overlap; the last column and row lie flush with the border,
-    so they may overlap more. The random grid has one more column and row and slides them by an offset that is new in
-    each epoch, between windows that stay flush with the borders.
-
-    Args:
-        size: Side of the window in pixels of `level`, or (height, width).
-        overlap: Pixels that neighbours share at least, 0 to size - 1.
-        offset: "fixed" or "random".
-        level: Pyramid level to read.
-
-    Raises:
-        OptionError: A value is of a wrong type or out of its limits.
-    """
-
-    size: Size
-    overlap: int = field(default=0, kw_only=True)
-    offset: Literal["fixed", "random"] = field(default="fixed", kw_only=True)
-    level: int = field(default=0, kw_only=True)
-
-    def __post_init__(self) -> None:
-        _check(self)
-        _set(self, "overlap", checked_integer("overlap", self.overlap, 0, min(sides(self.size)) - 1))
-        if self.offset not in ("fixed", "random"):
-            raise OptionError(f'offset must be "fixed" or "random", got {self.offset!r}')
-
-    def law(self, slide: Slide) -> GridLaw:
-        """The law on one slide.
-
-        Raises:
-            WindowError: The slide has no such level, or it is smaller than the window.
-        """
-        return GridLaw(_frame(self.size, self.level, slide), self.overlap, self.offset == "random")
 
 
 @dataclass(frozen=True)
@@ -123,6 +77,7 @@ class Foreground:
         empty: What to do with a slide that has none of the classes: "raise" an error, draw "uniform" windows from it,
             or "skip" it.
         level: Pyramid level to read.
+        mpp: Micrometres per pixel of the patches, in place of a level; see `Uniform`.
 
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
@@ -136,9 +91,11 @@ class Foreground:
     min_fraction: float = field(default=0.0, kw_only=True)
     empty: Empty = field(default="raise", kw_only=True)
     level: int = field(default=0, kw_only=True)
+    mpp: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_place(self)
+        _check_number(self)
         checked_fraction("share", self.share, "a probability")
         checked_fraction("min_fraction", self.min_fraction, "a share of the window's pixels")
         if self.empty not in ("raise", "uniform", "skip"):
@@ -150,14 +107,15 @@ class Foreground:
 
         Raises:
             WindowError: The slide has no such level, or it is smaller than the window.
+            OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
             ForegroundError: The slide has none of the classes and `empty` is "raise", or none of its windows holds
                 `min_fraction` of them.
         """
-        frame = _frame(self.size, self.level, slide)
+        frame = frame_of(self, slide)
         count, every = count_alone(self), AllWindows(frame)
         if self.share == 0 and self.min_fraction == 0:
             return MixtureLaw(frame, count, every)
-        labels, weights = self._wanted(slide)
+        labels, weights = self._wanted(slide, frame.level)
         if not weights:
             return MixtureLaw(frame, 0 if self.empty == "skip" else count, every)
         parts: dict[int, Part]
@@ -169,7 +127,7 @@ class Foreground:
             some = Restricted.of(labels, list(weights), frame.width, frame.height, least, slide.name)
             if not some.windows:
                 raise ForegroundError(
-                    f"{slide.name}: no window of {frame.width} x {frame.height} px at level {self.level} has "
+                    f"{slide.name}: no window of {frame.width} x {frame.height} px at level {frame.level} has "
                     f"min_fraction {self.min_fraction} of its pixels in the classes {sorted(weights)}; the largest "
                     f"fraction is {some.largest / (frame.width * frame.height)}; ask for less, or leave it out"
                 )
@@ -179,7 +137,7 @@ class Foreground:
         shares = tuple(weights[value] / total for value in parts)
         return MixtureLaw(frame, count, uniform, float(self.share), shares, tuple(parts.values()))
 
-    def _wanted(self, slide: Slide) -> tuple[Labels, dict[int, float]]:
+    def _wanted(self, slide: Slide, level: int) -> tuple[Labels, dict[int, float]]:
         """The slide's labels, and the weights of those of the classes asked for that it has."""
         if slide.mask is None:
             if self.classes is not None:
@@ -187,9 +145,9 @@ class Foreground:
                     f"{slide.name}: it has no mask, so it has no classes {list(self.classes)}; give it a mask, or "
                     f"leave classes out to draw windows of tissue"
                 )
-            labels, weights, what = tissue_labels(slide, self.level), {TISSUE: 1.0}, "no mask, and no tissue"
+            labels, weights, what = tissue_labels(slide, level), {TISSUE: 1.0}, "no mask, and no tissue"
         else:
-            labels = slide.labels(self.level)
+            labels = slide.labels(level)
             weights = {slide.number_of(key): weight for key, weight in checked_weights(self.classes).items()}
             if self.classes is None:
                 weights = {value: 1.0 for value in labels.runs if value not in (0, slide.void)}
@@ -198,52 +156,10 @@ class Foreground:
         present = {value: weight for value, weight in weights.items() if value in labels.runs and weight > 0}
         if not present and self.empty == "raise":
             raise ForegroundError(
-                f"{slide.name}: {what} at level {self.level}, where it has the classes {sorted(labels.runs)}; leave "
+                f"{slide.name}: {what} at level {level}, where it has the classes {sorted(labels.runs)}; leave "
                 f'the slide out, or set empty to "uniform" or "skip"'
             )
         return labels, present
-
-
-def sampler_for(
-    *,
-    mode: str,
-    size: Size,
-    per_slide: PerSlide,
-    windows: int | None,
-    share: float,
-    classes: Classes | None,
-    min_fraction: float,
-    empty: Empty,
-    overlap: int,
-    level: int,
-) -> Sampler:
-    """The sampler that a set of options asks for.
-
-    Raises:
-        OptionError: The mode is none of "random", "grid", "random-grid", or a value is out of its limits.
-    """
-    if mode == "random":
-        if share == 0 and min_fraction == 0:
-            return Uniform(size, per_slide=per_slide, windows=windows, level=level)
-        return Foreground(
-            size, per_slide=per_slide, windows=windows, share=share, classes=classes, min_fraction=min_fraction,
-            empty=empty, level=level,
-        )  # fmt: skip
-    if mode in ("grid", "random-grid"):
-        return Grid(size, overlap=overlap, offset="fixed" if mode == "grid" else "random", level=level)
-    raise OptionError(f'mode must be "random", "grid" or "random-grid", got {mode!r}')
-
-
-def _frame(size: Size, level: int, slide: Slide) -> Frame:
-    """The windows that a size means on a level of the slide, checked against it."""
-    height, width = sides(size)
-    length_x, length_y = slide.level_size(level)
-    if width > length_x or height > length_y:
-        raise WindowError(
-            f"{slide.name}: a window of {width} x {height} px does not fit into level {level}, which has "
-            f"{length_x} x {length_y} px; ask for a smaller size or a finer level"
-        )
-    return Frame(level, width, height, length_x, length_y)
 
 
 def count_alone(sampler: Uniform | Foreground) -> int:
@@ -254,11 +170,7 @@ def count_alone(sampler: Uniform | Foreground) -> int:
     return sampler.windows
 
 
-def _check(sampler: Uniform | Foreground | Grid) -> None:
-    _set(sampler, "size", checked_size(sampler.size))
-    _set(sampler, "level", checked_integer("level", sampler.level, 0))
-    if isinstance(sampler, Grid):
-        return
+def _check_number(sampler: Uniform | Foreground) -> None:
     if isinstance(sampler.per_slide, str):
         if sampler.per_slide not in ("area", "tissue"):
             raise OptionError(f'per_slide must be a number, "area" or "tissue", got {sampler.per_slide!r}')
@@ -266,15 +178,11 @@ def _check(sampler: Uniform | Foreground | Grid) -> None:
             raise OptionError(
                 f'per_slide="{sampler.per_slide}" shares out a total: say how many windows, as windows=1000'
             )
-        _set(sampler, "windows", checked_integer("windows", sampler.windows, 1))
+        put(sampler, "windows", checked_integer("windows", sampler.windows, 1))
     else:
-        _set(sampler, "per_slide", checked_integer("per_slide", sampler.per_slide, 1))
+        put(sampler, "per_slide", checked_integer("per_slide", sampler.per_slide, 1))
         if sampler.windows is not None:
             raise OptionError(
                 f'windows={sampler.windows} is shared out with per_slide="area" or "tissue"; got per_slide '
                 f"{sampler.per_slide}"
             )
-
-
-def _set(sampler: Uniform | Foreground | Grid, name: str, value: object) -> None:
-    object.__setattr__(sampler, name, value)
