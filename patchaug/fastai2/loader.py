@@ -7,12 +7,14 @@ broadcasts indices, works on them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastai.data.core import TfmdDL
 from fastai.data.load import SkipItemException
 from fastcore.foundation import L
 
+from patchaug.checks import checked_integer
 from patchaug.errors import OptionError
 from patchaug.fastai2.handles import Handle, SlideImage, SlideMask, slide_of
 from patchaug.fastai2.randompatch import RandomPatch
@@ -32,8 +34,11 @@ class PatchDL(TfmdDL):
 
     Attributes:
         plan: The plan that turns an index into a window; None while there are no slides (an exported learner).
-        epoch: Epoch of the next pass. It grows by one with each complete pass of a training loader; set it to go on
-            where an earlier run stopped. A validation loader stays at 0: its windows never change.
+        epoch: Epoch of the next pass. It grows by one with each complete pass of a training loader. A validation
+            loader stays at 0: its windows never change.
+
+    `state_dict` says where a run is, in a few integers, and `load_state_dict` goes on from there with the very next
+    batch, in another process and with another number of workers.
     """
 
     draws_windows = True  # what RandomPatch looks for
@@ -56,6 +61,8 @@ class PatchDL(TfmdDL):
         # All state comes before super().__init__: Normalize without statistics asks for a batch from inside it.
         self.training = getattr(dataset, "split_idx", None) != 1
         self.epoch = epoch
+        self._first = 0  # batch that the coming pass begins with; above 0 once, in a run that goes on
+        self._batch = 0  # batches handed out of this epoch
         self._handles = [tuple(dataset[i]) for i in range(len(dataset))] if handles is None else handles
         if plan is None and self._handles:
             random_patch = _random_patch(kwargs.get("after_item"))
@@ -83,13 +90,69 @@ class PatchDL(TfmdDL):
 
     def get_idxs(self) -> list[int]:
         """The indices of the coming pass; the plan shuffles, so they are in order."""
-        return list(range(self.epoch * self.n, (self.epoch + 1) * self.n))
+        return list(range(self.epoch * self.n + self._first * (self.bs or 1), (self.epoch + 1) * self.n))
+
+    def __len__(self) -> int:
+        """Batches of the coming pass."""
+        return super().__len__() - self._first
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches of a pass."""
+        self._batch = self._first
+        for batch in super().__iter__():
+            self._batch += 1
+            yield batch
+
+    def one_batch(self) -> Any:
+        """The first batch of the coming pass; it does not move the state."""
+        batch = self._batch
+        try:
+            return super().one_batch()
+        finally:
+            self._batch = batch
 
     def after_iter(self) -> None:
         """Called after complete passes only: `one_batch` and `show_batch` do not move the epoch."""
         super().after_iter()
+        self._first = self._batch = 0
         if self.training:
             self.epoch += 1
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the run is: seed, epoch, batches handed out of this epoch, batch size, and windows in an epoch.
+
+        Taken while a batch is trained on, it counts that batch as done.
+        """
+        return {
+            "seed": 0 if self.plan is None else self.plan.seed,
+            "epoch": self.epoch,
+            "batch": self._batch,
+            "bs": self.bs or 1,
+            "windows": self.n,
+        }
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on where a run was: the next pass is the rest of its epoch.
+
+        Raises:
+            OptionError: The state is that of a loader with another seed, batch size or number of windows, or none.
+        """
+        if self.plan is None:
+            raise OptionError("a loader without slides has no state to load; make it from slides first")
+        here = self.state_dict()
+        if set(state) != set(here):
+            raise OptionError(f"a state holds {', '.join(here)}; got {', '.join(map(str, state)) or 'nothing'}")
+        for name in ("seed", "bs", "windows"):
+            if state[name] != here[name]:
+                raise OptionError(
+                    f"the state was saved with {name}={state[name]}, and this loader has {here[name]}; its batches "
+                    f"would be others: make the loader as in the run that was saved"
+                )
+        epoch = checked_integer("epoch of the state", state["epoch"], 0)
+        batch = checked_integer("batch of the state", state["batch"], 0, TfmdDL.__len__(self))
+        if batch == TfmdDL.__len__(self):  # saved between the last batch and the end of its epoch
+            epoch, batch = epoch + 1, 0
+        self.epoch, self._first, self._batch = epoch, batch, batch
 
     def create_item(self, index: int | None) -> tuple[Any, ...]:
         """The tuple of an index, its slides as handles that know their draw. fastai asks for None to see any item."""
