@@ -240,6 +240,22 @@ def test_a_mask_that_changed_is_found_out() -> None:
             labels.count(1, 0, 0, 50, 50)
 
 
+@pytest.mark.parametrize("size", [512, 1400])
+def test_sums_are_exact_beyond_what_floats_hold(size: int) -> None:
+    """The total of 10^11 and more, and the first and last ticket of each of its thousands of runs of tickets."""
+    mask = (np.hypot(*(np.indices((1700, 1500)) % 90 - 45)) < 40).astype(np.uint8)
+    law = ClassLaw.of(labels_of(mask), 1, size, size)
+    columns, rows = reach(1500, size), reach(1700, size)
+    of_rows = [int(total) for total in (mask * columns).sum(axis=1)]
+    assert law.total == sum(total * int(weight) for total, weight in zip(of_rows, rows, strict=True)) > 2**24
+    for ticket in [0, law.total - 1, *(int(edge) - back for edge in law._below[:-1:7] for back in (0, 1))]:
+        x, y = law.draw(ticket)
+        assert 0 <= x <= 1500 - size and 0 <= y <= 1700 - size
+        assert mask[y : y + size, x : x + size].any()
+    with pytest.raises(IndexError):
+        law.draw(law.total)
+
+
 def test_sums_beyond_63_bits_are_refused() -> None:
     """Not wrapped: an error that says so."""
     one = labels_of(np.ones((1, 1), np.uint8)).runs[1]

@@ -88,11 +88,40 @@ def test_each_word_of_the_key_matters() -> None:
     assert len(set(sequences)) == 8
 
 
-def test_golden_windows() -> None:
-    """The first windows of seed 42 are those of version 0.1: a change here moves every user's windows."""
-    plan = Plan(slides("a", "b"), Foreground(16, per_slide=50, share=0.5), seed=42)
-    text = repr([(d.slide, d.draw, d.window.x, d.window.y) for d in (plan[i] for i in range(200))])
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "90d112aa4c698149"
+GOLDEN = {
+    0: "f75de6a7 dcbfa86e 6787354f 2b39c3c1",
+    1: "2cff74b7 3b37c58a 76499aa4 3b7679f8",
+    2: "810e25dd fbb105c1 7f3ce27d c2c7ca78",
+    3: "517e7592 2cf194b5 b5a5ee7d 10442ee7",
+    4: "b9581842 beb965b2 509aebfb 5e792697",
+    5: "ae5362dd 4154a7c6 352a08fb 69361298",
+    6: "726b9081 59612e97 fecb83bd 619163ae",
+    7: "66ebae86 4694b4bd 8ba0243f d4bf375b",
+    42: "19e4ed03 23870d0f c34546f3 186cdc22",
+    4294967295: "4764b05a 1aa52c85 679292e8 9f614a12",
+}
+
+
+@pytest.mark.parametrize("seed", GOLDEN)
+def test_golden_windows(seed: int) -> None:
+    """The first 1,000 windows of each sampler: a change moves all users' windows, and needs a line in CHANGELOG.md."""
+    assert golden(seed) == GOLDEN[seed]
+
+
+def golden(seed: int) -> str:
+    """Hashes of windows of coordinate-coded slides: uniform, foreground, at least a fraction, and a shifted grid."""
+    some = slides("a", "b", "c", side=97)
+    found = []
+    for sampler in (
+        Uniform(16, per_slide=50),
+        Foreground((16, 9), per_slide=50, share=0.7, classes={1: 2.0, 3: 1.0}),
+        Foreground(12, per_slide=50, share=0.5, classes=[2], min_fraction=0.24),
+        Grid(16, overlap=5, offset="random"),
+    ):
+        plan = Plan(some, sampler, seed=seed)
+        text = repr([(d.slide, d.draw, d.window.x, d.window.y) for d in (plan[i] for i in range(1000))])
+        found.append(hashlib.sha256(text.encode()).hexdigest()[:8])
+    return " ".join(found)
 
 
 def test_ids_are_words_and_tell_same_names_apart() -> None:

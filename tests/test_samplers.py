@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from patchaug import Foreground, ForegroundError, Grid, OptionError, Plan, Uniform, Window, WindowError, open_slide
 from patchaug.alignment import whole_factors
 from patchaug.checks import sides
+from patchaug.resample import nearest, resized
 from patchaug.testing import masks, places, samplers, slides
 
 DRAWS = 40_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 4000
@@ -131,10 +132,12 @@ def test_windows_lie_inside_and_show_one_place(drawn: tuple, data: st.DataObject
     width, height = slide.level_dimensions[draw.window.level]
     assert draw.window.inside(width, height) and 0 < draw.probability <= 1
     assert sampler.mpp or sides(sampler.size) == (draw.window.height, draw.window.width)
-    assert sides(sampler.size) == plan.read(draw).mask.shape == plan.read(draw).image.shape[:2]
-    patch = slide.read(draw.window)
+    patch, resampled = slide.read(draw.window), plan.read(draw)
+    height, width = sides(sampler.size)
+    assert (resampled.image == resized(patch.image, height, width)).all()
+    assert (resampled.mask == nearest(patch.mask, height, width)).all()
     x0, y0 = places(patch.image)
-    factor = next(f for f in (1, 2, 5) if slide.dimensions[0] // f == width)
+    factor = next(f for f in (1, 2, 5) if slide.dimensions[0] // f == slide.level_dimensions[draw.window.level][0])
     assert (x0[0, 0], y0[0, 0]) == (draw.window.x * factor + factor // 2, draw.window.y * factor + factor // 2)
     whole = slide.mask.read(Window(0, 0, *slide.mask.level_dimensions[0]))
     per = 1 if whole.shape[::-1] == slide.dimensions else whole_factors(slide.dimensions, whole.shape[::-1])[0]
