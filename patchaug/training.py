@@ -97,8 +97,6 @@ def train(
     levels = [law.frame.level for law in dls.valid.plan.laws]
     dice = dice_by_class(valid, predictions, levels=levels)
     show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
-    for hook in learn.model.sfs:  # the U-Net keeps the activations of its last batch: megabytes of somebody's slide
-        hook.stored = None
     learn.export(MODEL + ".part")
     os.replace(out / (MODEL + ".part"), out / MODEL)
     report = {

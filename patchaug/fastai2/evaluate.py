@@ -4,46 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from fastai.interpret import SegmentationInterpretation
 from fastai.learner import Learner, _ConstantFunc
+from fastcore.basics import patch
 
-from patchaug.resample import nearest
-from patchaug.slide import Slide
+from patchaug.errors import OptionError
+from patchaug.fastai2.loader import PatchDL, random_patch
+from patchaug.plan import Plan
+from patchaug.predict import predict_map
+from patchaug.slide import Slide, open_slide
 
 
-def predict_slide(learn: Learner, slide: Slide) -> np.ndarray:
-    """The class of each pixel of a slide, by the grid of the learner's validation windows.
+def predict_slide(learn: Learner, slide: Any, *, out: Any = None) -> Any:
+    """The class of each pixel of a slide, by a grid: `learn.predict_slide(slide)`.
 
-    Where windows overlap, the later one counts.
+    The grid is that of the options (`size`, `overlap`, level), whatever `valid` says. Where windows overlap, a pixel
+    is taken from the one in which it lies farther from the edge. In memory at any time: one batch with its activations,
+    and a band of the slide as high as a window; only the map itself grows with the slide.
 
     Args:
         learn: A learner trained on a `PatchDL`, or loaded by `load_learner`.
-        slide: The slide; its mask is not looked at.
+        slide: A `Slide`, or what `open_slide` takes; its mask is not looked at.
+        out: Where to put the map: an array, a `numpy.memmap`, a zarr array, of the map's shape. Default: a new array.
 
     Returns:
-        uint8 (height, width), at the level that was read for training (with `mpp`, the level read for it).
+        (height, width) at the level that was read for training: `out`, or a new array of uint8, of uint16 where there
+        are more than 256 classes.
+
+    Raises:
+        OptionError: The learner was not trained on slides, or `out` or the model's output does not fit.
+        PatchaugError: The slide cannot be opened or read, or is smaller than a window.
     """
-    loader = learn.dls.test_dl([slide])
-    width, height = slide.level_size(loader.plan.laws[0].frame.level)
-    classes = np.zeros((height, width), np.uint8)
-    at = 0
-    was_training = learn.model.training
-    learn.model.eval()
-    try:
-        with torch.no_grad():
-            for batch in loader:
-                for predicted in learn.model(batch[0]).argmax(dim=1).byte().cpu().numpy():
-                    window = loader.plan[at].window
-                    # Patches of another resolution than their level's grow back to their window.
-                    classes[window.y : window.bottom, window.x : window.right] = nearest(
-                        predicted, window.height, window.width
-                    )
-                    at += 1
-    finally:
-        learn.model.train(was_training)
-    return classes
+    valid = learn.dls.valid
+    if not isinstance(valid, PatchDL):
+        raise OptionError(f"predict_slide needs a learner trained on slides; its loader is a {type(valid).__name__}")
+    described = random_patch(valid.after_item)
+    slide = (slide if isinstance(slide, Slide) else open_slide(slide)).without_mask()
+    plan = Plan([slide], described.samplers.test, seed=described.seed, shuffle=False)
+    loader = learn.dls.test_dl([slide], plan=plan)
+    return predict_map(learn.model, plan, (batch[0] for batch in loader), out)
+
+
+patch(predict_slide)  # learn.predict_slide
 
 
 class SlideInterpretation(SegmentationInterpretation):

@@ -17,6 +17,7 @@ from patchaug.errors import OptionError
 from patchaug.fastai2.items import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.randompatch import RandomPatch
 from patchaug.files import find_masks, get_slide_files
+from patchaug.words import column, require_apart
 
 
 class Pair(NamedTuple):
@@ -60,9 +61,7 @@ class SlideDataLoaders(DataLoaders):
         for name, pairs in (("train", train), ("valid", valid)):
             if not pairs:
                 raise OptionError(f"{name} must hold at least one (image, mask) pair, got none")
-        both = {str(image) for image, _ in train if _is_path(image)} & {str(i) for i, _ in valid if _is_path(i)}
-        if both:
-            raise OptionError(f"slides stand in both train and valid: {', '.join(sorted(both))}; put each in one")
+        require_apart(*([pair.image for pair in pairs] for pairs in (train, valid)))
         items = [*train, *valid]
         block = _block(
             codes, void, options, item_tfms, batch_tfms, ram,
@@ -150,12 +149,12 @@ class SlideDataLoaders(DataLoaders):
             OptionError: No slide is left for training or for validation.
             PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
         """
-        image, mask = (_column(df, name) for name in (fn_col, label_col))
+        image, mask = (column(df, name) for name in (fn_col, label_col))
         pairs = [(Path(path, i), Path(path, m)) for i, m in zip(image, mask, strict=True)]
         if valid_col is None:
             train, valid = _random_split(len(pairs), valid_pct, seed)(pairs)
         else:
-            chosen = _column(df, valid_col).astype(bool)
+            chosen = column(df, valid_col).astype(bool)
             train, valid = np.flatnonzero(~chosen), np.flatnonzero(chosen)
         return cls.from_lists([pairs[i] for i in train], [pairs[i] for i in valid], path=path, **kwargs)
 
@@ -193,11 +192,3 @@ def _image_of(item):  # noqa: ANN001, ANN202 - as above
 
 def _mask_of(item):  # noqa: ANN001, ANN202 - as above
     return item.mask
-
-
-def _is_path(source: Any) -> bool:
-    return isinstance(source, (str, os.PathLike))
-
-
-def _column(df: Any, name: int | str) -> Any:
-    return (df.iloc[:, name] if isinstance(name, int) else df[name]).to_numpy()

@@ -19,8 +19,8 @@ from fastai.vision.core import AddMaskCodes
 from fasttransform import Transform
 
 from patchaug.errors import OptionError
-from patchaug.fastai2.handles import SlideImage, SlideMask
 from patchaug.fastai2.loader import PatchDL
+from patchaug.handles import Handle, SlideImage, SlideMask, source_of
 from patchaug.rasters import Raster
 from patchaug.slide import Slide
 
@@ -38,7 +38,8 @@ class OpenSlideImage(Transform):
 
     def encodes(self, source):  # noqa: ANN001, ANN201 - fastai dispatches on annotations; none means every type
         """A handle of the source."""
-        return SlideImage(source, ram=self.ram, mpp=self.mpp)
+        name = source.name if isinstance(source, Handle) else None
+        return SlideImage(source_of(source), ram=self.ram, mpp=self.mpp, name=name)
 
 
 class OpenSlideMask(Transform):
@@ -56,7 +57,7 @@ class OpenSlideMask(Transform):
 
     def encodes(self, source):  # noqa: ANN001, ANN201 - as above
         """A handle of the source."""
-        return SlideMask(source, codes=self.codes, void=self.void, ram=self.ram)
+        return SlideMask(source_of(source), codes=self.codes, void=self.void, ram=self.ram)
 
 
 def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes

@@ -8,21 +8,20 @@ broadcasts indices, works on them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 from fastai.data.core import TfmdDL
-from fastai.data.load import SkipItemException
+from fastai.data.load import DataLoader, SkipItemException
 from fastcore.foundation import L
 
 from patchaug.checks import checked_integer
 from patchaug.errors import OptionError
-from patchaug.fastai2.handles import Handle, SlideImage, SlideMask, slide_of
 from patchaug.fastai2.randompatch import RandomPatch
-from patchaug.fastai2.rng import isolated_rng
-from patchaug.files import require_files
+from patchaug.handles import Handle, slides_of
 from patchaug.plan import Plan
-from patchaug.resolution import region
-from patchaug.samplers import Sampler
+from patchaug.rng import isolated_rng
 from patchaug.slide import Slide
 
 
@@ -52,23 +51,25 @@ class PatchDL(TfmdDL):
         *,
         n: int | None = None,
         epoch: int = 0,
+        split: str | None = None,
         plan: Plan | None = None,
         handles: list[tuple[Any, ...]] | None = None,
         **kwargs: Any,
     ) -> None:
+        _require_known(kwargs)
         if n is not None:
             raise OptionError(f"n={n}: the number of patches in an epoch follows from per_slide or the grid; set that")
         # All state comes before super().__init__: Normalize without statistics asks for a batch from inside it.
-        self.training = getattr(dataset, "split_idx", None) != 1
+        self.split = split or ("valid" if getattr(dataset, "split_idx", None) == 1 else "train")
         self.epoch = epoch
         self._first = 0  # batch that the coming pass begins with; above 0 once, in a run that goes on
         self._batch = 0  # batches handed out of this epoch
         self._handles = [tuple(dataset[i]) for i in range(len(dataset))] if handles is None else handles
         if plan is None and self._handles:
-            random_patch = _random_patch(kwargs.get("after_item"))
-            sampler = random_patch.train_sampler if self.training else random_patch.valid_sampler
-            slides = _slides(self._handles, sampler)
-            plan = Plan(slides, sampler, seed=random_patch.seed, shuffle=shuffle)
+            described = random_patch(kwargs.get("after_item"))
+            sampler = described.samplers.of(self.split)
+            slides = slides_of(self._handles, sampler)
+            plan = Plan(slides, sampler, seed=described.seed, shuffle=shuffle)
         self.plan = None if plan is None else plan.ordered(shuffle)
         patches = 0 if plan is None else len(plan)
         if kwargs.get("drop_last") and 0 < patches < (bs or 1):
@@ -85,7 +86,9 @@ class PatchDL(TfmdDL):
             "pin_memory_device": self.fake_l.pin_memory_device,
         }
         if dataset is None:
-            keep |= {"epoch": self.epoch, "plan": self.plan, "handles": self._handles}
+            keep |= {"epoch": self.epoch, "split": self.split, "plan": self.plan, "handles": self._handles}
+        elif self.split != "train":
+            keep["split"] = "test"  # fastai makes test loaders from the validation loader
         return super().new(dataset, cls, **{**keep, **kwargs})
 
     def get_idxs(self) -> list[int]:
@@ -115,7 +118,7 @@ class PatchDL(TfmdDL):
         """Called after complete passes only: `one_batch` and `show_batch` do not move the epoch."""
         super().after_iter()
         self._first = self._batch = 0
-        if self.training:
+        if self.split == "train":
             self.epoch += 1
 
     def state_dict(self) -> dict[str, int]:
@@ -179,7 +182,29 @@ class PatchDL(TfmdDL):
         return [] if self.plan is None else self.plan.slides
 
 
-def _random_patch(after_item: Any) -> RandomPatch:
+# What fastai's loaders take, and two words that its own code hands them, in tta and get_preds.
+_KNOWN = {
+    *(name for loader in (TfmdDL, DataLoader) for name in signature(loader.__init__).parameters),
+    *DataLoader._methods,
+    *("before_batch", "after_batch", "shuffled", "process"),
+} - {"self"}
+
+
+def _require_known(kwargs: dict[str, Any]) -> None:
+    """fastai passes over names that it does not know, such as a misspelt num_workers."""
+    for name in kwargs:
+        if name.removeprefix("val_") not in _KNOWN:
+            near = get_close_matches(name, sorted(_KNOWN), n=1)
+            cure = f"did you mean {near[0]}?" if near else "windows are described by RandomPatch, the rest by fastai"
+            raise OptionError(f"there is no argument {name!r} of dataloaders; {cure}")
+
+
+def random_patch(after_item: Any) -> RandomPatch:
+    """The one `RandomPatch` of a pipeline of item transforms.
+
+    Raises:
+        OptionError: There is none, or there are several.
+    """
     transforms = getattr(after_item, "fs", None)
     found = [t for t in (L(after_item) if transforms is None else transforms) if isinstance(t, RandomPatch)]
     if len(found) != 1:
@@ -188,15 +213,3 @@ def _random_patch(after_item: Any) -> RandomPatch:
             f"item_tfms=RandomPatch(512, per_slide=64)"
         )
     return found[0]
-
-
-def _slides(items: list[tuple[Any, ...]], sampler: Sampler) -> list[Slide]:
-    """Open the slides of all items, and check their masks against the codes before anything is trained."""
-    for kind, what in ((SlideImage, "slides"), (SlideMask, "masks")):
-        paths = [element.path for item in items for element in item if isinstance(element, kind)]
-        require_files([path for path in paths if path is not None], what)
-    slides = [slide_of(item, name=f"array {number}") for number, item in enumerate(items)]
-    for slide in slides:
-        if slide.mask is not None and slide.codes is not None:
-            slide.labels(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
-    return slides

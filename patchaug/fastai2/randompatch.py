@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +11,11 @@ from fasttransform import ItemTransform
 
 from patchaug.checks import Classes, Size
 from patchaug.errors import OptionError
-from patchaug.fastai2.handles import Handle, SlideImage, SlideMask, slide_of
+from patchaug.handles import Handle, SlideImage, SlideMask, slide_of
 from patchaug.plan import Plan
-from patchaug.samplers import Empty, Grid, PerSlide, Sampler, sampler_for
+from patchaug.samplers import Empty, PerSlide
 from patchaug.slide import Patch
+from patchaug.splits import samplers_for
 
 
 class RandomPatch(ItemTransform):
@@ -64,17 +64,10 @@ class RandomPatch(ItemTransform):
         seed: int = 42,
     ) -> None:
         super().__init__()
-        drawn = partial(
-            sampler_for, size=size, per_slide=per_slide, windows=windows, share=share, classes=classes,
+        self.samplers = samplers_for(
+            mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, share=share, classes=classes,
             min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp,
         )  # fmt: skip
-        self.train_sampler = drawn(mode=mode)
-        if valid == "grid":
-            self.valid_sampler: Sampler = Grid(size, overlap=overlap, level=level, mpp=mpp)
-        elif valid == "random":
-            self.valid_sampler = drawn(mode="random")
-        else:
-            raise OptionError(f'valid must be "grid" or "random", got {valid!r}')
         self.seed = seed
 
     @classmethod
@@ -83,7 +76,7 @@ class RandomPatch(ItemTransform):
         return cls(**options.model_dump())
 
     def __repr__(self) -> str:
-        return f"RandomPatch(train={self.train_sampler}, valid={self.valid_sampler}, seed={self.seed})"
+        return f"RandomPatch(train={self.samplers.train}, valid={self.samplers.valid}, seed={self.seed})"
 
     def setups(self, loader):  # noqa: ANN001, ANN201 - as below
         """fastai shows each loader to its transforms: only a `PatchDL` draws windows.
@@ -105,7 +98,7 @@ class RandomPatch(ItemTransform):
         first = handles[0]
         if first.plan is None or first.draw is None:
             # Nobody drew a window: DataBlock.summary, or a call by hand, looks at one item. It sees the first.
-            plan = Plan([slide_of(handles)], self.train_sampler, seed=self.seed, shuffle=False)
+            plan = Plan([slide_of(handles)], self.samplers.train, seed=self.seed, shuffle=False)
             patch = plan.read(plan[0])
         else:
             patch = first.plan.read(first.draw)

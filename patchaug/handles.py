@@ -1,14 +1,17 @@
-"""What stands for a slide in fastai's tuples until its window is known."""
+"""What stands for a slide in fastai's items until its window is known."""
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from patchaug.errors import OptionError
+from patchaug.files import require_files
 from patchaug.plan import Draw, Plan
+from patchaug.resolution import region
+from patchaug.samplers import Sampler
 from patchaug.slide import Slide, open_slide
 
 
@@ -21,8 +24,15 @@ class Handle:
     plan: Plan | None = None
     draw: Draw | None = None
 
-    def __init__(self, source: Any, *, ram: int | str = "auto", mpp: float | tuple[float, float] | None = None) -> None:
-        self.source, self.ram, self.mpp = source, ram, mpp
+    def __init__(
+        self,
+        source: Any,
+        *,
+        ram: int | str = "auto",
+        mpp: float | tuple[float, float] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.source, self.ram, self.mpp, self.name = source, ram, mpp, name
 
     def at(self, plan: Plan, draw: Draw) -> Handle:
         """A copy that stands for one window."""
@@ -55,6 +65,11 @@ class SlideMask(Handle):
         self.codes, self.void = codes, void
 
 
+def source_of(item: Any) -> Any:
+    """What a user's function is called with: the path or array of an item."""
+    return item.source if isinstance(item, Handle) else item
+
+
 def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
     """Open the slide of an item: its first image and, where it has one, its mask.
 
@@ -71,14 +86,41 @@ def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
     mask = next((e for e in elements if isinstance(e, SlideMask)), None)
     if image is None:
         raise OptionError("an item holds no slide; the first block of the DataBlock must be a SlideBlock")
-    if isinstance(image.source, Slide):
-        return image.source.without_mask() if mask is None else image.source
+    source, mpp = image.source, image.mpp
+    called = image.name or (None if image.path is not None else name)
+    if isinstance(source, Slide):
+        if mask is None:
+            return source.without_mask()
+        if isinstance(mask.source, Slide):  # an open slide is its own label
+            return source
+        source, mpp, called = source.image, source.mpp, source.name
     return open_slide(
-        image.source,
+        source,
         None if mask is None else mask.source,
-        name=None if image.path is not None else name,
+        name=called,
         codes=None if mask is None else mask.codes,
         void=None if mask is None else mask.void,
         ram=image.ram,
-        mpp=image.mpp,
+        mpp=mpp,
     )
+
+
+def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
+    """Open the slides of all items, and check their masks against the codes before anything is trained.
+
+    Args:
+        items: For each slide, its `SlideImage` and, where it has one, its `SlideMask`.
+        sampler: What will be drawn from them.
+
+    Raises:
+        MissingError: Files do not exist; all of them are named.
+        PatchaugError: See `open_slide` and `Slide.labels`.
+    """
+    for kind, what in ((SlideImage, "slides"), (SlideMask, "masks")):
+        paths = [element.path for item in items for element in item if isinstance(element, kind)]
+        require_files([path for path in paths if path is not None], what)
+    slides = [slide_of(item, name=f"array {number}") for number, item in enumerate(items)]
+    for slide in slides:
+        if slide.mask is not None and slide.codes is not None:
+            slide.labels(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
+    return slides
