@@ -70,6 +70,11 @@ def source_of(item: Any) -> Any:
     return item.source if isinstance(item, Handle) else item
 
 
+def name_of(item: Any) -> str | None:
+    """What an item was named by its user; None for paths, which name themselves."""
+    return item.name if isinstance(item, Handle) else None
+
+
 def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
     """Open the slide of an item: its first image and, where it has one, its mask.
 

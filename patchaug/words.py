@@ -88,6 +88,12 @@ def require_apart(train: Iterable[Any], valid: Iterable[Any]) -> None:
         raise OptionError(f"slides stand in both train and valid: {', '.join(both)}; put each in one")
 
 
+def require_patch(patch: Any) -> None:
+    """Raise OptionError unless a list was told its windows."""
+    if patch is None:
+        raise OptionError("SlideItemList needs to know its windows: say patch=PatchOptions(512, per_slide=64)")
+
+
 class Listed(Protocol):
     """What the words below need of a list."""
 

@@ -39,6 +39,7 @@ FLOORS = {
     "predict": 6.5,
     "exported": 6,
     "dataset": 6,
+    "fastai1": 7,
     "fastai2": 7,
     "fastai": 8,
     "options": 7.5,
@@ -52,6 +53,7 @@ FLOORS = {
 # Inside rooms with several files, in the order in which they build on each other.
 INSIDE = {
     "rasters": ["base", "handles", "file", "array", "tiffheader", "tiff", "vendor", "image", "opening", "__init__"],
+    "fastai1": ["repairs", "loader", "labels", "items", "evaluate", "__init__"],
     "fastai2": [
         "arch",
         "randompatch",
@@ -68,9 +70,9 @@ INSIDE = {
 }
 # Third parties that only these rooms may import.
 ONLY = {
-    "torch": {"dataset", "rng", "predict", "fastai2"},
+    "torch": {"dataset", "rng", "predict", "fastai1", "fastai2"},
     "torchvision": {"fastai2"},
-    "fastai": {"fastai2", "training"},
+    "fastai": {"fastai1", "fastai2", "training"},
     "pandas": {"words"},
     "fastcore": {"fastai2"},
     "fasttransform": {"fastai2"},

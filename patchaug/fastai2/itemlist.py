@@ -24,7 +24,7 @@ from fastcore.foundation import L
 from patchaug.errors import OptionError
 from patchaug.fastai2.factory import SlideDataLoaders
 from patchaug.handles import source_of
-from patchaug.words import SlideWords, as_items, column, require_apart, require_as_many
+from patchaug.words import SlideWords, as_items, column, require_apart, require_as_many, require_patch
 
 _ORDER = "the order is SlideItemList.from_...(), .split_by_...(), .label_from_...(), .transform(), .databunch()"
 
@@ -81,15 +81,13 @@ class SlideItemList(SlideWords, _Stage):
         inner_df: The data frame that the slides came from.
 
     Raises:
-        OptionError: There is no `patch`, or an item is no slide.
+        OptionError: An item is no slide.
     """
 
     def __init__(
         self, items: Iterable[Any], path: str | os.PathLike[str] = ".", *, patch: Any = None, ram: int | str = "auto",
         inner_df: Any = None,
     ) -> None:  # fmt: skip
-        if patch is None:
-            raise OptionError("SlideItemList needs to know its windows: patch=PatchOptions(512, per_slide=64)")
         self.items, self.path = as_items(items), Path(path)
         self.patch, self.ram, self.inner_df = patch, ram, inner_df
 
@@ -183,6 +181,7 @@ class LabelledSlides(_Stage):
             PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
         """
         sides = (self.slides.train, self.slides.valid)
+        require_patch(sides[0].patch)
         pairs = [list(zip(one.items, masks, strict=True)) for one, masks in zip(sides, self.masks, strict=True)]
         dls = SlideDataLoaders.from_lists(
             *pairs, codes=self.classes, void=self.void, options=sides[0].patch, batch_tfms=self.batch_tfms,

@@ -20,7 +20,7 @@ from fasttransform import Transform
 
 from patchaug.errors import OptionError
 from patchaug.fastai2.loader import PatchDL
-from patchaug.handles import Handle, SlideImage, SlideMask, source_of
+from patchaug.handles import SlideImage, SlideMask, name_of, source_of
 from patchaug.rasters import Raster
 from patchaug.slide import Slide
 
@@ -38,8 +38,7 @@ class OpenSlideImage(Transform):
 
     def encodes(self, source):  # noqa: ANN001, ANN201 - fastai dispatches on annotations; none means every type
         """A handle of the source."""
-        name = source.name if isinstance(source, Handle) else None
-        return SlideImage(source_of(source), ram=self.ram, mpp=self.mpp, name=name)
+        return SlideImage(source_of(source), ram=self.ram, mpp=self.mpp, name=name_of(source))
 
 
 class OpenSlideMask(Transform):

@@ -1,19 +1,12 @@
-"""Under fastai 1.0.61: the door says what is missing, and a plain torch dataset of patches trains."""
+"""The thread's plain torch route under fastai 1.0.61: a dataset of patches in a DataBunch."""
 
 import numpy as np
-import pytest
 import torch
 from fastai.basic_data import DataBunch
 from fastai.basic_train import Learner
 
 from patchaug import Foreground, Patch, PatchDataset, open_slide
 from patchaug.testing import coordinate_image, mask_at, places
-
-
-def test_the_door_names_what_is_installed() -> None:
-    """No half-working plugin: one error with the cure."""
-    with pytest.raises(ImportError, match=r"needs fastai 2.8 or newer, but 1\.0\.61 is installed: pip install"):
-        import patchaug.fastai  # noqa: F401 - the import is the test
 
 
 class Floats(torch.utils.data.Dataset):
