@@ -23,7 +23,7 @@ from patchaug.foreground import Labels
 from patchaug.geometry import Window
 from patchaug.progress import progress
 from patchaug.ram import budget
-from patchaug.rasters import Raster, open_raster
+from patchaug.rasters import Raster, kept, open_raster
 from patchaug.rasters.base import require_inside
 from patchaug.resample import nearest, resized
 from patchaug.runs import BLOCK, index_mask
@@ -64,8 +64,8 @@ def open_slide(
         name: What the slide is called in errors; its windows are drawn by this name. Default: the file's name.
         codes: Class names, in the order of the mask's integers. With codes, any other number is an error.
         void: Integer of the mask that means "no label"; it need not be among the codes.
-        ram: Budget for decoded pixels kept in memory, in bytes or as "8GB"; "auto" is half of what is free, 0 none.
-            Needed by formats without random access (PNG, JPEG, stripped TIFF), which are decoded once.
+        ram: Bytes of decoded pixels to keep, or "8GB"; "auto": half of what is free, 0: none. It is one memory for all
+            slides and workers, see `patchaug.ram.budget`. PNG, JPEG and stripped TIFF must fit in whole.
         mpp: Micrometres per pixel at level 0, or (x, y) of them, where the file does not say so or is wrong.
 
     Raises:
@@ -74,7 +74,7 @@ def open_slide(
         FrameError: Image and mask do not show the same frame.
         OptionError: An argument is of a wrong type or out of its limits.
     """
-    room = budget(ram)
+    room = budget(ram, kept())
     path = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
     if name is None:
         name = Path(path).name if path is not None else "array"

@@ -13,7 +13,7 @@ FLOORS = {
     "shared": 0.1,
     "progress": 0.1,
     "checks": 0.5,
-    "ram": 1,
+    "ram": 0.5,
     "rasters": 1,
     "synthetic": 1,
     "files": 1.5,
@@ -52,7 +52,10 @@ FLOORS = {
 }
 # Inside rooms with several files, in the order in which they build on each other.
 INSIDE = {
-    "rasters": ["base", "handles", "file", "array", "tiffheader", "tiff", "vendor", "image", "opening", "__init__"],
+    "rasters": [
+        *("base", "handles", "file", "array", "nameless", "arena", "store", "tiled", "tiffheader", "tiff", "vendor"),
+        *("image", "opening", "__init__"),
+    ],
     "fastai1": ["repairs", "loader", "labels", "items", "evaluate", "__init__"],
     "fastai2": [
         "arch",

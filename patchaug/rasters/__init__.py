@@ -3,6 +3,7 @@
 Only numpy is imported here; each source imports its library at the first use.
 """
 
+from patchaug.rasters.arena import kept
 from patchaug.rasters.array import ArrayRaster
 from patchaug.rasters.base import Raster
 from patchaug.rasters.image import ImageRaster
@@ -10,4 +11,4 @@ from patchaug.rasters.opening import SUFFIXES, open_raster
 from patchaug.rasters.tiff import TiffRaster
 from patchaug.rasters.vendor import OpenSlideRaster
 
-__all__ = ["SUFFIXES", "ArrayRaster", "ImageRaster", "OpenSlideRaster", "Raster", "TiffRaster", "open_raster"]
+__all__ = ["SUFFIXES", "ArrayRaster", "ImageRaster", "OpenSlideRaster", "Raster", "TiffRaster", "kept", "open_raster"]

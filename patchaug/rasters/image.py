@@ -1,131 +1,130 @@
-"""Formats without random access (PNG, JPEG, BMP, stripped TIFF): decoded whole, once per process."""
+"""Formats without random access (PNG, JPEG, BMP, stripped TIFF): decoded whole, once for all processes."""
 
 from __future__ import annotations
 
+import mmap
 import os
-import threading
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from patchaug.errors import ReadError
 from patchaug.geometry import Window
-from patchaug.rasters.base import Array, Sizes, require_inside
-from patchaug.rasters.file import FileRaster, UnsuitedError, one_line
+from patchaug.rasters.arena import UNIT
+from patchaug.rasters.base import Array
+from patchaug.rasters.file import UnsuitedError, one_line
+from patchaug.rasters.store import Store
 from patchaug.rasters.tiff import TiffRaster
 from patchaug.rasters.tiffheader import is_tiff
+from patchaug.rasters.tiled import Grid, Layout, TiledRaster
 
 if TYPE_CHECKING:
+    from PIL.Image import Transpose
     from PIL.ImageFile import ImageFile
 
 _BAND = 4 << 20  # pixels converted at a time
-_MASK_MODES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I": 4}  # bytes per pixel
+_MASK_MODES = {"1": "u1", "L": "u1", "P": "u1", "I;16": "u2", "I;16B": "u2", "I;16L": "u2", "I": "i4"}
+_EOI = b"\xff\xd9"  # how a JPEG ends
 _SCALED = {1: 1, 2: 85, 4: 17}  # Pillow spreads grey of so many bits over 0 to 255
 
-_lock = threading.Lock()  # one picture is decoded at a time, so that the peak is one picture's
 
-
-def _new_lock() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held the old one
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
-
-
-class ImageRaster(FileRaster):
+class ImageRaster(TiledRaster):
     """A picture file that can only be decoded as a whole, with one level.
 
     Args:
         path: The file. Its header is read at the first use, its pixels at the first read.
         mask: Keep the integers as stored: indices of a palette, grey values, 0 and 1 of 1-bit files.
-        ram: Budget in bytes that the decoded pixels must fit into.
+        ram: Bytes that may be kept, see `TiledRaster`; the decoded pixels must fit in.
         name: What window errors call it; the file's name by default.
 
-    Images are uint8, (height, width) for grey and (height, width, 3) for colour; transparency is laid on white.
+    Images are uint8, (height, width) for grey and (height, width, 3) for colour; transparency is laid on white. The
+    orientation that a camera noted (EXIF) is applied.
     """
 
-    _lazy = ("_known", "_pixels")
+    _lazy = ("_known", "_stored")
 
     def __init__(self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None) -> None:
-        super().__init__(path, name=name)
+        super().__init__(path, name=name, ram=ram)
         self.mask = mask
-        self.ram = ram
-        self._known: tuple[Sizes, int, tuple[float, float] | None] | None = None
-        self._pixels: Array | None = None
+        self._known: tuple[Layout, tuple[float, float] | None] | None = None
 
     @property
-    def _facts(self) -> tuple[Sizes, int, tuple[float, float] | None]:
-        """Dimensions, bytes per decoded pixel, mpp; from the header alone."""
+    def _facts(self) -> tuple[Layout, tuple[float, float] | None]:
+        """Layout and mpp; from the header alone."""
         if self._known is None:
             self._same_file()
             tiff = self._strips()
             if tiff is not None:
-                header = tiff.header
-                self._known = (header.dimensions[:1], header.samples * header.dtype.itemsize, header.mpp)
+                layout, mpp = tiff._layout, tiff.mpp
+                ((width, height), *_), dtype, channels = tiff.level_dimensions, layout.dtype, layout.channels
             else:
                 with self._picture() as picture:
-                    size = _MASK_MODES[picture.mode] if self.mask else 1 if picture.mode == "L" else 3
-                    self._known = (picture.size,), size, None
+                    (width, height), mpp = _upright(picture)[1], None
+                    dtype = np.dtype(_MASK_MODES[picture.mode] if self.mask else np.uint8)
+                    channels = () if self.mask or (picture.mode == "L" and not _see_through(picture)) else (3,)
+            self._known = Layout((Grid(width, height, width, height),), dtype, channels), mpp
         return self._known
 
     @property
-    def level_dimensions(self) -> Sizes:
-        """((width, height),) in pixels."""
+    def _layout(self) -> Layout:
         return self._facts[0]
-
-    @property
-    def level_downsamples(self) -> tuple[float, ...]:
-        """Always (1.0,)."""
-        return (1.0,)
 
     @property
     def mpp(self) -> tuple[float, float] | None:
         """Micrometres per pixel as (x, y), where a TIFF says so."""
-        return self._facts[2]
+        return self._facts[1]
+
+    def _about(self) -> tuple[object, ...]:
+        return (self.mask,)
+
+    def _limit(self) -> int:
+        return self.ram + 2 * UNIT  # the table, and rounding: the pixels alone count
 
     def require_fits(self) -> None:
-        """Check from the header that the decoded pixels fit into the budget.
+        """Check from the header that the decoded pixels fit into the budget, and take the room for them.
 
         Raises:
             ReadError: They do not, or the file is none that this class reads.
         """
-        ((width, height),), size, _ = self._facts
-        if width * height * size > self.ram:
+        self._room()
+
+    def _room(self) -> Store:
+        layout = self._layout
+        grid, shape = layout.grids[0], layout.shapes[0]
+        size = layout.dtype.itemsize * (3 if layout.channels else 1)
+        whole = grid.width * grid.height * size
+        store = self._store() if whole <= self.ram else None
+        if store is None or not store.reserve(0, whole):
             kind = "deflate" if self.mask else "jpeg"
+            taken = "" if whole > self.ram else ", which other slides have taken already"
             raise ReadError(
-                f"{self.path}: {width} x {height} px x {size} bytes = {width * height * size:,} bytes must be decoded "
-                f"whole, and the budget is ram={self.ram:,}; raise ram=, or convert to a tiled TIFF (vips tiffsave "
-                f"in.png out.tiff --tile --pyramid --compression {kind}), or pass an array"
+                f"{self.path}: {grid.width} x {grid.height} px x {size} bytes = {whole:,} bytes must be decoded "
+                f"whole, and the budget is ram={self.ram:,}{taken}; raise ram=, or convert to a tiled TIFF (vips "
+                f"tiffsave in.png out.tiff --tile --pyramid --compression {kind}), or pass an array"
             )
+        assert shape[:2] == (grid.height, grid.width)
+        return store
 
-    def read(self, window: Window) -> Array:
-        """The window's pixels.
+    def _tile(self, store: Store | None, level: int, number: int, window: Window) -> Array:
+        layout = self._layout
+        return self._room().fill(0, layout.shapes[0], layout.dtype, self._decode)
 
-        Raises:
-            WindowError: The window leaves the picture.
-            ReadError: The picture does not fit into the budget, cannot be decoded, or has changed.
-        """
-        require_inside(self.name, self.level_dimensions, window)
-        pixels = self._pixels
-        if pixels is None:
-            with _lock:
-                if self._pixels is None:
-                    self.require_fits()
-                    self._pixels = self._decoded()
-                pixels = self._pixels
-        return pixels[window.y : window.bottom, window.x : window.right].copy()
-
-    def _decoded(self) -> Array:
-        ((width, height),), _, _ = self._facts
+    def _decode(self, out: Array) -> None:
+        """All pixels, into an array that is there already."""
+        height, width = out.shape[:2]
         tiff = self._strips()
         if tiff is not None:
-            return tiff.read(Window(0, 0, width, height))
+            rows = tiff._layout.grids[0].tile_height  # each strip is decoded for one band alone
+            rows *= max(1, _BAND // (rows * width))
+            for top in range(0, height, rows):
+                out[top : top + rows] = tiff.read(Window(0, top, width, min(rows, height - top)))
+            return
         self._same_file()
         with self._picture() as picture:
             try:
-                return self._converted(picture)
+                if not _straight(self.path, picture, out, self.mask):
+                    self._convert(picture, out)
             except ReadError:
                 raise
             except Exception as error:  # Pillow's decoders raise many kinds
@@ -183,30 +182,77 @@ class ImageRaster(FileRaster):
             raise ReadError(f"{self.path}: pixels are {mode}, {wanted}")
         return picture
 
-    def _converted(self, picture: ImageFile) -> Array:
-        """All pixels, converted in bands of rows, because Pillow's own copy takes up to 4 bytes a pixel already."""
+    def _convert(self, picture: ImageFile, out: Array) -> None:
+        """Pixels by Pillow, in bands of rows, because Pillow's own copy takes up to 4 bytes a pixel already."""
         from PIL import Image
 
-        width, height = picture.size
-        see_through = not self.mask and (picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info)
+        turned, _ = _upright(picture)
+        see_through = not self.mask and _see_through(picture)
         divisor = _grey_divisor(self.path) if self.mask else 1
         picture.load()
-        out: Array | None = None
+        upright = picture if turned is None else picture.transpose(turned)
+        width, height = upright.size
         rows = max(1, _BAND // width)
         for top in range(0, height, rows):
-            band = picture.crop((0, top, width, min(top + rows, height)))
+            band = upright.crop((0, top, width, min(top + rows, height)))
             if see_through:
                 band = band.convert("RGBA")
                 band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB")
             elif not self.mask and band.mode != "L":
                 band = band.convert("RGB")
             pixels = np.asarray(band)
-            pixels = pixels.astype(np.uint8) if pixels.dtype == bool else pixels
-            if out is None:
-                out = np.empty((height, *pixels.shape[1:]), pixels.dtype.newbyteorder("="))
             out[top : top + rows] = pixels // divisor if divisor > 1 else pixels
-        assert out is not None
-        return out
+
+
+def _see_through(picture: ImageFile) -> bool:
+    return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
+
+
+def _upright(picture: ImageFile) -> tuple[Transpose | None, tuple[int, int]]:
+    """How the picture must be turned to be seen as its camera held it, and its (width, height) then."""
+    from PIL.Image import Image, Transpose
+
+    width, height = picture.size
+    exif = Image.getexif(picture)  # not PngImageFile's, which decodes all pixels to see whether one comes after them
+    turn = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }.get(exif.get(0x0112, 1))
+    swaps = turn in (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
+    return turn, (height, width) if swaps else (width, height)
+
+
+def _straight(path: str, picture: ImageFile, out: Array, mask: bool) -> bool:
+    """Decode into `out` without a copy beside it, if the file holds just those numbers; False if it must be converted.
+
+    Pillow would need its own copy of up to 4 bytes a pixel. An error is left to Pillow, which says what is wrong.
+    """
+    import imagecodecs
+
+    if _upright(picture)[0] is not None or (not mask and _see_through(picture)):
+        return False
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
+        depth, kind = data[24], data[25]
+        png = data[:4] == b"\x89PNG" and depth == 8 * out.dtype.itemsize
+        try:
+            if png and mask and kind == 3:  # a palette: its indices are what a grey picture of the same bytes holds
+                data[25] = 0
+                data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+                imagecodecs.png_decode(data, out=out)
+            elif png and kind == (2 if out.ndim == 3 else 0):
+                imagecodecs.png_decode(data, out=out)
+            elif data[:2] == b"\xff\xd8" and picture.mode in ("L", "RGB") and data.rfind(_EOI, len(data) - 65536) > 0:
+                imagecodecs.jpeg8_decode(data, out=out)
+            else:
+                return False
+        except Exception:
+            return False
+    return True
 
 
 def _grey_divisor(path: str) -> int:

@@ -67,7 +67,7 @@ def _image(path: str, head: bytes, ram: int, name: str | None) -> Raster:
     """TIFF, then OpenSlide, then what is decoded whole."""
     reasons = []
     if is_tiff(head):
-        tiff = TiffRaster(path, name=name)
+        tiff = TiffRaster(path, name=name, ram=ram)
         try:
             return tiff if tiff.header.tiled else _whole(path, mask=False, ram=ram, name=name)
         except UnsuitedError as error:
@@ -86,7 +86,7 @@ def _mask(path: str, head: bytes, ram: int, name: str | None) -> Raster:
     """TIFF, then Pillow; never OpenSlide, which makes colours of class numbers."""
     try:
         if is_tiff(head):
-            tiff = TiffRaster(path, mask=True, name=name)
+            tiff = TiffRaster(path, mask=True, name=name, ram=ram)
             if tiff.header.tiled:
                 return tiff
         return _whole(path, mask=True, ram=ram, name=name)

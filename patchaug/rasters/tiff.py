@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -9,32 +10,36 @@ import numpy as np
 
 from patchaug.errors import ReadError
 from patchaug.geometry import Window
-from patchaug.rasters.base import Array, Sizes, downsamples, require_inside
-from patchaug.rasters.file import FileRaster, one_line
+from patchaug.rasters.base import Array
+from patchaug.rasters.file import one_line
 from patchaug.rasters.handles import Descriptor, handle
 from patchaug.rasters.tiffheader import Header, Level, read_header
+from patchaug.rasters.tiled import Layout, TiledRaster
 
 _EOI = b"\xff\xd9"
 
 
-class TiffRaster(FileRaster):
+class TiffRaster(TiledRaster):
     """A TIFF file, read tile by tile.
 
     Args:
         path: The file. Its header is read at the first use.
         mask: Read one integer a pixel, exactly as stored (also palette indices), and refuse lossy compression.
         name: What window errors call it; the file's name by default.
+        ram: Bytes of decoded tiles that may be kept, see `TiledRaster`.
 
     Images are uint8, (height, width) for grey and (height, width, 3) for RGB. Masks keep their integer dtype; 1-bit
     ones become uint8 0 and 1.
     """
 
-    _lazy = ("_known",)
+    _lazy = ("_known", "_stored")
 
-    def __init__(self, path: str | os.PathLike[str], *, mask: bool = False, name: str | None = None) -> None:
-        super().__init__(path, name=name)
+    def __init__(
+        self, path: str | os.PathLike[str], *, mask: bool = False, name: str | None = None, ram: int = 0
+    ) -> None:
+        super().__init__(path, name=name, ram=ram)
         self.mask = mask
-        self._known: Header | None = None
+        self._known: tuple[Header, Layout] | None = None
 
     @property
     def header(self) -> Header:
@@ -43,61 +48,41 @@ class TiffRaster(FileRaster):
         Raises:
             ReadError: The file cannot be opened, has changed, or is none that this class reads.
         """
+        return self._read_header()[0]
+
+    @property
+    def _layout(self) -> Layout:
+        return self._read_header()[1]
+
+    def _read_header(self) -> tuple[Header, Layout]:
         if self._known is None:  # two threads may both parse it: the same result, and no lock to be left over in a fork
             self._same_file()
-            self._known = read_header(self.path, mask=self.mask)
+            header = read_header(self.path, mask=self.mask)
+            dtype = np.dtype(np.uint8) if header.dtype == bool else header.dtype.newbyteorder("=")
+            channels = (header.samples,) if header.samples > 1 else ()
+            self._known = header, Layout(tuple(level.grid for level in header.levels), dtype, channels)
         return self._known
 
-    @property
-    def level_dimensions(self) -> Sizes:
-        """(width, height) per level in pixels, finest first."""
-        return self.header.dimensions
-
-    @property
-    def level_downsamples(self) -> tuple[float, ...]:
-        """Level-0 pixels per pixel of each level."""
-        return downsamples(self.header.dimensions)
+    def _about(self) -> tuple[object, ...]:
+        return (self.mask,)
 
     @property
     def mpp(self) -> tuple[float, float] | None:
         """Micrometres per pixel at level 0 as (x, y); None where the file does not say."""
         return self.header.mpp
 
-    def read(self, window: Window) -> Array:
-        """The window's pixels; each tile that it touches is decoded once.
-
-        Raises:
-            WindowError: The window leaves its level, or there is no such level.
-            ReadError: A tile is missing, cut short or cannot be decoded, or the file has changed.
-        """
+    def _decoded(self, level: int, number: int, window: Window) -> Array:
         header = self.header
-        require_inside(self.name, header.dimensions, window)
-        level = header.levels[window.level]
-        tw, th = level.tile_width, level.tile_height
-        channels = (header.samples,) if header.samples > 1 else ()
-        dtype = np.dtype(np.uint8) if header.dtype == bool else header.dtype
-        out: Array = np.empty((window.height, window.width, *channels), dtype)
-        for row in range(window.y // th, (window.bottom - 1) // th + 1):
-            top, bottom = max(window.y, row * th), min(window.bottom, (row + 1) * th)
-            for column in range(window.x // tw, (window.right - 1) // tw + 1):
-                left, right = (max(window.x, column * tw), min(window.right, (column + 1) * tw))
-                tile = self._tile(header, level, row * level.across + column, window)
-                part = tile[top - row * th : bottom - row * th, left - column * tw : right - column * tw]
-                out[top - window.y : bottom - window.y, left - window.x : right - window.x] = part
-        return out
-
-    def _tile(self, header: Header, level: Level, number: int, window: Window) -> Array:
-        """One decoded tile, (rows, columns[, channels]) of the header's dtype."""
         try:
-            return self._decoded(header, level, number)
+            return self._pixels(header, header.levels[level], number)
         except Exception as error:  # decoders raise errors of many libraries
             why = str(error) if isinstance(error, ReadError) else one_line(error)
             raise ReadError(
-                f"{self.path}: tile {number} of level {window.level} cannot be read ({why}), wanted for window "
+                f"{self.path}: tile {number} of level {level} cannot be read ({why}), wanted for window "
                 f"x={window.x} y={window.y} {window.width} x {window.height}; copy or export the file again"
             ) from error
 
-    def _decoded(self, header: Header, level: Level, number: int) -> Array:
+    def _pixels(self, header: Header, level: Level, number: int) -> Array:
         offset, count = int(level.offsets[number]), int(level.counts[number])
         if count == 0:
             raise ReadError("missing: the header says 0 bytes")
@@ -110,6 +95,9 @@ class TiffRaster(FileRaster):
             raise ReadError(f"cut off: got {len(data)} of {count} bytes")
         if data[:2] == b"\xff\xd8" and _EOI not in data[-64:] and data.rfind(_EOI) < 0:
             raise ReadError("JPEG data without an end")  # libjpeg would fill up with grey in silence
+        tile = None if level.jpeg is None else _jpeg_tile(data, level, header.samples)
+        if tile is not None:
+            return tile
         pixels: Any = level.decode(data, number, jpegtables=level.tables)[0]
         if pixels.dtype != header.dtype:
             raise ReadError(f"decodes to {pixels.dtype}, the header says {header.dtype}")
@@ -119,3 +107,28 @@ class TiffRaster(FileRaster):
     def _open(self) -> Descriptor:
         self._same_file()
         return Descriptor(self.path)
+
+
+def _jpeg_tile(data: bytes, level: Level, samples: int) -> Array | None:
+    """A whole tile of 8-bit JPEG, decoded without the ways round; None for any other, which tifffile then looks at."""
+    import imagecodecs
+
+    shape = (level.tile_height, level.tile_width, *((samples,) if samples > 1 else ()))
+    assert level.jpeg is not None
+    try:
+        tile: Array = imagecodecs.jpeg8_decode(data, out=_off_grid(shape), **level.jpeg)
+    except Exception:  # an edge tile of the level's own size, or what tifffile will say in its words
+        return None
+    return tile
+
+
+def _off_grid(shape: tuple[int, ...]) -> Array:
+    """An empty uint8 array that begins 16 bytes past a multiple of 32.
+
+    Where rows begin at multiples of 32, libjpeg-turbo writes past the caches, which takes a third longer here, and
+    what is written is read again at once.
+    """
+    size = math.prod(shape)
+    room = np.empty(size + 32, np.uint8)
+    start = (16 - room.ctypes.data) % 32
+    return room[start : start + size].reshape(shape)

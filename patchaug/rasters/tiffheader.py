@@ -18,6 +18,7 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.rasters.base import Array, Sizes
 from patchaug.rasters.file import UnsuitedError, one_line
+from patchaug.rasters.tiled import Grid
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -44,11 +45,12 @@ class Level:
     counts: Array  # uint64, bytes
     decode: Callable[..., Any]  # tifffile's: (bytes, tile number, jpegtables=) -> (pixels, place, shape)
     tables: bytes | None  # JPEG tables that the tiles share
+    jpeg: dict[str, Any] | None  # what imagecodecs needs to decode a tile without tifffile; None where it cannot
 
     @property
-    def across(self) -> int:
-        """Tiles in a row."""
-        return -(-self.width // self.tile_width)
+    def grid(self) -> Grid:
+        """How the level is cut."""
+        return Grid(self.width, self.height, self.tile_width, self.tile_height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +178,20 @@ def _level(path: str, page: Any) -> Level:
             f"{path}: {width} x {height} px need {needed} tiles, the header lists {len(offsets)} offsets and "
             f"{len(counts)} sizes; copy or export the file again"
         )
-    return Level(width, height, tile_width, tile_height, offsets, counts, page.decode, page.jpegtables)
+    return Level(
+        width, height, tile_width, tile_height, offsets, counts, page.decode, page.jpegtables, _jpeg(page)
+    )  # fmt: skip
+
+
+def _jpeg(page: Any) -> dict[str, Any] | None:
+    """Arguments of imagecodecs' JPEG decoder, as tifffile has them, for tiles of 8 bits."""
+    from tifffile.tifffile import jpeg_decode_colorspace
+
+    if int(page.compression) != 7 or page.bitspersample != 8 or not page.is_tiled:
+        return None
+    said = page.photometric, page.planarconfig, page.extrasamples, page.is_jfif
+    inside, outside = jpeg_decode_colorspace(*said)
+    return {"tables": page.jpegtables, "colorspace": inside, "outcolorspace": outside}
 
 
 def _mpp(tiff: TiffFile, page: Any) -> tuple[float, float] | None:

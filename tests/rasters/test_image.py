@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import real
-from PIL import Image
+from PIL import Image, ImageOps
 
 from patchaug.errors import ReadError
 from patchaug.geometry import Window
@@ -151,9 +151,9 @@ def test_more_than_the_budget_is_refused_from_the_header(tmp_path, monkeypatch):
     """The error says size, budget and cures, before a pixel is decoded; the limit itself still fits."""
     Image.fromarray(RGB).save(tmp_path / "a.png")
     assert ImageRaster(tmp_path / "a.png", mask=False, ram=RGB.size).read(Window(0, 0, 5, 5)).shape == (5, 5, 3)
-    monkeypatch.setattr(ImageRaster, "_decoded", lambda self: pytest.fail("decoded"))
+    monkeypatch.setattr(ImageRaster, "_decode", lambda self, out: pytest.fail("decoded"))
     with pytest.raises(ReadError, match=r"301 x 203 px.*183,309.*ram=183,308.*vips tiffsave.*array"):
-        ImageRaster(tmp_path / "a.png", mask=False, ram=RGB.size - 1).read(Window(0, 0, 5, 5))
+        ImageRaster(tmp_path / "a.png", mask=False, ram=RGB.size - 1).require_fits()
 
 
 def test_pillows_own_limit_is_neither_used_nor_touched(tmp_path, monkeypatch):
@@ -202,3 +202,19 @@ def test_a_truncated_file_is_an_error(tmp_path):
     (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
     with pytest.raises(ReadError, match="cannot be decoded"):
         ImageRaster(tmp_path / "a.png", mask=False, ram=RAM).read(Window(0, 0, 1, 1))
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_the_orientation_of_a_camera_is_applied(tmp_path, turn, form):
+    """Image and mask stand as Pillow's own `exif_transpose` puts them, sizes as well."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for picture, mask in ((Image.fromarray(RGB), False), (Image.fromarray(GREY), True)):
+        if mask and form == "jpeg":
+            continue
+        picture.save(tmp_path / "a", format=form, exif=exif)
+        upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a")))
+        raster = ImageRaster(tmp_path / "a", mask=mask, ram=RAM)
+        assert raster.level_dimensions == (upright.shape[1::-1],)
+        assert np.array_equal(raster.read(Window(0, 0, *upright.shape[1::-1])), upright)
