@@ -10,6 +10,7 @@ from patchaug.errors import MissingError, OptionError
 from patchaug.rasters import SUFFIXES
 
 MASK = "_mask"
+POLYGONS = frozenset({".geojson", ".geojson.gz", ".json", ".json.gz", ".xml"})
 
 
 def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folders: Sequence[str] = ()) -> list[Path]:
@@ -39,7 +40,7 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
 
 
 def find_masks(images: Iterable[Path], masks: str | os.PathLike[str]) -> list[Path]:
-    """The mask of each image: a file of the same stem, or that stem and "_mask", in the folder of masks.
+    """The mask of each image: a picture or polygons of the same stem, or that stem and "_mask", in the folder of masks.
 
     Raises:
         MissingError: Images have no mask; all of them are listed.
@@ -53,8 +54,9 @@ def find_masks(images: Iterable[Path], masks: str | os.PathLike[str]) -> list[Pa
     by_stem: dict[str, list[Path]] = {}
     for file in _files(folder, True, ()):
         # Images may lie in the same folder: an image is nobody's mask.
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.resolve() not in known:
-            by_stem.setdefault(file.stem, []).append(file)
+        stem, suffix = _parts(file)
+        if suffix in SUFFIXES | POLYGONS and not file.name.startswith(".") and file.resolve() not in known:
+            by_stem.setdefault(stem, []).append(file)
     found, missing = [], []
     for image in images:
         candidates = by_stem.get(image.stem, []) + by_stem.get(image.stem + MASK, [])
@@ -78,6 +80,13 @@ def require_files(paths: Iterable[str | os.PathLike[str]], what: str) -> None:
     missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
     if missing:
         raise MissingError(f"{len(missing)} {what} do not exist: {', '.join(missing)}")
+
+
+def _parts(file: Path) -> tuple[str, str]:
+    """Stem and suffix; ".gz" belongs to the suffix before it."""
+    name = file.name
+    length = len(file.suffix) if file.suffix.lower() != ".gz" else len(file.suffix) + len(Path(file.stem).suffix)
+    return name[: len(name) - length], name[len(name) - length :].lower()
 
 
 def _files(root: Path, recurse: bool, folders: Sequence[str]) -> Iterable[Path]:

@@ -7,7 +7,7 @@ resolution: each of the window's pixels asks for the mask pixel under its centre
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from multiprocessing.context import get_spawning_popen
@@ -23,7 +23,7 @@ from patchaug.foreground import Labels
 from patchaug.geometry import Window
 from patchaug.progress import progress
 from patchaug.ram import budget
-from patchaug.rasters import Raster, kept, open_raster
+from patchaug.rasters import Raster, kept, open_mask, open_raster
 from patchaug.rasters.base import require_inside
 from patchaug.resample import nearest, resized
 from patchaug.runs import BLOCK, index_mask
@@ -48,7 +48,7 @@ class Patch(NamedTuple):
 
 def open_slide(
     image: Source,
-    mask: Source | None = None,
+    mask: Source | Mapping[str, Any] | list[Any] | None = None,
     *,
     name: str | None = None,
     codes: Sequence[str] | None = None,
@@ -60,7 +60,8 @@ def open_slide(
 
     Args:
         image: Path, array (height, width) or (height, width, channels) of uint8, or a `Raster`.
-        mask: The same, with one integer per pixel; of the image's size, or coarser by a whole factor.
+        mask: The same, with one integer per pixel (of the image's size, or coarser by a whole factor); or polygons, as
+            a GeoJSON or ASAP file or as parsed GeoJSON, see docs/polygons.md.
         name: What the slide is called in errors; its windows are drawn by this name. Default: the file's name.
         codes: Class names, in the order of the mask's integers. With codes, any other number is an error.
         void: Integer of the mask that means "no label"; it need not be among the codes.
@@ -69,8 +70,7 @@ def open_slide(
         mpp: Micrometres per pixel at level 0, or (x, y) of them, where the file does not say so or is wrong.
 
     Raises:
-        MissingError: There is no such file.
-        ReadError: A file is no picture, or cannot be read.
+        MissingError, ReadError: A file is not there, is no picture, or cannot be read.
         FrameError: Image and mask do not show the same frame.
         OptionError: An argument is of a wrong type or out of its limits.
     """
@@ -79,7 +79,7 @@ def open_slide(
     if name is None:
         name = Path(path).name if path is not None else "array"
     opened = open_raster(image, ram=room)
-    labels = None if mask is None else open_raster(mask, mask=True, ram=room)
+    labels = None if mask is None else open_mask(mask, opened.level_dimensions, codes=codes, void=void, ram=room)
     return Slide(opened, labels, name=name, codes=codes, void=void, path=path, mpp=mpp)
 
 

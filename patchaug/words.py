@@ -7,7 +7,7 @@ splits them cannot put windows of one slide on both sides.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,7 +51,7 @@ def _as_item(number: int, source: Any, name: str | None) -> Any:
         return source
     if isinstance(source, (str, os.PathLike)):
         return Path(source) if name is None else Handle(Path(source), name=name)
-    if isinstance(source, (Slide, Raster)) or hasattr(source, "__array__"):
+    if isinstance(source, (Slide, Raster, Mapping)) or hasattr(source, "__array__"):
         return Handle(source, name=name)
     raise OptionError(
         f"item {number} is a {type(source).__name__}, and an item is one slide: a path, an array or an open slide; "

@@ -50,6 +50,22 @@ def test_masks_are_found_by_stem(folder: Path) -> None:
     assert names(find_masks(files[:1], folder / "images")) == ["a_mask.png"]
 
 
+def test_polygons_are_masks_too(folder: Path) -> None:
+    """By their suffix, packed or not; and beside a picture of the same name they are one too many."""
+    files = get_slide_files(folder / "images")
+    for old, new in (
+        ("a.png", "a.geojson.gz"),
+        ("b_mask.tif", "b.xml"),
+        ("c.png", "c_mask.geojson"),
+        ("d.png", "d.JSON"),
+    ):
+        (folder / "masks" / old).rename(folder / "masks" / new)
+    assert names(find_masks(files, folder / "masks")) == ["a.geojson.gz", "b.xml", "c_mask.geojson", "d.JSON"]
+    (folder / "masks" / "a.png").touch()
+    with pytest.raises(OptionError, match="a.TIFF has 2 masks"):
+        find_masks(files, folder / "masks")
+
+
 def test_all_missing_masks_are_listed_at_once(folder: Path) -> None:
     """Not one at a time."""
     (folder / "masks" / "a.png").unlink()

@@ -54,7 +54,7 @@ FLOORS = {
 INSIDE = {
     "rasters": [
         *("base", "handles", "file", "array", "nameless", "arena", "store", "tiled", "tiffheader", "tiff", "vendor"),
-        *("image", "opening", "__init__"),
+        *("image", "opening", "scan", "features", "geojson", "asap", "classes", "polygons", "masks", "__init__"),
     ],
     "fastai1": ["repairs", "loader", "labels", "items", "evaluate", "__init__"],
     "fastai2": [
@@ -89,6 +89,7 @@ ONLY = {
     "PIL": {"rasters"},
     "psutil": {"ram"},
     "skimage": {"tissue", "resample"},
+    "shapely": {"rasters"},
     "rich": {"progress"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},

@@ -7,8 +7,21 @@ from patchaug.rasters.arena import kept
 from patchaug.rasters.array import ArrayRaster
 from patchaug.rasters.base import Raster
 from patchaug.rasters.image import ImageRaster
+from patchaug.rasters.masks import open_mask
 from patchaug.rasters.opening import SUFFIXES, open_raster
+from patchaug.rasters.polygons import PolygonRaster
 from patchaug.rasters.tiff import TiffRaster
 from patchaug.rasters.vendor import OpenSlideRaster
 
-__all__ = ["SUFFIXES", "ArrayRaster", "ImageRaster", "OpenSlideRaster", "Raster", "TiffRaster", "kept", "open_raster"]
+__all__ = [
+    "SUFFIXES",
+    "ArrayRaster",
+    "ImageRaster",
+    "OpenSlideRaster",
+    "PolygonRaster",
+    "Raster",
+    "TiffRaster",
+    "kept",
+    "open_mask",
+    "open_raster",
+]
