@@ -53,6 +53,8 @@ class SlideDataLoaders(DataLoaders):
     ) -> DataLoaders:
         """From (image, mask) pairs of paths or arrays, for training and for validation.
 
+        An open `Slide` that has a mask may stand for both, (slide, slide).
+
         Raises:
             OptionError: A list is empty, or a slide stands in both.
             PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
