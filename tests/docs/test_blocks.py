@@ -7,9 +7,7 @@ import pytest
 
 from patchaug.synthetic import write_slide
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>.+?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+from .blocks import PAGES, ROOT, run
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +21,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_blocks_run(page: Path, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The python blocks of a page run one after the other in one namespace; others give a reason."""
+    """One after the other in one namespace; those for fastai 1 alone are run by its tests."""
     monkeypatch.chdir(demo)
-    space: dict[str, object] = {"__name__": "__main__"}
-    for block in BLOCK.finditer(page.read_text()):
-        line = page.read_text()[: block.start()].count("\n") + 1
-        if block["reason"]:
-            continue
-        assert block["language"] == "python", f"{page.name}:{line}: a block that neither runs nor says why not"
-        exec(compile("\n" * line + block["code"], str(page), "exec"), space)
+    run(page, "fastai2")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
