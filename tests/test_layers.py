@@ -55,8 +55,9 @@ FLOORS = {
 # Inside rooms with several files, in the order in which they build on each other.
 INSIDE = {
     "rasters": [
-        *("base", "handles", "file", "array", "nameless", "arena", "store", "tiled", "tiffheader", "tiff", "vendor"),
-        *("image", "opening", "scan", "features", "geojson", "asap", "classes", "polygons", "masks", "__init__"),
+        *("base", "handles", "file", "array", "nameless", "arena", "store", "tiled", "codestream", "tiffheader"),
+        *("tiff", "vendor", "image", "opening", "scan", "features", "geojson", "asap", "classes", "polygons"),
+        *("masks", "__init__"),
     ],
     "fastai1": ["repairs", "loader", "labels", "items", "evaluate", "__init__"],
     "fastai2": [

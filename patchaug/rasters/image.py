@@ -13,6 +13,7 @@ from patchaug.errors import ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.arena import UNIT
 from patchaug.rasters.base import Array
+from patchaug.rasters.codestream import require_whole_png
 from patchaug.rasters.file import UnsuitedError, one_line
 from patchaug.rasters.store import Store
 from patchaug.rasters.tiff import TiffRaster
@@ -125,6 +126,8 @@ class ImageRaster(TiledRaster):
             try:
                 if not _straight(self.path, picture, out, self.mask):
                     self._convert(picture, out)
+                    if picture.format == "PNG":
+                        require_whole_png(self.path)
             except ReadError:
                 raise
             except Exception as error:  # Pillow's decoders raise many kinds

@@ -11,6 +11,7 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.base import Array
+from patchaug.rasters.codestream import frame_size
 from patchaug.rasters.file import one_line
 from patchaug.rasters.handles import Descriptor, handle
 from patchaug.rasters.tiffheader import Header, Level, read_header
@@ -98,6 +99,11 @@ class TiffRaster(TiledRaster):
         tile = None if level.jpeg is None else _jpeg_tile(data, level, header.samples)
         if tile is not None:
             return tile
+        claimed = frame_size(data)
+        if claimed is not None and (claimed[0] > level.tile_width or claimed[1] > level.tile_height):
+            raise ReadError(
+                f"its data claim {claimed[0]} x {claimed[1]} px, tiles have {level.tile_width} x {level.tile_height}"
+            )
         pixels: Any = level.decode(data, number, jpegtables=level.tables)[0]
         if pixels.dtype != header.dtype:
             raise ReadError(f"decodes to {pixels.dtype}, the header says {header.dtype}")

@@ -1,0 +1,70 @@
+"""What coded pictures say about themselves, read before a decoder trusts it.
+
+Decoders allocate what the data claim: a tile of 4 kB may say that it has 10 GB. And Pillow fills a PNG whose data end
+too early with zeros, without a word.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from patchaug.errors import ReadError
+
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG: start of frame, of any process
+_ALONE = {0x01, *range(0xD0, 0xD9)}  # JPEG: markers without a length
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's type of colour
+
+
+def frame_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) that JPEG or JPEG 2000 data claim, in pixels; None where they say none, or are something else."""
+    try:
+        if data[:2] == b"\xff\xd8":
+            return _jpeg_size(data)
+        start = data.find(b"\xff\x4f\xff\x51", 0, 4096)  # in a JP2 file some boxes come first
+        if start >= 0 and (start == 0 or data[4:8] == b"jP  "):
+            right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
+            return right - left, bottom - top
+    except (struct.error, IndexError):  # cut off: the decoder says so
+        pass
+    return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _FRAMES:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        if marker == 0xFF:  # a byte that fills
+            at += 1
+        else:
+            at += 2 if marker in _ALONE else 2 + int(struct.unpack_from(">H", data, at + 2)[0])
+    return None
+
+
+def require_whole_png(path: str) -> None:
+    """Raise ReadError unless a PNG's data inflate to as many bytes as its header asks for."""
+    with open(path, "rb") as file:
+        file.seek(16)
+        width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
+        file.seek(33)
+        passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+        sizes = [(max(width - x + dx - 1, 0) // dx, max(height - y + dy - 1, 0) // dy) for x, y, dx, dy in passes]
+        wanted = sum(rows * (1 + -(-columns * depth * _SAMPLES[colour] // 8)) for columns, rows in sizes if columns)
+        unpack, found = zlib.decompressobj(), 0
+        while len(head := file.read(8)) == 8 and found < wanted and head[4:] != b"IEND":
+            left = int.from_bytes(head[:4], "big")
+            if head[4:] != b"IDAT":
+                file.seek(left + 4, 1)
+                continue
+            while left and (part := file.read(min(left, 1 << 20))):
+                left -= len(part)
+                while part and found < wanted:
+                    found += len(unpack.decompress(part, 1 << 22))
+                    part = unpack.unconsumed_tail
+            file.seek(4, 1)
+    if found < wanted:
+        raise ReadError(f"{path}: the picture's data end after {found} of {wanted} bytes; copy the file again")

@@ -1,0 +1,131 @@
+"""Recipes of files that no scanner wrote."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+
+_CODES = {"B": 1, "s": 2, "H": 3, "I": 4, "Q": 16}
+
+
+def raw_tiff(path: Path, tags: dict[int, tuple[str, Any]], data: bytes = b"", *, following: int = 0) -> Path:
+    """A TIFF of one page, of {tag: (struct letter, value or values)}; `data` begins at byte 8.
+
+    Nothing is checked: the tags may say anything. `following` is where the next page begins.
+    """
+    values, table, at = b"", b"", 8 + len(data)
+    for number, (letter, value) in sorted(tags.items()):
+        packed = value if isinstance(value, bytes) else struct.pack(f"<{np.size(value)}{letter}", *np.atleast_1d(value))
+        count = len(packed) // struct.calcsize(f"<{letter}") if letter != "s" else len(packed)
+        if len(packed) > 4:
+            packed, values = struct.pack("<I", at + len(values)), values + packed + b"\0" * (len(packed) % 2)
+        table += struct.pack("<HHI", number, _CODES[letter], count) + packed.ljust(4, b"\0")
+    ifd = at + len(values)
+    body = struct.pack("<H", len(tags)) + table + struct.pack("<I", following)
+    path.write_bytes(struct.pack("<2sHI", b"II", 42, ifd) + data + values + body)
+    return path
+
+
+def tiled(
+    width: int, height: int, tile: int, *, compression: int = 1, data: bytes = b"", **change: Any
+) -> dict[int, Any]:
+    """Tags of a tiled RGB picture, all of whose tiles are `data`."""
+    tiles = -(-width // tile) * -(-height // tile)
+    tags = {
+        256: ("I", width), 257: ("I", height), 258: ("H", [8, 8, 8]), 259: ("H", compression),
+        262: ("H", 6 if compression == 7 else 2), 277: ("H", 3), 284: ("H", 1), 322: ("I", tile), 323: ("I", tile),
+        324: ("I", [8] * tiles), 325: ("I", [len(data)] * tiles),
+    }  # fmt: skip
+    return tags | {int(key[1:]): value for key, value in change.items()}
+
+
+def one_tile(path: Path, data: bytes, compression: int, tile: int = 256) -> Path:
+    """A TIFF of a single tile that holds `data`."""
+    return raw_tiff(path, tiled(tile, tile, tile, compression=compression, data=data), data)
+
+
+def deflate_bomb(path: Path, size: int) -> Path:
+    """A tile of 256 px that inflates to `size` bytes."""
+    return one_tile(path, _zeros(size), 8)
+
+
+def _zeros(size: int) -> bytes:
+    """zlib data of so many zeros, but for the checksum: the same 16 MB again and again."""
+    packer = zlib.compressobj(9)
+    head = packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
+    chunk = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return head + chunk * (size >> 24) + packer.flush()
+
+
+def _resized_jpeg(side: int) -> bytes:
+    """A JPEG of 256 px whose frame header says `side`."""
+    data = bytearray(imagecodecs.jpeg8_encode(np.zeros((256, 256, 3), np.uint8)))
+    at = next(data.find(b"\xff" + bytes([kind])) for kind in (0xC0, 0xC2) if data.find(b"\xff" + bytes([kind])) > 0)
+    data[at + 5 : at + 9] = struct.pack(">HH", side, side)
+    return bytes(data)
+
+
+def jpeg_bomb_in_tile(path: Path) -> Path:
+    """A tile of 256 px whose JPEG says 60,000 px a side: 10 GB."""
+    return one_tile(path, _resized_jpeg(60000), 7)
+
+
+def jpeg2000_bomb_in_tile(path: Path) -> Path:
+    """A tile of 256 px whose JPEG 2000 says 100,000 px a side: 30 GB."""
+    data = bytearray(imagecodecs.jpeg2k_encode(np.zeros((256, 256, 3), np.uint8), codecformat="j2k"))
+    at = data.find(b"\xff\x51")
+    data[at + 6 : at + 14] = struct.pack(">II", 100000, 100000)
+    data[at + 22 : at + 30] = struct.pack(">II", 100000, 100000)
+    return one_tile(path, bytes(data), 33005)
+
+
+def jpeg_bomb(path: Path) -> Path:
+    """A small JPEG file that says 60,000 px a side."""
+    path.write_bytes(_resized_jpeg(60000))
+    return path
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(
+    path: Path, width: int, height: int, packed: bytes, extra: bytes = b"", *, depth: int = 8, colour: int = 0,
+    interlaced: int = 0,
+) -> Path:  # fmt: skip
+    """A PNG, grey if nothing else is said, whose data are whatever is given."""
+    head = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + extra + _chunk(b"IDAT", packed) + _chunk(b"IEND", b""))
+    return path
+
+
+def png_text_bomb(path: Path) -> Path:
+    """A PNG of 9 px with a compressed text of 2 GB."""
+    return png(path, 9, 9, zlib.compress(bytes(90)), _chunk(b"zTXt", b"a\0\0" + _zeros(1 << 31)))
+
+
+def gzip_bomb(path: Path) -> Path:
+    """4 GB of blanks before a GeoJSON, in 4 MB."""
+    packed = gzip.compress(b" " * (1 << 24), 9)
+    path.write_bytes(packed * 256)
+    return path
+
+
+LAUGHS = (
+    '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY e0 "ha">'
+    + "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 11))
+    + "]>"
+)  # expands to 20 GB
+
+
+def fifo(path: Path) -> Path:
+    """A pipe with no writer: whoever opens it waits for ever."""
+    os.mkfifo(path)
+    return path
