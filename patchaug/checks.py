@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import index as as_int
-from typing import Any
+from typing import Any, Literal
 
 from patchaug.errors import OptionError
 
 Size = int | tuple[int, int]
+OnError = Literal["raise", "resample"]
 Classes = Mapping[int | str, float] | Sequence[int | str]
 
 
@@ -25,6 +26,17 @@ def checked_integer(name: str, value: Any, least: int, most: int = 2**32 - 1) ->
     if isinstance(value, bool) or not least <= number <= most:
         raise OptionError(f"{name} must be in {least}..{most}, got {value!r}")
     return number
+
+
+def checked_on_error(value: object) -> OnError:
+    """What to do with a window that cannot be read: "raise" or "resample".
+
+    Raises:
+        OptionError: It is neither.
+    """
+    if value == "raise" or value == "resample":
+        return value
+    raise OptionError(f'on_error must be "raise" or "resample", got {value!r}')
 
 
 def checked_fraction(name: str, value: object, meaning: str) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch.utils.data import Dataset
 
+from patchaug.checks import OnError
 from patchaug.plan import Plan
 from patchaug.samplers import Sampler
 from patchaug.slide import Patch, Slide
@@ -24,13 +25,22 @@ class PatchDataset(Dataset[Patch]):
         sampler: `Uniform`, `Foreground` or `Grid`.
         seed: 0 to 2^32 - 1.
         shuffle: Mix the slides' windows anew in each epoch; else slide by slide.
+        on_error: "raise" or "resample", see `Plan`; `plan.replaced` has the counts.
 
     Raises:
         PatchaugError: See `Plan`.
     """
 
-    def __init__(self, slides: Sequence[Slide], sampler: Sampler, *, seed: int = 0, shuffle: bool = True) -> None:
-        self.plan = Plan(slides, sampler, seed=seed, shuffle=shuffle)
+    def __init__(
+        self,
+        slides: Sequence[Slide],
+        sampler: Sampler,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        on_error: OnError = "raise",
+    ) -> None:
+        self.plan = Plan(slides, sampler, seed=seed, shuffle=shuffle, on_error=on_error)
 
     def __len__(self) -> int:
         return len(self.plan)

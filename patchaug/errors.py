@@ -46,3 +46,12 @@ class MissingError(PatchaugError, FileNotFoundError):
 
 class ReadError(PatchaugError, OSError):
     """A file that cannot be opened or read."""
+
+
+_LINE = 250  # characters; with seed and index the last line of an error stays below 300
+
+
+def placed(error: ReadError | MissingError, place: str) -> ReadError | MissingError:
+    """The same error with a place at its end; in a line of its own where one line would get too long to be read."""
+    text = f"{error}; {place}"
+    return type(error)(text if len(text) <= _LINE else f"{error}\n{place}")

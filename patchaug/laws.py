@@ -56,6 +56,9 @@ class Law(Protocol):
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
         """Window `number` of an epoch, and its exact probability under the law (1 for grids)."""
 
+    def another(self, generator: np.random.Generator, random: Random) -> Window:
+        """A window in place of one that cannot be read: drawn anew, or another one of the epoch's grid."""
+
 
 class Part(Protocol):
     """One part of a mixture: windows, each worth a number of tickets."""
@@ -128,6 +131,10 @@ class GridLaw:
             x, y = fixed_position(column, *across), fixed_position(row, *down)
         return self.frame.at(x, y), 1.0
 
+    def another(self, generator: np.random.Generator, random: Random) -> Window:
+        """Another window of the same grid."""
+        return self.draw(int(generator.integers(self.count)), random)[0]
+
 
 @dataclass(frozen=True)
 class MixtureLaw:
@@ -163,3 +170,7 @@ class MixtureLaw:
         for weight, one in zip(self.weights, self.classes, strict=True):
             probability += self.share * weight * one.probability(x, y)
         return self.frame.at(x, y), probability
+
+    def another(self, generator: np.random.Generator, random: Random) -> Window:
+        """A window by the same law."""
+        return self.draw(0, lambda _: generator)[0]

@@ -37,6 +37,9 @@ class PatchOptions(BaseModel):
     valid: Literal["grid", "random"] = Field("grid", description="windows of the validation slides")
     level: int = Field(0, description="pyramid level to read, 0 is the finest")
     mpp: float | None = Field(None, description="micrometres per pixel of the patches, in place of a level")
+    on_error: Literal["raise", "resample"] = Field(
+        "raise", description="what to do with a window that cannot be read: stop, or read another in its place"
+    )
     seed: int = Field(42, description="0 to 2^32 - 1; same seed, same windows", ge=0, lt=2**32)
 
     def __init__(self, size: Any = None, **values: Any) -> None:
@@ -48,7 +51,7 @@ class PatchOptions(BaseModel):
             by_option = groupby(error.errors(), key=lambda problem: str((problem["loc"] or ("options",))[0]))
             raise OptionError("; ".join(_line(name, list(problems)) for name, problems in by_option)) from None
         # The samplers know their own limits: said once, there.
-        sampler_for(**self.model_dump(exclude={"valid", "seed"}))
+        sampler_for(**self.model_dump(exclude={"valid", "seed", "on_error"}))
 
 
 def _line(name: str, problems: list[Any]) -> str:

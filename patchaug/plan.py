@@ -9,6 +9,7 @@ for in any order, in any process, and gives the same window.
 from __future__ import annotations
 
 import copy
+import warnings
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
@@ -21,15 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from patchaug.checks import checked_integer
-from patchaug.errors import FrameError, OptionError, ReadError
+from patchaug.checks import OnError, checked_integer, checked_on_error
+from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
 from patchaug.geometry import Window
 from patchaug.laws import Law
+from patchaug.replaced import Replaced
 from patchaug.samplers import Sampler
 from patchaug.sharing import laws_of
 from patchaug.slide import Patch, Slide, id_of
 
-_WINDOWS, _ORDER, _TRANSFORMS = range(3)  # the streams: never renumber, windows of old runs would move
+_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED = range(4)  # the streams: never renumber, windows of old runs would move
+TRIES = 8  # windows that are tried in place of one that cannot be read
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,23 @@ class Plan:
         sampler: `Uniform`, `Foreground` or `Grid`.
         seed: 0 to 2^32 - 1.
         shuffle: Mix the slides' windows anew in each epoch; else slide by slide.
+        on_error: What to do with a window that cannot be read: "raise", or "resample" (another one of that slide is
+            read in its place, the same in each run; told by a warning and counted in `replaced`).
 
     Raises:
-        OptionError: The seed is out of its limits, there is no slide, or two slides cannot be told apart.
+        OptionError: The seed is out of its limits, on_error is neither, there is no slide, or two cannot be told apart.
         WindowError, ForegroundError, LabelError: A slide cannot give the windows asked for; it is named.
     """
 
-    def __init__(self, slides: Sequence[Slide], sampler: Sampler, *, seed: int = 0, shuffle: bool = True) -> None:
+    def __init__(
+        self,
+        slides: Sequence[Slide],
+        sampler: Sampler,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        on_error: OnError = "raise",
+    ) -> None:
         self.slides, self.sampler = list(slides), sampler
         self.seed, self.shuffle = checked_integer("seed", seed, 0), bool(shuffle)
         if not self.slides:
@@ -79,6 +92,9 @@ class Plan:
             raise OptionError(
                 f'no slide is left: {sampler} skips all {len(self.slides)}; set empty to "raise" to see why'
             )
+        self.on_error = checked_on_error(on_error)
+        self._replaced = Replaced(self._starts) if on_error == "resample" else None
+        self._told: Counter[str] = Counter()
         self._order: tuple[int, Any] | None = None  # the permutation of the epoch asked for last
 
     @property
@@ -119,9 +135,11 @@ class Plan:
             place = self._permutation(epoch, place)
         slide = bisect_right(self._starts, place) - 1
         draw = place - self._starts[slide]
-        window, probability = self.laws[slide].draw(
-            draw, lambda number: self._generator(_WINDOWS, epoch, slide, number)
-        )
+        try:
+            law = self.laws[slide]
+        except (ReadError, MissingError) as error:  # a worker that opens the slides itself finds one gone
+            raise placed(error, f"seed {self.seed}, index {index}") from error
+        window, probability = law.draw(draw, lambda number: self._generator(_WINDOWS, epoch, slide, number))
         return Draw(index, epoch, slide, draw, window, probability)
 
     def __iter__(self) -> Any:
@@ -140,12 +158,48 @@ class Plan:
         """Image and mask of a draw.
 
         Raises:
-            ReadError: A file cannot be read there; the text holds slide, level, window, seed and index.
+            ReadError, MissingError: A file cannot be read there; the last line of the text holds slide, level, window,
+                seed and index. With on_error="resample": nor could the windows drawn in its place.
         """
         try:
             return self.slides[draw.slide].read(draw.window, self.sampler.size)
-        except ReadError as error:
-            raise ReadError(f"{error}; seed {self.seed}, index {draw.index}") from error
+        except (ReadError, MissingError) as error:
+            found = type(error)(f"{error}; seed {self.seed}, index {draw.index}")
+            if self._replaced is None:
+                raise found from error
+        return self._another(draw, found)
+
+    def _another(self, draw: Draw, error: ReadError | MissingError) -> Patch:
+        """A patch of the same slide in place of one that cannot be read; a function of the draw's key."""
+        assert self._replaced is not None
+        law, slide = self.laws[draw.slide], self.slides[draw.slide]
+        # One generator with a stream of its own makes all tries: the key stays five words, and nothing is added to it.
+        generator = self._generator(_REPLACED, draw.epoch, draw.slide, draw.draw)
+        for _ in range(TRIES):
+            window = law.another(generator, lambda number: self._generator(_WINDOWS, draw.epoch, draw.slide, number))
+            try:
+                patch = slide.read(window, self.sampler.size)
+            except (ReadError, MissingError):
+                continue
+            if not self._replaced.counts()[draw.slide]:  # the first of the slide is told at once, the sum later
+                warnings.warn(f"{slide.name}: a window was replaced by another: {error}", stacklevel=4)
+            self._replaced.add(self._starts[draw.slide] + draw.draw)
+            return patch
+        raise type(error)(f"{TRIES} windows drawn in place of this one could not be read either: {error}")
+
+    def tell_replaced(self) -> None:
+        """Warn of the windows that were replaced since the last call: loaders do so at the end of an epoch."""
+        now = Counter(self.replaced)
+        if new := now - self._told:
+            by_slide = ", ".join(f"{name} {count}" for name, count in sorted(new.items()))
+            warnings.warn(f"{new.total()} windows could not be read and were replaced: {by_slide}", stacklevel=2)
+        self._told = now
+
+    @property
+    def replaced(self) -> dict[str, int]:
+        """Windows that could not be read and were replaced, by slide, since the plan was made and in all workers."""
+        counts = [] if self._replaced is None else self._replaced.counts()
+        return {slide.name: count for slide, count in zip(self.slides, counts, strict=False) if count}
 
     def transform_seed(self, draw: Draw) -> int:
         """The seed, below 2^32, for whatever random transforms run on the draw's patch."""

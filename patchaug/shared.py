@@ -26,7 +26,7 @@ class SharesArrays:
         for key, value in state.items():
             if isinstance(value, np.ndarray):
                 if key not in shared:
-                    shared[key] = _Moved(value)
+                    shared[key] = Moved(value)
                     self.__dict__[key] = shared[key].array()  # the private copy goes
                 state[key] = shared[key]
         for key in [key for key, value in self.__dict__.items() if isinstance(value, memoryview)]:
@@ -34,7 +34,7 @@ class SharesArrays:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        shared = {key: value for key, value in state.items() if isinstance(value, _Moved)}
+        shared = {key: value for key, value in state.items() if isinstance(value, Moved)}
         self.__dict__.update(state | {key: moved.array() for key, moved in shared.items()})
         if shared:
             self.__dict__["_shared"] = shared  # a child of the child gets the same memory
@@ -48,7 +48,7 @@ class SharesArrays:
         return found
 
 
-class _Moved:
+class Moved:
     """An array in shared memory; pickles as a handle, while a process is being started."""
 
     def __init__(self, array: np.ndarray[Any, np.dtype[Any]]) -> None:
@@ -58,6 +58,7 @@ class _Moved:
         self.array(writeable=True)[...] = array
 
     def array(self, *, writeable: bool = False) -> np.ndarray[Any, np.dtype[Any]]:
+        """The array in the memory itself."""
         count = int(np.prod(self.shape, dtype=np.int64))
         view = np.frombuffer(self.memory.create_memoryview(), self.dtype, count).reshape(self.shape)
         view.flags.writeable = writeable

@@ -18,7 +18,7 @@ import numpy as np
 
 from patchaug.alignment import Alignment, Cells
 from patchaug.checks import Size, checked_positive, sides
-from patchaug.errors import FrameError, LabelError, OptionError, ReadError, WindowError
+from patchaug.errors import FrameError, LabelError, MissingError, OptionError, ReadError, WindowError, placed
 from patchaug.foreground import Labels
 from patchaug.geometry import Window
 from patchaug.progress import progress
@@ -178,16 +178,14 @@ class Slide:
 
         Raises:
             WindowError: The window leaves the slide.
-            ReadError: A file cannot be read there.
+            ReadError, MissingError: A file cannot be read there; the last line of the text says where.
         """
         try:
             image = self.image.read(window)
             mask = None if self.mask is None else self.read_mask(window)
-        except ReadError as error:
-            raise ReadError(
-                f"{error}; slide {self.name}, level {window.level}, window x={window.x} y={window.y} "
-                f"{window.width} x {window.height}"
-            ) from error
+        except (ReadError, MissingError) as error:
+            at = f"x={window.x} y={window.y} {window.width} x {window.height}"
+            raise placed(error, f"slide {self.name}, level {window.level}, window {at}") from error
         image = image[..., None] if image.ndim == 2 else image
         if size is None:
             return Patch(image, mask)

@@ -31,6 +31,7 @@ FLOORS = {
     "tissue": 3.7,
     "samplers": 4,
     "sharing": 4.5,
+    "replaced": 0.5,
     "plan": 5,
     "rng": 0.5,
     "splits": 4.5,

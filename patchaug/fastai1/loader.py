@@ -43,6 +43,7 @@ class PatchLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:
         yield from super().__iter__()
+        self.dataset.x.plan.tell_replaced()
         self.sampler.epoch += 1
 
 

@@ -69,7 +69,7 @@ class PatchDL(TfmdDL):
             described = random_patch(kwargs.get("after_item"))
             sampler = described.samplers.of(self.split)
             slides = slides_of(self._handles, sampler)
-            plan = Plan(slides, sampler, seed=described.seed, shuffle=shuffle)
+            plan = Plan(slides, sampler, seed=described.seed, shuffle=shuffle, on_error=described.on_error)
         self.plan = None if plan is None else plan.ordered(shuffle)
         patches = 0 if plan is None else len(plan)
         if kwargs.get("drop_last") and 0 < patches < (bs or 1):
@@ -117,6 +117,8 @@ class PatchDL(TfmdDL):
     def after_iter(self) -> None:
         """Called after complete passes only: `one_batch` and `show_batch` do not move the epoch."""
         super().after_iter()
+        if self.plan is not None:
+            self.plan.tell_replaced()
         self._first = self._batch = 0
         if self.split == "train":
             self.epoch += 1

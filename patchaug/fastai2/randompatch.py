@@ -9,7 +9,7 @@ import torch
 from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorMask
 from fasttransform import ItemTransform
 
-from patchaug.checks import Classes, Size
+from patchaug.checks import Classes, OnError, Size, checked_on_error
 from patchaug.errors import OptionError
 from patchaug.handles import Handle, SlideImage, SlideMask, slide_of
 from patchaug.plan import Plan
@@ -37,6 +37,7 @@ class RandomPatch(ItemTransform):
         valid: Windows of the validation slides: "grid", or "random" (the same ones in each epoch).
         level: Pyramid level to read.
         mpp: Micrometres per pixel of the patches, in place of a level; see `Uniform`.
+        on_error: What to do with a window that cannot be read: "raise" or "resample"; see `Plan`.
         seed: 0 to 2^32 - 1.
 
     Raises:
@@ -61,6 +62,7 @@ class RandomPatch(ItemTransform):
         valid: Literal["grid", "random"] = "grid",
         level: int = 0,
         mpp: float | None = None,
+        on_error: OnError = "raise",
         seed: int = 42,
     ) -> None:
         super().__init__()
@@ -68,7 +70,7 @@ class RandomPatch(ItemTransform):
             mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, share=share, classes=classes,
             min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp,
         )  # fmt: skip
-        self.seed = seed
+        self.seed, self.on_error = seed, checked_on_error(on_error)
 
     @classmethod
     def from_options(cls, options: Any) -> RandomPatch:
