@@ -1,0 +1,56 @@
+"""The documents build as a site without a warning, and the site asks nobody else for anything."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mkdocs", reason="the site is built in the tox environment `docs`")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_pages_load_nothing_from_outside(site: Path) -> None:
+    """No script, style, font or picture has an address of another machine."""
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        text = page.read_text()
+        loaded = re.findall(r'<(?:script|img|iframe|source)[^>]*\ssrc="([^"]+)"', text)
+        loaded += [tag for tag in re.findall(r"<link[^>]+>", text) if "canonical" not in tag]
+        assert not [one for one in loaded if re.search(r"(https?:)?//", one)], page.name
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(\s*[\"']?(https?:)?//|@import", style.read_text()), style.name
+
+
+def test_the_reference_has_every_public_name(site: Path) -> None:
+    """Those of patchaug and of patchaug.fastai that a user writes."""
+    import patchaug
+
+    text = (site / "reference.html").read_text()
+    ids = {found.rpartition(".")[2] for found in re.findall(r'id="(patchaug\.[\w.]+)"', text)}
+    assert {name for name in patchaug.__all__ if name != "__version__"} <= ids
+    wanted = {
+        "SlideBlock",
+        "SlideMaskBlock",
+        "RandomPatch",
+        "PatchDL",
+        "SlideDataLoaders",
+        "predict_slide",
+        "write_page",
+    }
+    assert wanted <= ids
