@@ -24,15 +24,17 @@ from patchaug.samplers import Foreground, Grid, Uniform
 from patchaug.slide import Patch, Slide, open_slide
 
 if TYPE_CHECKING:
+    from patchaug.augment import Augment
     from patchaug.dataset import PatchDataset
     from patchaug.options import PatchOptions
 
 __version__ = "0.1.0"
 
 # Loaded when first asked for: torch takes seconds to import, pydantic a tenth of one.
-_LAZY = {"PatchDataset": "patchaug.dataset", "PatchOptions": "patchaug.options"}
+_LAZY = {"Augment": "patchaug.augment", "PatchDataset": "patchaug.dataset", "PatchOptions": "patchaug.options"}
 
 __all__ = [
+    "Augment",
     "Draw",
     "Foreground",
     "ForegroundError",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch.utils.data import Dataset
 
+from patchaug.augment import as_augment
 from patchaug.checks import OnError
-from patchaug.plan import Plan
+from patchaug.plan import Edge, Plan
 from patchaug.samplers import Sampler
 from patchaug.slide import Patch, Slide
 
@@ -23,8 +25,12 @@ class PatchDataset(Dataset[Patch]):
     Args:
         slides: The slides, see `open_slide`.
         sampler: `Uniform`, `Foreground` or `Grid`.
+        augment: A transform of albumentations, or an `Augment`.
         seed: 0 to 2^32 - 1.
         shuffle: Mix the slides' windows anew in each epoch; else slide by slide.
+        halo: Pixels around each patch; "auto" is what `augment` needs. Without `augment`, patches come out larger by it
+            on each side, for transforms of yours that crop them.
+        edge: "shift" or "reflect", see `Plan`.
         on_error: "raise" or "resample", see `Plan`; `plan.replaced` has the counts.
 
     Raises:
@@ -36,11 +42,17 @@ class PatchDataset(Dataset[Patch]):
         slides: Sequence[Slide],
         sampler: Sampler,
         *,
+        augment: Any = None,
         seed: int = 0,
         shuffle: bool = True,
+        halo: int | str = "auto",
+        edge: Edge = "shift",
         on_error: OnError = "raise",
     ) -> None:
-        self.plan = Plan(slides, sampler, seed=seed, shuffle=shuffle, on_error=on_error)
+        self.plan = Plan(
+            slides, sampler, seed=seed, shuffle=shuffle, augment=as_augment(augment, halo),
+            halo=0 if halo == "auto" else halo, edge=edge, on_error=on_error,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.plan)

@@ -71,10 +71,11 @@ def _shares(edges: Array, start: int, length: int) -> tuple[int, Array]:
     return first, np.diff(np.clip(edges[first : end + 1], start, start + length))
 
 
-def reach(length: int, size: int) -> Array:
+def reach(length: int, size: int, margin: int = 0) -> Array:
     """For each pixel of an axis, the number of valid windows of `size` that contain it; int64, (length,)."""
     at = np.arange(length, dtype=np.int64)
-    return np.minimum(at, length - size) - np.maximum(at - size + 1, 0) + 1
+    windows = np.minimum(at, length - margin - size) - np.maximum(at - size + 1, margin) + 1
+    return np.asarray(np.maximum(windows, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,26 +84,28 @@ class Axis(SharesArrays):
 
     Attributes:
         size: Side of the window.
+        margin: Pixels at either end that no window holds.
         below: Sum of the reach of all pixels before a pixel of the level; one more than there are pixels.
         mask_below: The same, before each pixel of the mask.
     """
 
     size: int
+    margin: int
     below: Array = field(repr=False)
     mask_below: Array = field(repr=False)
 
     @classmethod
-    def of(cls, length: int, size: int, edges: Array | None) -> Axis:
+    def of(cls, length: int, size: int, edges: Array | None, margin: int = 0) -> Axis:
         """The axis of a level of `length` pixels; `edges` as in `Labels`."""
-        below = np.concatenate(([0], np.cumsum(reach(length, size))))
-        return cls(size, below, below if edges is None else below[edges])
+        below = np.concatenate(([0], np.cumsum(reach(length, size, margin))))
+        return cls(size, margin, below, below if edges is None else below[edges])
 
     def origin(self, ticket: int) -> int:
         """First pixel of the window that a number stands for: one number for each pair of pixel and window."""
         below = self.view("below")
         pixel = bisect_right(below, ticket) - 1
         # The windows that contain the pixel start at these origins, one after the other.
-        return max(pixel - self.size + 1, 0) + ticket - below[pixel]
+        return max(pixel - self.size + 1, self.margin) + ticket - below[pixel]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +123,15 @@ class ClassLaw(SharesArrays):
     _below: Array = field(repr=False)
 
     @classmethod
-    def of(cls, labels: Labels, value: int, width: int, height: int) -> ClassLaw:
-        """The law for windows of width x height px on the labels' level.
+    def of(cls, labels: Labels, value: int, width: int, height: int, margin_x: int = 0, margin_y: int = 0) -> ClassLaw:
+        """The law for windows of width x height px on the labels' level, inside the margins.
 
         Raises:
             ForegroundError: The sum over all windows does not fit into 63 bits.
         """
         runs = labels.runs[value]
-        across = Axis.of(labels.width, width, labels.columns)
-        down = Axis.of(labels.height, height, labels.lines)
+        across = Axis.of(labels.width, width, labels.columns, margin_x)
+        down = Axis.of(labels.height, height, labels.lines, margin_y)
         # An upper bound of the total: no pixel of the mask weighs more than the heaviest column times row.
         heaviest = int(np.diff(across.mask_below).max()) * int(np.diff(down.mask_below).max())
         if runs.pixels * heaviest >= 2**63:

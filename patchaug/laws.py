@@ -24,18 +24,25 @@ Random = Callable[[int], np.random.Generator]
 
 @dataclass(frozen=True)
 class Frame:
-    """Windows of width x height px on a level of length_x x length_y px, which they fit into."""
+    """Windows of width x height px on a level of length_x x length_y px, none nearer to its border than the margins."""
 
     level: int
     width: int
     height: int
     length_x: int
     length_y: int
+    margin_x: int = 0
+    margin_y: int = 0
 
     @property
     def windows(self) -> int:
-        """Number of windows that lie inside the level."""
-        return (self.length_x - self.width + 1) * (self.length_y - self.height + 1)
+        """Number of windows that lie inside the margins."""
+        return self.columns * (self.length_y - 2 * self.margin_y - self.height + 1)
+
+    @property
+    def columns(self) -> int:
+        """Number of windows in a row of them."""
+        return self.length_x - 2 * self.margin_x - self.width + 1
 
     def at(self, x: int, y: int) -> Window:
         """The window with that origin."""
@@ -88,8 +95,8 @@ class AllWindows:
     def draw(self, ticket: int) -> tuple[int, int]:
         """Origin (x, y) of a window, in reading order."""
         # One integer for both axes: it may have up to 63 bits, so no slide is too large.
-        y, x = divmod(ticket, self.frame.length_x - self.frame.width + 1)
-        return x, y
+        y, x = divmod(ticket, self.frame.columns)
+        return x + self.frame.margin_x, y + self.frame.margin_y
 
     def probability(self, x: int, y: int) -> float:
         """The same for all."""

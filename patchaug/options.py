@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from patchaug.errors import OptionError
-from patchaug.samplers import sampler_for
+from patchaug.splits import samplers_for
 
 
 class PatchOptions(BaseModel):
@@ -37,6 +37,12 @@ class PatchOptions(BaseModel):
     valid: Literal["grid", "random"] = Field("grid", description="windows of the validation slides")
     level: int = Field(0, description="pyramid level to read, 0 is the finest")
     mpp: float | None = Field(None, description="micrometres per pixel of the patches, in place of a level")
+    halo: int | Literal["auto"] = Field(
+        "auto", description='pixels read around each training patch; "auto" is what augmentation needs'
+    )
+    edge: Literal["shift", "reflect"] = Field(
+        "shift", description='keep windows inside for the halo ("shift"), or mirror at the border ("reflect")'
+    )
     on_error: Literal["raise", "resample"] = Field(
         "raise", description="what to do with a window that cannot be read: stop, or read another in its place"
     )
@@ -51,7 +57,7 @@ class PatchOptions(BaseModel):
             by_option = groupby(error.errors(), key=lambda problem: str((problem["loc"] or ("options",))[0]))
             raise OptionError("; ".join(_line(name, list(problems)) for name, problems in by_option)) from None
         # The samplers know their own limits: said once, there.
-        sampler_for(**self.model_dump(exclude={"valid", "seed", "on_error"}))
+        samplers_for(**self.model_dump(exclude={"seed"}))
 
 
 def _line(name: str, problems: list[Any]) -> str:

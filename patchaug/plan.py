@@ -18,21 +18,24 @@ from itertools import accumulate
 from multiprocessing.context import get_spawning_popen
 from operator import index as as_int
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from patchaug.checks import OnError, checked_integer, checked_on_error
+from patchaug.augment import Augment
+from patchaug.checks import OnError, checked_integer, checked_on_error, sides
 from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
 from patchaug.geometry import Window
 from patchaug.laws import Law
 from patchaug.replaced import Replaced
-from patchaug.samplers import Sampler
+from patchaug.samplers import NO_HALO, Halo, Sampler, halo_read
 from patchaug.sharing import laws_of
 from patchaug.slide import Patch, Slide, id_of
 
-_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED = range(4)  # the streams: never renumber, windows of old runs would move
+_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT = range(5)  # streams: never renumber, old runs' windows would move
 TRIES = 8  # windows that are tried in place of one that cannot be read
+
+Edge = Literal["shift", "reflect"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,15 @@ class Plan:
         shuffle: Mix the slides' windows anew in each epoch; else slide by slide.
         on_error: What to do with a window that cannot be read: "raise", or "resample" (another one of that slide is
             read in its place, the same in each run; told by a warning and counted in `replaced`).
+        augment: What is done to each patch, with the halo that it needs.
+        halo: Pixels read around each patch on each side where there is no `augment`: the patches that come out are so
+            much larger, and whoever transforms them crops them.
+        edge: "shift" keeps windows far enough inside for the halo, so that pixels near the border are drawn less.
+            "reflect" draws them all; beyond the border real pixels are mirrored, and their labels are the void.
 
     Raises:
-        OptionError: The seed is out of its limits, on_error is neither, there is no slide, or two cannot be told apart.
+        OptionError: The seed is out of its limits, on_error is neither, there is no slide, two slides cannot be told apart, or the halo is
+            none.
         WindowError, ForegroundError, LabelError: A slide cannot give the windows asked for; it is named.
     """
 
@@ -79,6 +88,9 @@ class Plan:
         *,
         seed: int = 0,
         shuffle: bool = True,
+        augment: Augment | None = None,
+        halo: int = 0,
+        edge: Edge = "shift",
         on_error: OnError = "raise",
     ) -> None:
         self.slides, self.sampler = list(slides), sampler
@@ -86,7 +98,9 @@ class Plan:
         if not self.slides:
             raise OptionError("a plan needs at least one slide, got none")
         self.slide_ids = slide_ids(self.slides)
-        self._laws: list[Law] | None = laws_of(sampler, self.slides)
+        self.augment, self.edge = augment, edge
+        self.halo: Halo = _halo(augment, halo, edge, sampler)
+        self._laws: list[Law] | None = self._found_laws()
         self._starts = list(accumulate((law.count for law in self._laws), initial=0))
         if not len(self):
             raise OptionError(
@@ -101,10 +115,13 @@ class Plan:
     def laws(self) -> list[Law]:
         """What the sampler means on each slide."""
         if self._laws is None:
-            self._laws = laws_of(self.sampler, self.slides)
+            self._laws = self._found_laws()
             if self._starts != list(accumulate((law.count for law in self._laws), initial=0)):
                 raise FrameError("a slide has changed since this plan was made and pickled; make the plan again")
         return self._laws
+
+    def _found_laws(self) -> list[Law]:
+        return laws_of(self.sampler, self.slides, self.halo if self.edge == "shift" else NO_HALO)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -155,14 +172,14 @@ class Plan:
         return plan
 
     def read(self, draw: Draw) -> Patch:
-        """Image and mask of a draw.
+        """Image and mask of a draw, augmented where the plan does so.
 
         Raises:
             ReadError, MissingError: A file cannot be read there; the last line of the text holds slide, level, window,
                 seed and index. With on_error="resample": nor could the windows drawn in its place.
         """
         try:
-            return self.slides[draw.slide].read(draw.window, self.sampler.size)
+            return self._read(draw, draw.window)
         except (ReadError, MissingError) as error:
             found = type(error)(f"{error}; seed {self.seed}, index {draw.index}")
             if self._replaced is None:
@@ -178,7 +195,7 @@ class Plan:
         for _ in range(TRIES):
             window = law.another(generator, lambda number: self._generator(_WINDOWS, draw.epoch, draw.slide, number))
             try:
-                patch = slide.read(window, self.sampler.size)
+                patch = self._read(draw, window)
             except (ReadError, MissingError):
                 continue
             if not self._replaced.counts()[draw.slide]:  # the first of the slide is told at once, the sum later
@@ -201,6 +218,21 @@ class Plan:
         counts = [] if self._replaced is None else self._replaced.counts()
         return {slide.name: count for slide, count in zip(self.slides, counts, strict=False) if count}
 
+    def _read(self, draw: Draw, window: Window) -> Patch:
+        """The patch of a window under the key of a draw."""
+        slide = self.slides[draw.slide]
+        if self.halo == NO_HALO:
+            patch = slide.read(window, self.sampler.size)
+        else:
+            height, width = sides(self.sampler.size)
+            read = halo_read(self.sampler.size, self.halo, window.width, window.height)
+            size = height + 2 * self.halo[0], width + 2 * self.halo[1]
+            patch = slide.read_around(window, read, size)
+        if self.augment is None:
+            return patch
+        generator = self._generator(_AUGMENT, draw.epoch, draw.slide, draw.draw)
+        return self.augment(patch, *sides(self.sampler.size), generator)
+
     def transform_seed(self, draw: Draw) -> int:
         """The seed, below 2^32, for whatever random transforms run on the draw's patch."""
         return int(self._generator(_TRANSFORMS, draw.epoch, draw.slide, draw.draw).integers(2**32))
@@ -216,6 +248,16 @@ class Plan:
             order = np.random.default_rng([self.seed, _ORDER, epoch, 0, 0]).permutation(len(self))
             self._order = kept = (epoch, order)
         return int(kept[1][place])
+
+
+def _halo(augment: Augment | None, halo: int, edge: str, sampler: Sampler) -> Halo:
+    """Pixels (y, x) of the patches that are read around each of them."""
+    if edge not in ("shift", "reflect"):
+        raise OptionError(f'edge must be "shift" or "reflect", got {edge!r}')
+    if augment is not None:
+        return augment.needed(*sides(sampler.size))
+    both = checked_integer("halo", halo, 0, 2**16)
+    return both, both
 
 
 def slide_ids(slides: Sequence[Slide]) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.foreground import Labels
+from patchaug.laws import Frame
 from patchaug.progress import progress
 from patchaug.runs import BLOCK, Runs
 from patchaug.shared import SharesArrays
@@ -28,7 +29,7 @@ class Restricted(SharesArrays):
     Attributes:
         labels: The labels.
         values: The classes.
-        width, height: Size of the window in pixels of the labels' level.
+        frame: Size of the windows, and where on the labels' level they may lie.
         least: Labelled pixels that a window must hold.
         largest: Most labelled pixels that any window holds.
         windows_below: Number of such windows in the rows of origins before a row; int64, (rows + 1,).
@@ -37,31 +38,32 @@ class Restricted(SharesArrays):
 
     labels: Labels = field(repr=False)
     values: tuple[int, ...]
-    width: int
-    height: int
+    frame: Frame
     least: int
     largest: int
     windows_below: Array = field(repr=False)
     pixels_below: Array = field(repr=False)
 
     @classmethod
-    def of(cls, labels: Labels, values: Sequence[int], width: int, height: int, least: int, name: str) -> Restricted:
+    def of(cls, labels: Labels, values: Sequence[int], frame: Frame, least: int, name: str) -> Restricted:
         """Count the windows of a slide; `name` is what a progress bar calls it."""
-        rows = labels.height - height + 1
+        rows = labels.height - frame.height + 1
         windows, pixels, largest = np.zeros(rows + 1, np.int64), np.zeros((len(values), rows + 1), np.int64), 0
-        counted = progress(_counts_by_row(labels, values, width, height), rows, f"{name}: counting windows")
-        for y, counts in enumerate(counted):
-            if counts is None:  # the same as in the row above
-                windows[y + 1], pixels[:, y + 1] = windows[y], pixels[:, y]
+        counted = progress(_counts_by_row(labels, values, frame.width, frame.height), rows, f"{name}: counting windows")
+        for y, changed in enumerate(counted):
+            if changed is not None:  # else the row is like the one above
+                counts = changed[:, _columns(frame)]
+                together = counts[0] if len(counts) == 1 else counts.sum(axis=0)
+                most, enough = int(together.max()), None
+            if not frame.margin_y <= y < rows - frame.margin_y:
                 continue
-            together = counts[0] if len(counts) == 1 else counts.sum(axis=0)
-            most = int(together.max())
             largest = max(largest, most)
             if most >= least:
-                enough = together >= least
-                windows[y + 1] = np.count_nonzero(enough)
-                pixels[:, y + 1] = counts[:, enough].sum(axis=1)
-        return cls(labels, tuple(values), width, height, least, largest, np.cumsum(windows), np.cumsum(pixels, axis=1))
+                if enough is None:
+                    enough = together >= least
+                    of_row = np.count_nonzero(enough), counts[:, enough].sum(axis=1)
+                windows[y + 1], pixels[:, y + 1] = of_row
+        return cls(labels, tuple(values), frame, least, largest, np.cumsum(windows), np.cumsum(pixels, axis=1))
 
     @property
     def windows(self) -> int:
@@ -69,9 +71,13 @@ class Restricted(SharesArrays):
         return int(self.windows_below[-1])
 
     def row(self, y: int) -> tuple[Array, Array]:
-        """For the windows that start in row y: pixels of each class, (classes, windows), and which hold enough."""
-        counts = np.stack([_row_counts(self.labels, value, y, self.width, self.height) for value in self.values])
-        return counts, counts.sum(axis=0) >= self.least
+        """For the windows that start in row y: pixels of each class, (classes, windows), and which may be drawn."""
+        width, height = self.frame.width, self.frame.height
+        counts = np.stack([_row_counts(self.labels, value, y, width, height) for value in self.values])
+        enough = np.zeros(counts.shape[1], bool)
+        inside = _columns(self.frame)
+        enough[inside] = counts[:, inside].sum(axis=0) >= self.least
+        return counts, enough
 
     def uniform(self) -> AnyOf:
         """Each of the windows is equally likely."""
@@ -128,7 +134,12 @@ class ByClass:
     def probability(self, x: int, y: int) -> float:
         """Of a window that holds enough."""
         r = self.restricted
-        return r.labels.count(r.values[self.number], x, y, r.width, r.height) / self.total
+        return r.labels.count(r.values[self.number], x, y, r.frame.width, r.frame.height) / self.total
+
+
+def _columns(frame: Frame) -> slice:
+    """The windows of a row that lie inside the margins."""
+    return slice(frame.margin_x, frame.margin_x + frame.columns)
 
 
 def least_pixels(fraction: float, pixels: int) -> int:

@@ -8,19 +8,19 @@ from dataclasses import replace
 from patchaug.checks import sides
 from patchaug.errors import OptionError
 from patchaug.laws import Frame, Law, MixtureLaw
-from patchaug.samplers import Foreground, Sampler, Uniform, count_alone
+from patchaug.samplers import NO_HALO, Foreground, Halo, Sampler, Uniform, count_alone
 from patchaug.slide import Slide, id_of
 from patchaug.tissue import TISSUE, tissue_labels
 
 
-def laws_of(sampler: Sampler, slides: Sequence[Slide]) -> list[Law]:
-    """What a sampler means on each of some slides, which share the windows of an epoch.
+def laws_of(sampler: Sampler, slides: Sequence[Slide], halo: Halo = NO_HALO) -> list[Law]:
+    """What a sampler means on each of some slides, which share the windows of an epoch; see `Sampler.law`.
 
     Raises:
         PatchaugError: As `law` of the sampler.
         OptionError: There are fewer windows to share out than slides.
     """
-    laws = [sampler.law(slide) for slide in slides]
+    laws = [sampler.law(slide, halo) for slide in slides]
     if not isinstance(sampler, (Uniform, Foreground)) or isinstance(sampler.per_slide, int):
         return laws
     # A slide that the sampler skips takes no part.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from hashlib import blake2b
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
@@ -16,22 +15,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from patchaug.alignment import Alignment, Cells
+from patchaug.alignment import Alignment
 from patchaug.checks import Size, checked_positive, sides
 from patchaug.errors import FrameError, LabelError, MissingError, OptionError, ReadError, WindowError, placed
 from patchaug.foreground import Labels
 from patchaug.geometry import Window
-from patchaug.progress import progress
+from patchaug.indexing import index_labels, read_at
 from patchaug.ram import budget
 from patchaug.rasters import Raster, kept, open_mask, open_raster
 from patchaug.rasters.base import require_inside
 from patchaug.resample import nearest, resized
-from patchaug.runs import BLOCK, index_mask
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Source = str | os.PathLike[str] | Array | Raster
-
-_BAND_PIXELS = 2**25  # rows of a mask that are indexed at a time: 32 Mpx
 
 
 class Patch(NamedTuple):
@@ -187,10 +183,49 @@ class Slide:
             at = f"x={window.x} y={window.y} {window.width} x {window.height}"
             raise placed(error, f"slide {self.name}, level {window.level}, window {at}") from error
         image = image[..., None] if image.ndim == 2 else image
+        return self._sized(Patch(image, mask), size)
+
+    @staticmethod
+    def _sized(patch: Patch, size: Size | None) -> Patch:
         if size is None:
-            return Patch(image, mask)
+            return patch
         height, width = sides(size)
+        image, mask = patch
         return Patch(resized(image, height, width), None if mask is None else nearest(mask, height, width))
+
+    def read_around(self, window: Window, halo: tuple[int, int], size: Size) -> Patch:
+        """A window with a halo around it; beyond the slide's border its pixels are mirrored, and their labels void.
+
+        Args:
+            window: The window, in pixels of its level.
+            halo: Pixels (y, x) of the level on each side.
+            size: Side of the patch with its halo, or (height, width); see `read`.
+
+        Raises:
+            FrameError: The halo leaves the slide, which has a mask and no void.
+            ReadError: A file cannot be read there.
+        """
+        length_x, length_y = self.level_size(window.level)
+        left, right = min(window.x, halo[1]), min(length_x - window.right, halo[1])
+        above, below = min(window.y, halo[0]), min(length_y - window.bottom, halo[0])
+        inside = Window(
+            window.x - left, window.y - above, window.width + left + right, window.height + above + below, window.level
+        )
+        if (left, right, above, below) == (halo[1], halo[1], halo[0], halo[0]):
+            return self.read(inside, size)
+        image, mask = self.read(inside)
+        beyond = (halo[0] - above, halo[0] - below), (halo[1] - left, halo[1] - right)
+        image = np.pad(image, (*beyond, (0, 0)), mode="reflect")
+        if mask is not None:
+            if self.void is None:
+                raise FrameError(
+                    f"{self.name}: a halo leaves the slide, and the labels of mirrored pixels need a void; give one: "
+                    f"open_slide(..., void=255)"
+                )
+            if self.void > np.iinfo(mask.dtype).max:
+                mask = mask.astype(np.min_scalar_type(self.void))
+            mask = np.pad(mask, beyond, constant_values=self.void)
+        return self._sized(Patch(image, mask), size)
 
     def read_mask(self, window: Window) -> Array:
         """The window's class numbers, integer, (height, width); nearest pixel where the mask has another grid."""
@@ -199,7 +234,7 @@ class Slide:
         require_inside(self.name, self.level_dimensions, window)
         columns = self._alignment.under(window.level, 0, window.x, window.right)
         rows = self._alignment.under(window.level, 1, window.y, window.bottom)
-        return _read_at(self.mask, columns, rows, self._alignment.mask_level(window.level))
+        return read_at(self.mask, columns, rows, self._alignment.mask_level(window.level))
 
     def labels(self, level: int = 0) -> Labels:
         """Where the labels of a level are; reads the whole mask once, and checks it against the codes.
@@ -254,45 +289,3 @@ def _both(mpp: float | tuple[float, float]) -> tuple[float, float]:
 def id_of(name: str) -> int:
     """Hash of a slide's name, below 2^32; the same on every machine."""
     return int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "little")
-
-
-def index_labels(name: str, mask: Raster, alignment: Alignment, level: int) -> Labels:
-    """Where the labels of a mask are on a level of the image; reads the mask once, in bands.
-
-    Args:
-        name: The slide, for errors and the progress bar.
-        mask: The mask.
-        alignment: The image's levels over the mask's.
-        level: The level of the image.
-
-    Raises:
-        ReadError: The mask cannot be read.
-    """
-    cells = alignment.cells(level)
-    width, height = len(cells.columns), len(cells.rows)
-    # A multiple of the usual tile heights, so that no tile is decoded for two bands; of a block at least.
-    read_per_row = (int(cells.columns[-1]) + 1) * (int(cells.rows[-1]) + 1) // height
-    rows = max(_BAND_PIXELS // max(read_per_row, 1), BLOCK)
-    rows -= rows % (1024 if rows >= 1024 else BLOCK)
-    read = partial(_read_cells, name, mask, cells)
-    tops = progress(range(0, height, rows), -(-height // rows), f"{name}: indexing its mask")
-    runs = index_mask(width, height, (read(0, top, width, min(rows, height - top)) for top in tops), read)
-    columns, lines = (None, None) if cells.one_to_one else (cells.column_edges, cells.row_edges)
-    return Labels(*alignment.image[level], columns, lines, runs)
-
-
-def _read_cells(name: str, mask: Raster, cells: Cells, x: int, y: int, width: int, height: int) -> Array:
-    """The mask's integers that a level of the image asks for, (height, width) of them."""
-    try:
-        return _read_at(mask, cells.columns[x : x + width], cells.rows[y : y + height], cells.level)
-    except ReadError as error:
-        raise ReadError(f"{error}; mask of slide {name}") from error
-
-
-def _read_at(mask: Raster, columns: Array, rows: Array, level: int) -> Array:
-    """The mask's integers at rising columns and rows, integer (rows, columns)."""
-    x, y = int(columns[0]), int(rows[0])
-    part = mask.read(Window(x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1, level))
-    if part.shape == (len(rows), len(columns)):
-        return part  # one mask pixel for each
-    return np.asarray(part[np.ix_(rows - y, columns - x)])

@@ -14,9 +14,10 @@ import numpy as np
 from patchaug.alignment import Alignment
 from patchaug.errors import ForegroundError
 from patchaug.foreground import Labels
+from patchaug.indexing import index_labels
 from patchaug.overview import overview, overview_level
 from patchaug.rasters import ArrayRaster
-from patchaug.slide import Slide, index_labels
+from patchaug.slide import Slide
 
 TISSUE = 1  # its number among the labels; glass is 0
 _MAX_SIZE = 1024  # longer side of the overview in pixels

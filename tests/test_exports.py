@@ -8,6 +8,7 @@ import pytest
 import patchaug
 
 DESIGN = [
+    "Augment",
     "Window",
     "Raster",
     "Slide",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from patchaug import ForegroundError, foreground, open_slide, restricted, runs
 from patchaug.alignment import whole_factors
 from patchaug.foreground import ClassLaw, Labels, reach
+from patchaug.laws import Frame
 from patchaug.restricted import Restricted, least_pixels
 from patchaug.testing import masks
 
@@ -185,7 +186,7 @@ def test_min_fraction_keeps_just_the_windows_that_hold_enough(
     with blocks_of(*blocks):
         slide = open_slide(np.zeros((height, width, 3), np.uint8), mask)
         least = least_pixels(fraction, w * h)
-        some = Restricted.of(slide.labels(0), values, w, h, least, "slide")
+        some = Restricted.of(slide.labels(0), values, Frame(0, w, h, width, height), least, "slide")
         counts = {value: window_counts(large, value, w, h) for value in values}
         together = sum(counts.values())
         enough = together >= least

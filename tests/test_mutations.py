@@ -19,19 +19,19 @@ ROOT = Path(__file__).resolve().parents[1]
 FAULTS = {
     "off by one at the last window": (
         "laws.py",
-        "return (self.length_x - self.width + 1) * (self.length_y - self.height + 1)",
-        "return (self.length_x - self.width + 1) * max(self.length_y - self.height, 1)",
+        "return self.columns * (self.length_y - 2 * self.margin_y - self.height + 1)",
+        "return self.columns * max(self.length_y - 2 * self.margin_y - self.height, 1)",
         "tests/test_samplers.py",
     ),
     "off by one at the last window that holds a label": (
         "foreground.py",
-        "return np.minimum(at, length - size) - np.maximum(at - size + 1, 0) + 1",
-        "return np.maximum(np.minimum(at, length - size - 1), 0) - np.maximum(at - size + 1, 0) + 1",
+        "windows = np.minimum(at, length - margin - size) - np.maximum(at - size + 1, margin) + 1",
+        "windows = np.minimum(at, length - margin - size - 1) - np.maximum(at - size + 1, margin) + 1",
         "tests/test_foreground.py tests/test_samplers.py",
     ),
     "centre clamped at the border": (
         "foreground.py",
-        "return max(pixel - self.size + 1, 0) + ticket - below[pixel]",
+        "return max(pixel - self.size + 1, self.margin) + ticket - below[pixel]",
         "return min(max(pixel - self.size // 2, 0), len(below) - 1 - self.size)",
         "tests/test_foreground.py tests/test_samplers.py",
     ),
@@ -55,9 +55,9 @@ FAULTS = {
     ),
     "mask read with a second draw": (
         "plan.py",
-        "return self.slides[draw.slide].read(draw.window, self.sampler.size)",
-        "return Patch(self.slides[draw.slide].read(draw.window, self.sampler.size).image, "
-        "self.slides[draw.slide].read(self[draw.index + len(self)].window, self.sampler.size).mask)",
+        "patch = slide.read(draw.window, self.sampler.size)",
+        "patch = Patch(slide.read(draw.window, self.sampler.size).image, "
+        "slide.read(self[draw.index + len(self)].window, self.sampler.size).mask)",
         "tests/test_samplers.py",
     ),
     "generator kept between draws": (

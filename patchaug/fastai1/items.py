@@ -97,15 +97,21 @@ class SlideItemList(SlideWords, SegmentationItemList):
         """
         require_patch(self.patch)
         fields = self.patch.model_dump()
-        seed, on_error = fields.pop("seed"), fields.pop("on_error")
-        sampler = samplers_for(**fields).of(self.split)
+        seed = fields.pop("seed")
+        samplers = samplers_for(**fields)
+        if samplers.halo:
+            raise OptionError(
+                f"halo={samplers.halo} is for transforms of the batch, and those of fastai 1 work on single images; "
+                f"leave it out, or take fastai 2"
+            )
+        sampler = samplers.of(self.split)
         handles: list[list[Handle]] = [[SlideImage(source_of(i), ram=self.ram, name=name_of(i))] for i in self.items]
         if self.masks is not None:
             require_as_many(self.items, self.masks.items)
             for handle, mask in zip(handles, self.masks.items, strict=True):
                 handle.append(SlideMask(source_of(mask), codes=self.masks.classes, void=self.masks.void, ram=self.ram))
-        slides, shuffle = slides_of(handles, sampler), self.split == "train"
-        self.plan = Plan(slides, sampler, seed=seed, shuffle=shuffle, on_error=on_error)
+        slides = slides_of(handles, sampler)
+        self.plan = samplers.plan(self.split, slides, seed=seed, shuffle=self.split == "train")
         self.items = np.arange(len(self.plan))
 
     def draw_at(self, index: int) -> Draw:

@@ -19,6 +19,7 @@ from fastai.vision.core import AddMaskCodes
 from fasttransform import Transform
 
 from patchaug.errors import OptionError
+from patchaug.fastai2.crop import CropHalo
 from patchaug.fastai2.loader import PatchDL
 from patchaug.handles import SlideImage, SlideMask, name_of, source_of
 from patchaug.rasters import Raster
@@ -68,7 +69,7 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
         ram: Budget for decoded pixels, see `open_slide`.
         mpp: Micrometres per pixel at level 0 of all slides, where the files do not say so or are wrong.
     """
-    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=IntToFloatTensor, dl_type=PatchDL)
+    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=[IntToFloatTensor, CropHalo], dl_type=PatchDL)
 
 
 def SlideMaskBlock(  # noqa: N802 - as above

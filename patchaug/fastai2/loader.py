@@ -15,9 +15,11 @@ from typing import Any
 from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader, SkipItemException
 from fastcore.foundation import L
+from fasttransform import Pipeline
 
-from patchaug.checks import checked_integer
+from patchaug.checks import checked_integer, sides
 from patchaug.errors import OptionError
+from patchaug.fastai2.crop import CropHalo
 from patchaug.fastai2.randompatch import RandomPatch
 from patchaug.handles import Handle, slides_of
 from patchaug.plan import Plan
@@ -69,7 +71,7 @@ class PatchDL(TfmdDL):
             described = random_patch(kwargs.get("after_item"))
             sampler = described.samplers.of(self.split)
             slides = slides_of(self._handles, sampler)
-            plan = Plan(slides, sampler, seed=described.seed, shuffle=shuffle, on_error=described.on_error)
+            plan = described.samplers.plan(self.split, slides, seed=described.seed, shuffle=shuffle)
         self.plan = None if plan is None else plan.ordered(shuffle)
         patches = 0 if plan is None else len(plan)
         if kwargs.get("drop_last") and 0 < patches < (bs or 1):
@@ -78,6 +80,9 @@ class PatchDL(TfmdDL):
                 f"raise per_slide or lower bs"
             )
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, n=patches, **kwargs)
+        for transform in Pipeline(self.after_batch).fs:
+            if isinstance(transform, CropHalo) and plan is not None:
+                transform.size = sides(plan.sampler.size)
 
     def new(self, dataset: Any = None, cls: type | None = None, **kwargs: Any) -> Any:
         """A loader like this one with some arguments changed; with another dataset it makes its own plan."""

@@ -9,10 +9,10 @@ import torch
 from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorMask
 from fasttransform import ItemTransform
 
-from patchaug.checks import Classes, OnError, Size, checked_on_error
+from patchaug.checks import Classes, OnError, Size
 from patchaug.errors import OptionError
 from patchaug.handles import Handle, SlideImage, SlideMask, slide_of
-from patchaug.plan import Plan
+from patchaug.plan import Edge
 from patchaug.samplers import Empty, PerSlide
 from patchaug.slide import Patch
 from patchaug.splits import samplers_for
@@ -37,6 +37,11 @@ class RandomPatch(ItemTransform):
         valid: Windows of the validation slides: "grid", or "random" (the same ones in each epoch).
         level: Pyramid level to read.
         mpp: Micrometres per pixel of the patches, in place of a level; see `Uniform`.
+        augment: A transform or Compose of albumentations, or an `Augment`, for the training slides.
+        halo: Pixels read around each of their patches, so that no transform invents any. "auto" is what `augment`
+            needs. Without `augment` it is a number: the batch's transforms work on patches so much larger on each side,
+            and the batch is cropped after the last of them.
+        edge: "shift" keeps windows far enough inside for the halo; "reflect" mirrors at the border, see `Plan`.
         on_error: What to do with a window that cannot be read: "raise" or "resample"; see `Plan`.
         seed: 0 to 2^32 - 1.
 
@@ -62,20 +67,24 @@ class RandomPatch(ItemTransform):
         valid: Literal["grid", "random"] = "grid",
         level: int = 0,
         mpp: float | None = None,
+        augment: Any = None,
+        halo: int | Literal["auto"] = "auto",
+        edge: Edge = "shift",
         on_error: OnError = "raise",
         seed: int = 42,
     ) -> None:
         super().__init__()
         self.samplers = samplers_for(
             mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, share=share, classes=classes,
-            min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp,
+            min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp, augment=augment,
+            halo=halo, edge=edge, on_error=on_error,
         )  # fmt: skip
-        self.seed, self.on_error = seed, checked_on_error(on_error)
+        self.seed = seed
 
     @classmethod
-    def from_options(cls, options: Any) -> RandomPatch:
-        """The transform that a `PatchOptions` describes."""
-        return cls(**options.model_dump())
+    def from_options(cls, options: Any, *, augment: Any = None) -> RandomPatch:
+        """The transform that a `PatchOptions` describes, and what is done to the patches, which is no option."""
+        return cls(**options.model_dump(), augment=augment)
 
     def __repr__(self) -> str:
         return f"RandomPatch(train={self.samplers.train}, valid={self.samplers.valid}, seed={self.seed})"
@@ -100,7 +109,7 @@ class RandomPatch(ItemTransform):
         first = handles[0]
         if first.plan is None or first.draw is None:
             # Nobody drew a window: DataBlock.summary, or a call by hand, looks at one item. It sees the first.
-            plan = Plan([slide_of(handles)], self.samplers.train, seed=self.seed, shuffle=False)
+            plan = self.samplers.plan("train", [slide_of(handles)], seed=self.seed, shuffle=False)
             patch = plan.read(plan[0])
         else:
             patch = first.plan.read(first.draw)

@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from patchaug.checks import Classes, Size
 from patchaug.errors import OptionError
-from patchaug.samplers.common import Sampler
+from patchaug.samplers.common import NO_HALO, Halo, Sampler, halo_read
 from patchaug.samplers.grid import Grid
 from patchaug.samplers.random import Empty, Foreground, PerSlide, Uniform, count_alone
 
-__all__ = ["Empty", "Foreground", "Grid", "PerSlide", "Sampler", "Uniform", "count_alone", "sampler_for"]
+__all__ = [
+    "NO_HALO",
+    "Empty",
+    "Foreground",
+    "Grid",
+    "Halo",
+    "PerSlide",
+    "Sampler",
+    "Uniform",
+    "count_alone",
+    "halo_read",
+    "sampler_for",
+]
 
 
 def sampler_for(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from patchaug.checks import Size, checked_integer, checked_positive, checked_size
-from patchaug.errors import OptionError
+from patchaug.checks import Size, checked_integer, checked_positive, checked_size, sides
+from patchaug.errors import OptionError, WindowError
 from patchaug.laws import Frame, Law
 from patchaug.resolution import region
 from patchaug.slide import Slide
+
+Halo = tuple[int, int]
+NO_HALO: Halo = (0, 0)
 
 
 class Sampler(Protocol):
@@ -26,14 +29,28 @@ class Sampler(Protocol):
     def mpp(self) -> float | None:
         """Micrometres per pixel of the patches, or None."""
 
-    def law(self, slide: Slide) -> Law:
-        """What the sampler means on one slide; checked against it."""
+    def law(self, slide: Slide, halo: Halo = NO_HALO) -> Law:
+        """What the sampler means on one slide, whose windows stay `halo` (y, x) from its border; checked against it."""
 
 
-def frame_of(sampler: Sampler, slide: Slide) -> Frame:
+def frame_of(sampler: Sampler, slide: Slide, halo: Halo = NO_HALO) -> Frame:
     """The windows of a sampler on a slide, checked against it."""
     level, width, height = region(slide, sampler.size, sampler.level, sampler.mpp)
-    return Frame(level, width, height, *slide.level_size(level))
+    length_x, length_y = slide.level_size(level)
+    margin_y, margin_x = halo_read(sampler.size, halo, width, height)
+    if width + 2 * margin_x > length_x or height + 2 * margin_y > length_y:
+        raise WindowError(
+            f"{slide.name}: a window of {width} x {height} px with a halo of {margin_x} x {margin_y} px on each side "
+            f"takes {width + 2 * margin_x} x {height + 2 * margin_y} px, and level {level} has {length_x} x {length_y} "
+            f"px; ask for a smaller size, transform by less, leave the slide out, or set edge to 'reflect'"
+        )
+    return Frame(level, width, height, length_x, length_y, margin_x, margin_y)
+
+
+def halo_read(size: Size, halo: Halo, width: int, height: int) -> Halo:
+    """Pixels (y, x) of the level that is read for a halo of so many pixels of the patches."""
+    patch_height, patch_width = sides(size)
+    return -(-halo[0] * height // patch_height), -(-halo[1] * width // patch_width)
 
 
 def check_place(sampler: Sampler) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from patchaug.checks import Size, checked_integer, sides
 from patchaug.errors import OptionError
 from patchaug.laws import GridLaw
-from patchaug.samplers.common import check_place, frame_of, put
+from patchaug.samplers.common import NO_HALO, Halo, check_place, frame_of, put
 from patchaug.slide import Slide
 
 
@@ -43,13 +43,22 @@ class Grid:
         if self.offset not in ("fixed", "random"):
             raise OptionError(f'offset must be "fixed" or "random", got {self.offset!r}')
 
-    def law(self, slide: Slide) -> GridLaw:
+    def law(self, slide: Slide, halo: Halo = NO_HALO) -> GridLaw:
         """The law on one slide.
+
+        Args:
+            slide: The slide.
+            halo: Must be none: a grid covers the border, and nothing lies beyond it.
 
         Raises:
             WindowError: The slide has no such level, or it is smaller than the window.
-            OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
+            OptionError: A halo is asked for; or `mpp` is asked for, and the slide does not say its own, or is coarser.
         """
+        if any(halo):
+            raise OptionError(
+                f"a grid covers each pixel, also at the border, where a halo of {halo[1]} x {halo[0]} px has no "
+                f"pixels; draw random windows, or set edge to 'reflect'"
+            )
         frame = frame_of(self, slide)
         # The overlap counts pixels of the patches; where they are resampled, no less of them may be shared.
         overlap_y, overlap_x = (

@@ -10,7 +10,7 @@ from patchaug.errors import ForegroundError, OptionError
 from patchaug.foreground import ClassLaw, Labels
 from patchaug.laws import AllWindows, MixtureLaw, Part
 from patchaug.restricted import Restricted, least_pixels
-from patchaug.samplers.common import check_place, frame_of, put
+from patchaug.samplers.common import NO_HALO, Halo, check_place, frame_of, put
 from patchaug.slide import Slide
 from patchaug.tissue import TISSUE, tissue_labels
 
@@ -46,14 +46,18 @@ class Uniform:
         check_place(self)
         _check_number(self)
 
-    def law(self, slide: Slide) -> MixtureLaw:
+    def law(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureLaw:
         """The law on one slide, as if it were the only one.
+
+        Args:
+            slide: The slide.
+            halo: Pixels (y, x) of the patches, in which no window may come nearer to the border of the slide.
 
         Raises:
             WindowError: The slide has no such level, or it is smaller than the window.
             OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
         """
-        frame = frame_of(self, slide)
+        frame = frame_of(self, slide, halo)
         return MixtureLaw(frame, count_alone(self), AllWindows(frame))
 
 
@@ -102,8 +106,12 @@ class Foreground:
             raise OptionError(f'empty must be "raise", "uniform" or "skip", got {self.empty!r}')
         checked_weights(self.classes)
 
-    def law(self, slide: Slide) -> MixtureLaw:
+    def law(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureLaw:
         """The law on one slide, as if it were the only one; reads its mask once, to know where the labels are.
+
+        Args:
+            slide: The slide.
+            halo: Pixels (y, x) of the patches, in which no window may come nearer to the border of the slide.
 
         Raises:
             WindowError: The slide has no such level, or it is smaller than the window.
@@ -111,25 +119,34 @@ class Foreground:
             ForegroundError: The slide has none of the classes and `empty` is "raise", or none of its windows holds
                 `min_fraction` of them.
         """
-        frame = frame_of(self, slide)
+        frame = frame_of(self, slide, halo)
         count, every = count_alone(self), AllWindows(frame)
         if self.share == 0 and self.min_fraction == 0:
             return MixtureLaw(frame, count, every)
         labels, weights = self._wanted(slide, frame.level)
         if not weights:
             return MixtureLaw(frame, 0 if self.empty == "skip" else count, every)
-        parts: dict[int, Part]
+        area = frame.width * frame.height
         if self.min_fraction == 0:
             uniform: Part = every
-            parts = {value: ClassLaw.of(labels, value, frame.width, frame.height) for value in weights}
+            laws = {
+                value: ClassLaw.of(labels, value, frame.width, frame.height, frame.margin_x, frame.margin_y)
+                for value in weights
+            }
+            parts: dict[int, Part] = {value: law for value, law in laws.items() if law.total}
+            if not parts:
+                raise ForegroundError(
+                    f"{slide.name}: the classes {sorted(weights)} lie within {frame.margin_x} x {frame.margin_y} px of "
+                    f"its border, where a halo of that size leaves no window; transform by less, leave the slide "
+                    f"out, or set edge to 'reflect'"
+                )
         else:
-            least = least_pixels(self.min_fraction, frame.width * frame.height)
-            some = Restricted.of(labels, list(weights), frame.width, frame.height, least, slide.name)
+            some = Restricted.of(labels, list(weights), frame, least_pixels(self.min_fraction, area), slide.name)
             if not some.windows:
                 raise ForegroundError(
                     f"{slide.name}: no window of {frame.width} x {frame.height} px at level {frame.level} has "
                     f"min_fraction {self.min_fraction} of its pixels in the classes {sorted(weights)}; the largest "
-                    f"fraction is {some.largest / (frame.width * frame.height)}; ask for less, or leave it out"
+                    f"fraction is {some.largest / area}; ask for less, or leave it out"
                 )
             uniform = some.uniform()
             parts = {value: part for value in weights if (part := some.of_class(value)).total}

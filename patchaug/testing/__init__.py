@@ -12,6 +12,7 @@ from patchaug.testing.coordinates import coordinate_image, coordinate_mask, mask
 _LAZY = {
     "RasterTests": "contract",
     "masks": "strategies",
+    "pipelines": "augmenting",
     "samplers": "strategies",
     "slides": "strategies",
     "windows": "strategies",

@@ -1,0 +1,61 @@
+"""What is known of the transforms of albumentations 2.0.8: which pixels each of them looks at."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Each pixel from itself alone (and from statistics of the whole picture).
+PLACES = _names("""
+    NoOp HorizontalFlip VerticalFlip AdditiveNoise AutoContrast CLAHE ChannelDropout ChannelShuffle ColorJitter
+    Equalize FancyPCA FromFloat GaussNoise HEStain HueSaturationValue ISONoise Illumination InvertImg
+    MultiplicativeNoise Normalize PlanckianJitter PlasmaBrightnessContrast PlasmaShadow Posterize RGBShift
+    RandomBrightnessContrast RandomGamma RandomToneCurve SaltAndPepper ShotNoise Solarize ToFloat ToGray ToRGB ToSepia
+""") | _names("CoarseDropout ConstrainedCoarseDropout Erasing GridDropout PixelDropout XYMasking")  # paint on purpose
+# The same, on a square: rows become columns.
+SQUARE = _names("RandomRotate90 Transpose D4 SquareSymmetry")
+# Pixels from anywhere in the picture, but none from outside.
+EVERYTHING = _names("Perspective RandomGridShuffle")
+# A patch has its size from the sampler.
+CHANGES_SIZE = _names("""
+    AtLeastOneBBoxRandomCrop BBoxSafeRandomCrop CenterCrop Crop CropAndPad CropNonEmptyMaskIfExists LongestMaxSize Pad
+    PadIfNeeded RandomCrop RandomCropFromBorders RandomCropNearBBox RandomResizedCrop RandomSizedBBoxSafeCrop
+    RandomSizedCrop Resize SmallestMaxSize
+""")
+# Pixels around each pixel.
+NEIGHBOURS = _names("""
+    AdvancedBlur Blur Defocus Downscale Emboss GaussianBlur GlassBlur ImageCompression MedianBlur MotionBlur
+    RingingOvershoot Sharpen UnsharpMask ZoomBlur
+""")
+
+
+def neighbours(transform: Any, name: str) -> int:
+    """Pixels around each pixel that a filter looks at, at most."""
+    if name == "Defocus":
+        return max(8, int(transform.radius[1])) + 3  # a disc on a grid of 17 px at least, softened
+    if name == "Downscale":
+        return ceil(2 / float(transform.scale_range[0]))
+    if name == "ImageCompression":
+        return 16  # JPEG's blocks, with the colours at half resolution
+    if name == "Emboss":
+        return 1
+    if name == "Sharpen":
+        return 1 if transform.method == "kernel" else max(int(transform.kernel_size) // 2, _of_sigma(transform.sigma))
+    if name == "GlassBlur":
+        return int(transform.iterations) * int(transform.max_delta) + 2 * _of_sigma(transform.sigma)
+    if name == "ZoomBlur":
+        return 2  # towards the centre; sizes are rounded
+    radius = int(max(transform.blur_limit)) // 2 + 1
+    if name in ("GaussianBlur", "UnsharpMask"):
+        radius = max(radius, _of_sigma(max(transform.sigma_limit)))
+    return 2 * radius if name == "UnsharpMask" else radius
+
+
+def _of_sigma(sigma: float) -> int:
+    """Radius of a Gaussian kernel whose size follows from its width: 3.5 to 4 sigmas."""
+    return int(4 * sigma) + 1
