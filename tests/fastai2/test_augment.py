@@ -40,7 +40,7 @@ def test_validation_is_not_augmented(folder: Path) -> None:
 
 def ones(halo: int, batch_tfms: list, bs: int = 8):
     """Loaders of two slides of 200 and ones whose windows may touch the border."""
-    items = [np.full((160, 160, 3), 200, np.uint8) for _ in range(2)]
+    items = [np.full((256, 256, 3), 200, np.uint8) for _ in range(2)]
     block = DataBlock(
         blocks=(SlideBlock, SlideMaskBlock(["a", "b"])),
         get_y=lambda image: np.ones(image.shape[:2], np.uint8),
@@ -51,11 +51,11 @@ def ones(halo: int, batch_tfms: list, bs: int = 8):
     return block.dataloaders(items, bs=bs, num_workers=0)
 
 
-@pytest.mark.parametrize("halo", [0, 40])
+@pytest.mark.parametrize("halo", [0, 64])
 def test_batch_transforms_invent_no_pixel(halo: int) -> None:
     """fastai's rotation, zoom and warp, with zeros for what they invent: some without a halo, none with it."""
     transforms = aug_transforms(
-        do_flip=True, flip_vert=True, max_rotate=45, min_zoom=0.8, max_zoom=1.2, max_warp=0.1, p_affine=1.0,
+        do_flip=True, flip_vert=True, max_rotate=45, min_zoom=0.8, max_zoom=1.2, max_warp=0.05, p_affine=1.0,
         max_lighting=0, pad_mode="zeros",
     )  # fmt: skip
     dls = ones(halo, transforms)
