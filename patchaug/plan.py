@@ -76,8 +76,8 @@ class Plan:
             "reflect" draws them all; beyond the border real pixels are mirrored, and their labels are the void.
 
     Raises:
-        OptionError: The seed is out of its limits, on_error is neither, there is no slide, two slides cannot be told apart, or the halo is
-            none.
+        OptionError: The seed, the halo or `edge` is out of its limits, on_error is neither, there is no slide, or two
+            slides cannot be told apart.
         WindowError, ForegroundError, LabelError: A slide cannot give the windows asked for; it is named.
     """
 

@@ -94,7 +94,6 @@ def samplers_for(
     if halo != "auto":
         halo = checked_integer("halo", halo, 0, 2**16)
     around = halo if isinstance(halo, int) else 0
-    return Samplers(
-        drawn(mode=mode), grid if valid == "grid" else drawn(mode="random"), grid, as_augment(augment, halo), around, edge,
-        checked_on_error(on_error),
-    )  # fmt: skip
+    validation = grid if valid == "grid" else drawn(mode="random")
+    chosen = checked_on_error(on_error)
+    return Samplers(drawn(mode=mode), validation, grid, as_augment(augment, halo), around, edge, chosen)

@@ -36,7 +36,7 @@ def augmented(transform, size: tuple[int, int], seed: int, labels=None) -> tuple
 
 
 def endless(transform, height: int, width: int) -> bool:
-    """Whether the pipeline is refused, since what it shows grows as fast as what it is given; or is too large to try."""
+    """Whether the pipeline is refused, since no halo is enough; or takes too large a halo to try."""
     try:
         return max(Augment(transform).needed(height, width)) > 1500
     except OptionError as error:

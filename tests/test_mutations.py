@@ -55,8 +55,8 @@ FAULTS = {
     ),
     "mask read with a second draw": (
         "plan.py",
-        "patch = slide.read(draw.window, self.sampler.size)",
-        "patch = Patch(slide.read(draw.window, self.sampler.size).image, "
+        "patch = slide.read(window, self.sampler.size)",
+        "patch = Patch(slide.read(window, self.sampler.size).image, "
         "slide.read(self[draw.index + len(self)].window, self.sampler.size).mask)",
         "tests/test_samplers.py",
     ),
