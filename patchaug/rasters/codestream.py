@@ -1,7 +1,7 @@
 """What coded pictures say about themselves, read before a decoder trusts it.
 
-Decoders allocate what the data claim: a tile of 4 kB may say that it has 10 GB. And Pillow fills a PNG whose data end
-too early with zeros, without a word.
+Decoders allocate what the data claim: a tile of 4 kB may say that it has 10 GB. And Pillow looks at no checksum of a
+PNG's pixels, and fills them up with zeros where the data end too early.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from patchaug.errors import ReadError
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG: start of frame, of any process
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # JPEG: markers without a length
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_DECISIVE = {b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"IEND"}  # PNG: what pixels follow from
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's type of colour
 
 
@@ -46,25 +47,27 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def require_whole_png(path: str) -> None:
-    """Raise ReadError unless a PNG's data inflate to as many bytes as its header asks for."""
+    """Raise ReadError unless the chunks that pixels follow from have the right CRC-32, and inflate to enough bytes."""
     with open(path, "rb") as file:
         file.seek(16)
         width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
-        file.seek(33)
         passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
         sizes = [(max(width - x + dx - 1, 0) // dx, max(height - y + dy - 1, 0) // dy) for x, y, dx, dy in passes]
         wanted = sum(rows * (1 + -(-columns * depth * _SAMPLES[colour] // 8)) for columns, rows in sizes if columns)
-        unpack, found = zlib.decompressobj(), 0
-        while len(head := file.read(8)) == 8 and found < wanted and head[4:] != b"IEND":
-            left = int.from_bytes(head[:4], "big")
-            if head[4:] != b"IDAT":
+        file.seek(8)
+        unpack, found, kind = zlib.decompressobj(), 0, b""
+        while kind != b"IEND" and len(head := file.read(8)) == 8:
+            left, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if kind not in _DECISIVE:
                 file.seek(left + 4, 1)
                 continue
+            crc = zlib.crc32(kind)
             while left and (part := file.read(min(left, 1 << 20))):
-                left -= len(part)
-                while part and found < wanted:
+                left, crc = left - len(part), zlib.crc32(part, crc)
+                while part and found < wanted and kind == b"IDAT":
                     found += len(unpack.decompress(part, 1 << 22))
                     part = unpack.unconsumed_tail
-            file.seek(4, 1)
+            if file.read(4) != crc.to_bytes(4, "big"):
+                raise ReadError(f"{path}: its {kind.decode()} chunk has a wrong CRC-32; copy the file again")
     if found < wanted:
         raise ReadError(f"{path}: the picture's data end after {found} of {wanted} bytes; copy the file again")

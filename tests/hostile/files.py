@@ -96,13 +96,16 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+IEND = _chunk(b"IEND", b"")
+
+
 def png(
     path: Path, width: int, height: int, packed: bytes, extra: bytes = b"", *, depth: int = 8, colour: int = 0,
     interlaced: int = 0,
 ) -> Path:  # fmt: skip
     """A PNG, grey if nothing else is said, whose data are whatever is given."""
     head = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + extra + _chunk(b"IDAT", packed) + _chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + extra + _chunk(b"IDAT", packed) + IEND)
     return path
 
 

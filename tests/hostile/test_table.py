@@ -176,6 +176,18 @@ IMAGES: dict[str, tuple[str, Recipe, str]] = {
         lambda path: files.png(path, 99, 99, zlib.compress(bytes(397 * 50)), colour=6),
         r"end after 19850 of 39303",
     ),
+    "PNG with a wrong checksum": (
+        "a.png",
+        lambda path: text(path, files.png(path, 99, 99, zlib.compress(bytes(9900))).read_bytes()[:-16] + bytes(16)),
+        r"a\.png",
+    ),
+    "PNG with a wrong checksum that only libpng sees": (
+        "a.png",
+        lambda path: text(
+            path, files.png(path, 9, 9, zlib.compress(bytes(90))).read_bytes()[:-16] + b"\1\2\3\4" + files.IEND
+        ),
+        r"its IDAT chunk has a wrong CRC-32",
+    ),
     "PNG of 0 px": ("a.png", lambda path: files.png(path, 0, 9, b""), r"a\.png"),
     "JPEG bomb": ("a.jpg", files.jpeg_bomb, r"ram"),
     "JPEG magic and no more": ("a.jpg", lambda path: text(path, b"\xff\xd8\xff\xe0"), r"a\.jpg"),
@@ -240,7 +252,7 @@ def _refused(function: Callable[[Any], Any], folder: Path, file: str, recipe: Re
     kind, said = limited(function, recipe(folder / file))
     assert kind in ("ReadError", "MissingError", "FrameError", "OptionError"), (kind, said)
     assert re.search(pattern, said), said
-    assert "\n" not in said
+    assert said.count("\n") <= 1, said  # the place stands in a line of its own, where one would get too long
     assert len(said) < 800
 
 
@@ -254,7 +266,7 @@ def test_real_bad_files_keep_the_limits(mask: bool, data: Path) -> None:
     assert not wrong
     assert len(found) >= 40
     texts = {name: said for name, (kind, said) in found.items() if kind != "value"}
-    assert all(name in said and "\n" not in said for name, said in texts.items() if not mask), texts
+    assert all(name in said and said.count("\n") <= 1 for name, said in texts.items() if not mask), texts
 
 
 def test_the_limits_are_limits(tmp_path: Path) -> None:
