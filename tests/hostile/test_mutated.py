@@ -67,7 +67,8 @@ FORMATS: dict[str, Callable[[Path], Any]] = {
     "mask.geojson": _geojson,
     "mask.xml": _asap,
 }
-CHECKSUMS = ("a.png", "mask.png")  # formats that see all damage
+# Of 200 mutations, those that gave other pixels and no error: more is a step back. None where a checksum covers them.
+SILENT = {"jpeg.tif": 69, "jpeg2000.tif": 95, "lzw.tif": 46, "zstd.tif": 117, "raw.tif": 105, "a.jpg": 124}
 
 
 def mutated(data: bytes, random: np.random.Generator) -> bytes:
@@ -133,8 +134,7 @@ def test_mutations_end_in_pixels_or_one_clear_error(name: str, tmp_path: Path) -
     assert sum(found.values()) == MUTATIONS
     assert not found["long"], "errors of more than two lines"
     print(name, dict(found))
-    if name in CHECKSUMS:
-        assert not found["silent"], found
+    assert found["silent"] <= SILENT.get(name, 0), found
 
 
 def test_a_mutation_follows_from_its_number() -> None:
