@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, IndexSplitter, Learner, load_learner, unet_learner
@@ -48,6 +49,25 @@ def test_slides_paths_and_arrays_into_any_array(learn: Learner, folder: Path, tm
     assert (learn.predict_slide(slide.read(Window(0, 0, 256, 256)).image) == expected).all()
     with pytest.raises(OptionError, match=r"out is of shape \(9, 9\)"):
         learn.predict_slide(slide, out=np.empty((9, 9), np.uint8))
+
+
+def test_memory_does_not_grow_with_the_slide(folder: Path) -> None:
+    """A slide of eighty bands: the process holds what it held at the first bands, wherever the map goes."""
+    held = []
+
+    class Sink:
+        """Takes a map without keeping it."""
+
+        shape, dtype = (20_480, 1024), np.dtype(np.uint8)
+
+        def __setitem__(self, rows: slice, band: np.ndarray) -> None:
+            assert band.shape == (rows.stop - rows.start, 1024)
+            held.append(psutil.Process().memory_info().rss)
+
+    learn = Learner(loaders(folder, RandomPatch(256, per_slide=2), bs=2), torch.nn.Conv2d(3, 5, 1))
+    learn.predict_slide(np.broadcast_to(np.uint8(9), (20_480, 1024, 3)), out=Sink())
+    assert len(held) == 80
+    assert max(held[40:]) - max(held[:40]) < 20_480 * 1024 / 4  # the lower half of a kept map would be a half
 
 
 def test_layers_stay_in_their_modes(learn: Learner, folder: Path) -> None:
