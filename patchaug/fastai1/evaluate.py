@@ -45,7 +45,8 @@ def predict_slide(learn: Learner, slide: Any, *, out: Any = None) -> Any:
     if not isinstance(known, SlideItemList):
         raise OptionError(f"predict_slide needs a learner trained on slides; its items are a {type(known).__name__}")
     items = known.new([slide if isinstance(slide, Slide) else open_slide(slide)])
-    items.patch = known.patch.model_copy(update={"valid": "grid"})
+    # Every window, and none in the place of another.
+    items.patch = known.patch.model_copy(update={"valid": "grid", "on_error": "raise"})
     items.make_windows()
     loader = DeviceDataLoader.create(
         SlideLabelList(items, EmptyLabelList([0])), data.valid_dl.batch_size, device=data.device,
