@@ -273,10 +273,12 @@ class Slide:
             if value != self.void and not 0 <= value < len(self.codes):
                 x, y = labels.first(value)
                 at = "" if level == 0 else f" of level {level}"
+                # How image editors save a mask of two classes.
+                editor = "; a mask of 0 and 255 must be divided by 255" if set(labels.runs) <= {0, 255} else ""
                 raise LabelError(
                     f"{self.name}: the mask holds class {value} at x={x} y={y}{at} ({labels.pixels(value)} px), "
                     f"but codes name 0 to {len(self.codes) - 1} ({', '.join(self.codes)}); add the class to codes, "
-                    f"or name it void"
+                    f"or name it void{editor}"
                 )
 
 

@@ -141,3 +141,16 @@ def test_read_errors_name_slide_level_and_window(tmp_path: Path) -> None:
     (tmp_path / "cut.tiff").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ReadError, match=r"slide cut\.tiff, level 0, window x=100 y=150 64 x 32"):
         slide.read(Window(100, 150, 64, 32))
+
+
+def test_a_mask_of_0_and_255_says_how_it_is_mended() -> None:
+    """It is what image editors save; a mask with other numbers is not told so."""
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:9, 7:9] = 255
+    slide = open_slide(np.zeros((20, 30, 3), np.uint8), mask, name="s", codes=["a", "b"])
+    with pytest.raises(LabelError, match=r"s: the mask holds class 255 at x=7 y=5 .* must be divided by 255$"):
+        slide.labels()
+    mask[0, 0] = 1
+    slide = open_slide(np.zeros((20, 30, 3), np.uint8), mask, name="s", codes=["a", "b"])
+    with pytest.raises(LabelError, match="or name it void$"):
+        slide.labels()
