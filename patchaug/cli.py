@@ -1,10 +1,12 @@
-"""The command line: `patchaug demo` and `patchaug train`."""
+"""The command line: `patchaug demo`, `patchaug train` and `patchaug check`."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from fnmatch import fnmatch
 from hashlib import blake2b
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,6 +112,41 @@ def train(
     )  # fmt: skip
 
 
+@app.command()
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Slides, and folders of slides.")],
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks, named like their images.")] = None,
+    codes: Annotated[str | None, typer.Option(help="Class names in the order of the masks' integers.")] = None,
+    void: Annotated[int | None, typer.Option(help='Integer of the masks that means "no label".')] = None,
+    sample: Annotated[int | None, typer.Option(help="Decode so many tiles of each file instead of all.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Say which files are not as this manifest says.")] = None,
+    write_manifest: Annotated[Path | None, typer.Option(help="Write a manifest, if there is no problem.")] = None,
+    ram: Ram = "auto",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+) -> None:
+    """Decode every tile of slides once, and compare masks with images and codes. Exit code 1 if there are problems.
+
+    Example: patchaug check slides --masks masks --codes background,nucleus --write-manifest slides.json
+    """
+    from patchaug.check import check as run
+
+    logging.getLogger("tifffile").disabled = True  # what it says of broken tags, the problems say
+    names = None if codes is None else [code.strip() for code in codes.split(",")]
+    reports = run(
+        paths, masks=masks, codes=names, void=void, sample=sample, manifest=manifest, new_manifest=write_manifest,
+        ram=_ram(ram),
+    )  # fmt: skip
+    problems = sum(len(report.problems) for report in reports)
+    if json:
+        typer.echo(dumps({"slides": [report.as_dict() for report in reports], "problems": problems}))
+    else:
+        _table(reports, names)
+    if write_manifest is not None and problems:
+        typer.echo(f"{write_manifest} is not written: solve the problems first", err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Entry point: an error of ours is one line, and exit code 1, or 2 for wrong use."""
     try:
@@ -130,6 +167,30 @@ def _train(pairs: Any, valid_pairs: Any, *, codes: list[str], out: Path, **value
         typer.echo(f"Dice {code}: {'no such pixel' if score is None else f'{score:.3f}'}")
     typer.echo(f"{report['patches_per_second']} patches a second, {report['seconds']} s in all")
     typer.echo(f"results are in {out}")
+
+
+def _table(reports: list[Any], codes: list[str] | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("slide", "size", "levels", "mpp", "codec", "tiles", "classes", "problems")
+    for report in reports:
+        whole = sum(report.pixels.values())
+        classes = ", ".join(
+            f"{codes[value] if codes and 0 <= value < len(codes) else value} {pixels / whole:.2%}"
+            for value, pixels in report.pixels.items()
+        )
+        size = "-" if report.size is None else f"{report.size[0]} x {report.size[1]}"
+        mpp = "-" if report.mpp is None else f"{report.mpp[0]:.4g}"
+        problems = str(len(report.problems)) if report.problems else "none"
+        table.add_row(
+            Path(report.path).name, size, str(report.levels), mpp, report.codec, str(report.tiles), classes, problems
+        )
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
+    console.print(table)
+    for report in reports:
+        for problem in report.problems:
+            typer.echo(f"{report.path}: {problem}")
 
 
 def _split(

@@ -34,6 +34,8 @@ FLOORS = {
     "augment": 4,
     "sharing": 4.5,
     "replaced": 0.5,
+    "manifest": 1.5,
+    "check": 5,
     "plan": 5,
     "rng": 0.5,
     "splits": 5.5,
@@ -101,7 +103,7 @@ ONLY = {
     "cv2": {"augment"},
     "skimage": {"tissue", "resample"},
     "shapely": {"rasters"},
-    "rich": {"progress"},
+    "rich": {"progress", "cli"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},
 }

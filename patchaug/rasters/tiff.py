@@ -64,6 +64,11 @@ class TiffRaster(TiledRaster):
             self._known = header, Layout(tuple(level.grid for level in header.levels), dtype, channels)
         return self._known
 
+    @property
+    def codec(self) -> str:
+        """How tiles are coded: "JPEG", "LZW", "NONE", ..."""
+        return self.header.codec
+
     def _about(self) -> tuple[object, ...]:
         return (self.mask,)
 

@@ -62,6 +62,7 @@ class Header:
     dtype: np.dtype[Any]  # of the samples as stored; bool for 1 bit
     samples: int
     mpp: tuple[float, float] | None
+    codec: str  # how tiles are coded, in TIFF's word
 
     @property
     def dimensions(self) -> Sizes:
@@ -94,7 +95,9 @@ def read_header(path: str, *, mask: bool) -> Header:
             if any(_kind(page) != _kind(first) for page in pages):
                 raise UnsuitedError(f"{path}: its levels differ in dtype, channels or tiling")
             levels = tuple(_level(path, page) for page in pages)
-            return Header(levels, first.is_tiled, first.dtype, first.samplesperpixel, _mpp(tiff, first))
+            return Header(
+                levels, first.is_tiled, first.dtype, first.samplesperpixel, _mpp(tiff, first), _word(first.compression)
+            )
     except ReadError:
         raise
     except Exception as error:  # a broken header raises whatever the parser met first

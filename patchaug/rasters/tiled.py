@@ -90,6 +90,11 @@ class TiledRaster(FileRaster):
         raise NotImplementedError
 
     @property
+    def grids(self) -> tuple[Grid, ...]:
+        """How each level is cut into tiles."""
+        return self._layout.grids
+
+    @property
     def level_dimensions(self) -> Sizes:
         """(width, height) per level in pixels, finest first."""
         return tuple((grid.width, grid.height) for grid in self._layout.grids)
