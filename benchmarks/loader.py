@@ -52,8 +52,8 @@ def ours(args: argparse.Namespace, workers: int, **more: Any) -> Any:
 
     other = np.zeros((SIZE, SIZE, 3), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
     return SlideDataLoaders.from_lists(
-        [(args.slide, args.mask)], [other], codes=CODES, options=PatchOptions(size=SIZE, per_slide=args.patches), ram="8GB", bs=args.bs,
-        num_workers=workers, **more,
+        [(args.slide, args.mask)], [other], codes=CODES, options=PatchOptions(size=SIZE, per_slide=args.patches),
+        ram="8GB", bs=args.bs, num_workers=workers, **more,
     ).train  # fmt: skip
 
 

@@ -199,7 +199,8 @@ def main() -> None:
     parser.add_argument("--serve")
     args = parser.parse_args()
     if args.serve:
-        return serve(args.serve, args.slide, args.mask)
+        serve(args.serve, args.slide, args.mask)
+        return
     import tifffile
 
     with tifffile.TiffFile(args.slide) as tiff:

@@ -23,6 +23,7 @@ class Handle:
 
     plan: Plan | None = None
     draw: Draw | None = None
+    as_tensor = False  # whether nothing that follows wants a Pillow image
 
     def __init__(
         self,

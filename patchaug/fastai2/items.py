@@ -15,7 +15,7 @@ import torch
 from fastai.data.block import TransformBlock
 from fastai.data.transforms import IntToFloatTensor
 from fastai.losses import CrossEntropyLossFlat
-from fastai.vision.core import AddMaskCodes
+from fastai.vision.core import AddMaskCodes, TensorImage, TensorMask
 from fasttransform import Transform
 
 from patchaug.errors import OptionError
@@ -60,6 +60,16 @@ class OpenSlideMask(Transform):
         return SlideMask(source_of(source), codes=self.codes, void=self.void, ram=self.ram)
 
 
+class PatchToFloat(IntToFloatTensor):
+    """fastai's `IntToFloatTensor`, the same numbers, without its detour through floats for masks left as they are."""
+
+    def encodes(self, o: TensorImage):  # noqa: ANN201, D102 - as above
+        return o.float().div_(self.div)
+
+    def encodes(self, o: TensorMask):  # noqa: ANN201, D102, F811 - fastai collects them by annotation
+        return o.long() if self.div_mask == 1 else (o.long() / self.div_mask).long()
+
+
 def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
     ram: int | str = "auto", mpp: float | tuple[float, float] | None = None
 ) -> TransformBlock:
@@ -69,7 +79,7 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
         ram: Budget for decoded pixels, see `open_slide`.
         mpp: Micrometres per pixel at level 0 of all slides, where the files do not say so or are wrong.
     """
-    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=[IntToFloatTensor, CropHalo], dl_type=PatchDL)
+    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=[PatchToFloat, CropHalo], dl_type=PatchDL)
 
 
 def SlideMaskBlock(  # noqa: N802 - as above
@@ -92,6 +102,6 @@ def SlideMaskBlock(  # noqa: N802 - as above
     return TransformBlock(
         type_tfms=OpenSlideMask(codes, void, ram),
         item_tfms=AddMaskCodes(codes=codes),
-        batch_tfms=IntToFloatTensor,
+        batch_tfms=PatchToFloat,
         dl_type=PatchDL,
     )

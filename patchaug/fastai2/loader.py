@@ -14,6 +14,8 @@ from typing import Any
 
 from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader, SkipItemException
+from fastai.data.transforms import ToTensor
+from fastai.vision.core import AddMaskCodes
 from fastcore.foundation import L
 from fasttransform import Pipeline
 
@@ -178,16 +180,29 @@ class PatchDL(TfmdDL):
             draw = next(element.draw for element in item if isinstance(element, Handle))
             assert self.plan is not None
             assert draw is not None
+            if self._reads_only:
+                for element in item:
+                    if isinstance(element, Handle):
+                        element.as_tensor = True
+                return self.after_item(item)
             with isolated_rng(self.plan.transform_seed(draw)):
                 return self.after_item(item)
         except SkipItemException:
             return None
 
     @property
+    def _reads_only(self) -> bool:
+        """Whether the item transforms only read: nothing random, nothing that would want a Pillow image."""
+        # Asked for each item, since transforms may come and go.
+        return all(type(t) in _READING and getattr(t, "augment", None) is None for t in self.after_item.fs)
+
+    @property
     def slides(self) -> list[Slide]:
         """The slides of this loader."""
         return [] if self.plan is None else self.plan.slides
 
+
+_READING = {RandomPatch, AddMaskCodes, ToTensor}
 
 # What fastai's loaders take, and two words that its own code hands them, in tta and get_preds.
 _KNOWN = {

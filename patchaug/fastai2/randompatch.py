@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorMask
+from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorImageBW, TensorMask
 from fasttransform import ItemTransform
 
 from patchaug.checks import Classes, OnError, Size
@@ -118,25 +118,27 @@ class RandomPatch(ItemTransform):
 
 def _pixels(element: Any, patch: Patch) -> Any:
     if isinstance(element, SlideImage):
-        return _image(patch.image)
+        return _image(patch.image, as_tensor=element.as_tensor)
     if isinstance(element, SlideMask):
-        return _mask(patch.mask)
+        return _mask(patch.mask, as_tensor=element.as_tensor)
     return element
 
 
-def _image(image: np.ndarray) -> Any:
-    """A Pillow image where there is a mode for it, so that all of fastai's item transforms work; else a tensor."""
+def _image(image: np.ndarray, *, as_tensor: bool) -> Any:
+    """A Pillow image where there is a mode for it, so that all of fastai's item transforms work; else a tensor.
+
+    With `as_tensor`, what fastai's ToTensor would make of that image, at once: two copies of the pixels less.
+    """
     channels = image.shape[2]
-    if channels == 3:
-        return PILImage.create(image)
-    if channels == 1:
-        return PILImageBW.create(image[..., 0])
-    return TensorImage(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+    if channels in (1, 3) and not as_tensor:
+        return PILImage.create(image) if channels == 3 else PILImageBW.create(image[..., 0])
+    kind = TensorImageBW if channels == 1 else TensorImage
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    return kind(pixels if as_tensor and channels in (1, 3) else pixels.contiguous())
 
 
-def _mask(mask: np.ndarray) -> Any:
-    if mask.dtype == np.uint8:
-        return PILMask.create(mask)
-    if mask.min(initial=0) >= 0 and mask.max(initial=0) <= 255:
-        return PILMask.create(mask.astype(np.uint8))
+def _mask(mask: np.ndarray, *, as_tensor: bool) -> Any:
+    if mask.dtype == np.uint8 or (mask.min(initial=0) >= 0 and mask.max(initial=0) <= 255):
+        small = mask.astype(np.uint8, copy=False)
+        return TensorMask(torch.from_numpy(small)) if as_tensor else PILMask.create(small)
     return TensorMask(torch.from_numpy(mask.astype(np.int64)))

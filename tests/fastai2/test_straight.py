@@ -1,0 +1,77 @@
+"""The short ways of the loader give what fastai's own ways give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fastai.data.transforms import IntToFloatTensor, ToTensor
+from fastai.torch_core import TensorImage, TensorMask
+from fastai.vision.core import PILImage
+from fasttransform import Transform
+
+from patchaug import PatchOptions
+from patchaug.fastai import SlideDataLoaders
+from patchaug.fastai2.items import PatchToFloat
+from patchaug.testing import coordinate_image, coordinate_mask
+
+
+class AsPillow(Transform):
+    """An item transform that changes nothing, and wants a Pillow image."""
+
+    seen = 0
+
+    def encodes(self, picture: PILImage):
+        type(self).seen += 1
+        return picture
+
+
+def loaders(channels: int, dtype: type):
+    image, mask = coordinate_image(300, 200), coordinate_mask(300, 200).astype(dtype)
+    image = image if channels == 3 else image[..., :1]
+    return SlideDataLoaders.from_lists(
+        [(image, mask)], [(image, mask)], codes=list("abcde"), options=PatchOptions(size=64, per_slide=12), bs=4,
+        num_workers=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(3, np.uint8), (1, np.uint8), (3, np.int32)])
+def test_without_item_transforms_pixels_skip_pillow(channels, dtype):
+    """The same types and bytes as through Pillow and ToTensor; transforms that are added later get their images."""
+    straight, around = loaders(channels, dtype).train, loaders(channels, dtype).train
+    around.after_item.add(AsPillow())
+    assert straight._reads_only
+    assert not around._reads_only
+    before = AsPillow.seen
+    for one, other in zip(straight, around, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            assert type(mine) is type(theirs)
+            assert mine.dtype == theirs.dtype
+            assert mine.is_contiguous()
+            assert torch.equal(mine.as_subclass(torch.Tensor), theirs.as_subclass(torch.Tensor))
+    assert AsPillow.seen - before == 12
+
+
+@pytest.mark.parametrize("div_mask", [1, 255])
+def test_floats_are_those_of_fastai(div_mask):
+    """Images, masks, and back."""
+    image = TensorImage(torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).repeat(2, 3, 1, 1))
+    mask = TensorMask(torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16))
+    ours, theirs = PatchToFloat(div_mask=div_mask), IntToFloatTensor(div_mask=div_mask)
+    for element in (image, mask):
+        got, wanted = ours(element.clone()), theirs(element.clone())
+        for one, other in ((got, wanted), (ours.decode(got), theirs.decode(wanted))):
+            assert type(one) is type(other)
+            assert one.dtype == other.dtype
+            assert torch.equal(one.as_subclass(torch.Tensor), other.as_subclass(torch.Tensor))
+
+
+def test_a_totensor_of_ones_own_is_asked():
+    """Only fastai's own transforms are known to be idle."""
+
+    class Mine(ToTensor):
+        pass
+
+    train = loaders(3, np.uint8).train
+    train.after_item.add(Mine())
+    assert not train._reads_only
