@@ -27,7 +27,8 @@ def open_raster(
     """The raster that reads `source`; only headers are read here.
 
     Args:
-        source: A raster (returned as it is), a numpy array, or the path of a file.
+        source: A raster (returned as it is), a numpy array (channels last), a torch tensor (channels first or last,
+            where its shape leaves no doubt), or the path of a file.
         mask: Read one integer a pixel, exactly as stored, instead of colours.
         ram: Budget in bytes for a file that can only be decoded as a whole (PNG, JPEG, BMP, stripped TIFF).
         name: What errors call it; the file's name, or "array", by default.
@@ -37,6 +38,8 @@ def open_raster(
         ReadError: The file cannot be read as what is asked for, or does not fit into `ram`.
         OptionError: The source is none of the three, or an array of a wrong dtype or shape.
     """
+    if type(source).__module__.partition(".")[0] in ("torch", "fastai") and hasattr(source, "detach"):
+        source = _pixels_last(source.detach().cpu().numpy(), "tensor" if name is None else name, mask=mask)
     if isinstance(source, np.ndarray):
         return _array(source, mask=mask, name="array" if name is None else name)
     if isinstance(source, str | os.PathLike):
@@ -50,7 +53,20 @@ def open_raster(
         return _mask(path, head, ram, name) if mask else _image(path, head, ram, name)
     if isinstance(source, Raster):
         return source
-    raise OptionError(f"a source is a path, a numpy array or a Raster, got {type(source).__name__}")
+    raise OptionError(f"a source is a path, a numpy array, a torch tensor or a Raster, got {type(source).__name__}")
+
+
+def _pixels_last(array: Array, name: str, *, mask: bool) -> Array:
+    """A tensor's memory as (height, width[, channels]); torch's own order is (channels, height, width)."""
+    if mask or array.ndim != 3:
+        return array
+    first, last = array.shape[0] in (1, 3), array.shape[2] in (1, 3)
+    if first and last:
+        raise OptionError(
+            f"{name}: a tensor of shape {array.shape} may be (channels, height, width) or (height, width, channels); "
+            f"say which: pass tensor.permute(1, 2, 0).numpy() or tensor.numpy(), a numpy array has its channels last"
+        )
+    return array.transpose(1, 2, 0) if first else array
 
 
 def _array(array: Array, *, mask: bool, name: str) -> ArrayRaster:
