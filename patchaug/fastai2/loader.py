@@ -194,7 +194,8 @@ class PatchDL(TfmdDL):
     def _reads_only(self) -> bool:
         """Whether the item transforms only read: nothing random, nothing that would want a Pillow image."""
         # Asked for each item, since transforms may come and go.
-        return all(type(t) in _READING and getattr(t, "augment", None) is None for t in self.after_item.fs)
+        augments = self.plan is None or self.plan.augment is not None
+        return not augments and all(type(t) in _READING for t in self.after_item.fs)
 
     @property
     def slides(self) -> list[Slide]:

@@ -133,12 +133,12 @@ def _image(image: np.ndarray, *, as_tensor: bool) -> Any:
     if channels in (1, 3) and not as_tensor:
         return PILImage.create(image) if channels == 3 else PILImageBW.create(image[..., 0])
     kind = TensorImageBW if channels == 1 else TensorImage
-    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # a flip is a view that runs backwards
     return kind(pixels if as_tensor and channels in (1, 3) else pixels.contiguous())
 
 
 def _mask(mask: np.ndarray, *, as_tensor: bool) -> Any:
     if mask.dtype == np.uint8 or (mask.min(initial=0) >= 0 and mask.max(initial=0) <= 255):
-        small = mask.astype(np.uint8, copy=False)
+        small = np.ascontiguousarray(mask, np.uint8)
         return TensorMask(torch.from_numpy(small)) if as_tensor else PILMask.create(small)
     return TensorMask(torch.from_numpy(mask.astype(np.int64)))
