@@ -173,10 +173,14 @@ class MixtureLaw:
                 # The last class takes what rounding may leave of the weights' sum.
                 part = self.classes[bisect_right(list(accumulate(self.weights[:-1])), at / self.share)]
         x, y = part.draw(int(generator.integers(part.total)))
+        return self.frame.at(x, y), self.probability(x, y)
+
+    def probability(self, x: int, y: int) -> float:
+        """The exact probability of the window with that origin, which must be one that can be drawn."""
         probability = 0.0 if self.share == 1 else (1 - self.share) * self.uniform.probability(x, y)
         for weight, one in zip(self.weights, self.classes, strict=True):
             probability += self.share * weight * one.probability(x, y)
-        return self.frame.at(x, y), probability
+        return probability
 
     def another(self, generator: np.random.Generator, random: Random) -> Window:
         """A window by the same law."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +16,12 @@ from fastai.vision.all import Callback, DiceMulti, aug_transforms, set_seed, une
 from patchaug.fastai2.arch import SMALL, architecture
 from patchaug.fastai2.evaluate import predict_slide
 from patchaug.fastai2.factory import SlideDataLoaders
-from patchaug.options import PatchOptions
+from patchaug.options import TrainOptions
+from patchaug.progress import bars
 from patchaug.scores import dice_by_class
 from patchaug.show import show_patches, show_prediction, show_windows
 
-MODEL, REPORT = "model.pkl", "report.json"
+MODEL, REPORT, OPTIONS = "model.pkl", "report.json", "options.json"
 WINDOWS, BATCH, PREDICTION = "windows.png", "batch.png", "prediction.png"
 
 
@@ -27,89 +29,74 @@ def train(
     train_pairs: Sequence[tuple[Path, Path]],
     valid_pairs: Sequence[tuple[Path, Path]],
     *,
-    codes: Sequence[str],
-    options: PatchOptions,
+    options: TrainOptions,
     out: Path,
-    arch: str = "small",
-    epochs: int = 1,
-    bs: int = 16,
-    lr: float = 3e-3,
-    workers: int | None = None,
-    void: int | None = None,
-    ram: int | str = "auto",
-    pretrained: bool = False,
+    bars: bool = False,
 ) -> dict[str, Any]:
     """Train a U-Net on windows of slides and leave everything in a folder.
 
-    Written to `out`: the exported learner, pictures of the drawn windows, of a batch, and of the first validation slide
-    with truth and prediction, and the report. Each file appears under its name when it is whole.
+    Written to `out`: the options, pictures of the drawn windows and of a batch, the exported learner, a picture of the
+    first validation slide with truth and prediction, and the report. Each file appears under its name when it is whole.
+    Ctrl-C ends the training: the learner is exported as it is then, and the report says so.
 
     Args:
         train_pairs: (image, mask) paths to train on.
         valid_pairs: (image, mask) paths to validate on, whole.
-        codes: Class names in the order of the masks' integers.
-        options: The windows.
+        options: Windows, classes and schedule.
         out: Folder for the results; made if it is not there.
-        arch: "small", or an encoder of torchvision, such as "resnet18".
-        epochs: Passes over the plan.
-        bs: Patches in a batch.
-        lr: Highest learning rate of the one-cycle schedule.
-        workers: Processes that read; None lets fastai choose.
-        void: Integer of the masks that means "no label".
-        ram: Budget for decoded pixels, see `open_slide`.
-        pretrained: Start from torchvision's weights, which are then looked up by torchvision.
+        bars: Show a bar on stderr.
 
     Returns:
         The report: options, seed, Dice per class over all validation slides, patches per second, seconds.
 
     Raises:
         PatchaugError: The data or the options are not usable; nothing was trained.
+        KeyboardInterrupt: The run was stopped before its first batch was trained.
     """
     started = time.monotonic()
-    encoder = architecture(arch)
+    encoder = architecture(options.arch)
     out.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed)
     # Flips, quarter turns and light: none of them invents a pixel at the border, as free rotation would.
     geometry = {"max_rotate": 0.0, "max_zoom": 1.0, "max_warp": 0.0}
     dls = SlideDataLoaders.from_lists(
-        train_pairs, valid_pairs, codes=codes, void=void, options=options, ram=ram, bs=bs, num_workers=workers,
-        path=out, batch_tfms=aug_transforms(flip_vert=True, **geometry),
+        train_pairs, valid_pairs, codes=options.codes, void=options.void, options=options, bs=options.bs,
+        num_workers=options.workers, path=out, batch_tfms=aug_transforms(flip_vert=True, **geometry),
     )  # fmt: skip
-    slides, plan = dls.train.slides, dls.train.plan
-    draws = [draw.window for draw in plan.ordered(False) if draw.slide == 0]
-    shown = draws[:100]  # more would hide the slide
-    title = f"{slides[0].name}: {len(shown)} of the {len(draws)} windows of the first epoch"
-    show_windows(slides[0], shown, out=out / WINDOWS, title=title)
-    patches = [plan.read(plan[index]) for index in range(min(len(plan), 8))]
-    show_patches(patches, codes=list(codes), out=out / BATCH, title="Patches of the first batch, with masks")
+    absolute = {name: str(Path(getattr(options, name)).resolve()) for name in ("images", "masks")}
+    options.model_copy(update=absolute).save(out / OPTIONS)
+    _pictures_of_windows(dls.train, options, out)
 
-    pace = Pace()
+    pace = Pace(options.epochs, bars)
     # The small encoder already works at full resolution: fastai's last block, a third of the whole time, adds nothing.
-    decoder = {"last_cross": False} if arch == SMALL else {}
+    decoder = {"last_cross": False} if options.arch == SMALL else {}
     learn = unet_learner(
-        dls, encoder, n_out=len(codes), pretrained=pretrained, metrics=DiceMulti(), cbs=pace, path=out, **decoder
-    )
-    learn.fit_one_cycle(epochs, lr)
+        dls, encoder, n_out=len(options.codes), pretrained=options.pretrained, metrics=DiceMulti(), cbs=pace, path=out,
+        **decoder,
+    )  # fmt: skip
+    interrupted = False
+    try:
+        with learn.no_bar(), learn.no_logging():  # fastai's own are for notebooks, and write to stdout
+            learn.fit_one_cycle(options.epochs, options.lr)
+    except KeyboardInterrupt:
+        interrupted = True
+        if not pace.patches:
+            raise
+    finally:
+        pace.after_fit()  # which fastai does not call then
     learn.remove_cb(pace)
-
-    valid = dls.valid.slides
-    predictions = [predict_slide(learn, slide) for slide in valid]
-    levels = [law.frame.level for law in dls.valid.plan.laws]
-    dice = dice_by_class(valid, predictions, levels=levels)
-    show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
-    learn.export(MODEL + ".part")
-    os.replace(out / (MODEL + ".part"), out / MODEL)
+    _export(learn, out)
+    dice: dict[str, float | None] = {}
+    if not interrupted:
+        dice = _scored(learn, out)
     report = {
         "dice": dice,
         "patches_per_second": round(pace.patches / max(pace.seconds, 1e-9), 1),
         "seconds": round(time.monotonic() - started, 1),
+        "epochs_done": pace.epochs_done,
+        "interrupted": interrupted,
         "seed": options.seed,
         "options": options.model_dump(),
-        "arch": arch,
-        "epochs": epochs,
-        "bs": bs,
-        "lr": lr,
-        "codes": list(codes),
         "train": [str(image) for image, _ in train_pairs],
         "valid": [str(image) for image, _ in valid_pairs],
     }
@@ -119,23 +106,78 @@ def train(
     return report
 
 
-class Pace(Callback):
-    """Counts the patches of training and the seconds that it took, without validation."""
+def _pictures_of_windows(loader: Any, options: TrainOptions, out: Path) -> None:
+    slides, plan = loader.slides, loader.plan
+    draws = [draw.window for draw in plan.ordered(False) if draw.slide == 0]
+    shown = draws[:100]  # more would hide the slide
+    title = f"{slides[0].name}: {len(shown)} of the {len(draws)} windows of the first epoch"
+    show_windows(slides[0], shown, out=out / WINDOWS, title=title)
+    patches = [plan.read(plan[index]) for index in range(min(len(plan), 8))]
+    show_patches(patches, codes=options.codes, out=out / BATCH, title="Patches of the first batch, with masks")
 
+
+def _scored(learn: Any, out: Path) -> dict[str, float | None]:
+    """Dice of each class over the whole validation slides, and a picture of the first."""
+    valid = learn.dls.valid.slides
+    predictions = [predict_slide(learn, slide) for slide in valid]
+    levels = [law.frame.level for law in learn.dls.valid.plan.laws]
+    dice = dice_by_class(valid, predictions, levels=levels)
+    show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
+    return dice
+
+
+def _export(learn: Any, out: Path) -> None:
+    part = out / (MODEL + ".part")
+    try:
+        learn.export(part.name)
+        os.replace(part, out / MODEL)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class Pace(Callback):
+    """Counts patches, seconds and epochs of training; shows them, and says each epoch's losses and metrics on stderr.
+
+    Args:
+        epochs: Epochs in all.
+        show: Show a bar.
+    """
+
+    order = 60  # after fastai's Recorder, whose values it tells
     run_valid = False
+
+    def __init__(self, epochs: int, show: bool) -> None:
+        self.epochs, self.show = epochs, show
 
     def before_fit(self) -> None:
         """Start from nothing."""
-        self.patches, self.seconds = 0, 0.0
+        self.patches, self.seconds, self.epochs_done = 0, 0.0, 0
+        self._since = time.monotonic()
+        self._bars = bars(self.show)
+        self._bars.start()
+        self._task = self._bars.add_task("training, patches", total=self.epochs * self.learn.dls.train.n)
 
     def before_train(self) -> None:
         """Start the clock."""
         self._since = time.monotonic()
 
     def after_batch(self) -> None:
-        """Count the batch."""
-        self.patches += len(self.learn.xb[0])
+        """Count the batch and its time."""
+        now = time.monotonic()
+        self.patches, self.seconds, self._since = (
+            self.patches + len(self.learn.xb[0]),
+            self.seconds + now - self._since,
+            now,
+        )
+        self._bars.update(self._task, completed=self.patches)
 
-    def after_train(self) -> None:
-        """Stop the clock."""
-        self.seconds += time.monotonic() - self._since
+    def after_epoch(self) -> None:
+        """Say how it went."""
+        self.epochs_done += 1
+        names, values = self.learn.recorder.metric_names[1:-1], self.learn.recorder.values[-1]
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, values, strict=True))
+        print(f"epoch {self.epochs_done} of {self.epochs}: {scores}", file=sys.stderr, flush=True)
+
+    def after_fit(self) -> None:
+        """Take the bar away."""
+        self._bars.stop()

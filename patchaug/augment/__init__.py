@@ -2,6 +2,6 @@
 
 from patchaug.augment.apply import Augment, as_augment
 from patchaug.augment.padding import padded_share
-from patchaug.augment.pipelines import aerial, histology
+from patchaug.augment.pipelines import aerial, histology, named
 
-__all__ = ["Augment", "aerial", "as_augment", "histology", "padded_share"]
+__all__ = ["Augment", "aerial", "as_augment", "histology", "named", "padded_share"]

@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from patchaug.augment.apply import Augment
+from patchaug.errors import MissingError, OptionError
+
+
+def named(pipeline: str) -> Augment:
+    """A ready pipeline by its name, or one that `albumentations.save` wrote to a JSON file.
+
+    Raises:
+        MissingError: There is no such pipeline, and no such file.
+        OptionError: The file holds no pipeline.
+    """
+    ready = {"histology": histology, "aerial": aerial}
+    if pipeline in ready:
+        return ready[pipeline]()
+    if not Path(pipeline).is_file():
+        raise MissingError(f"there is no pipeline {pipeline!r}, and no such file; ready ones are {', '.join(ready)}")
+    import albumentations as alb
+
+    try:
+        return Augment(alb.load(pipeline))
+    except (ValueError, KeyError, TypeError) as error:
+        raise OptionError(f"{pipeline} holds no pipeline of albumentations.save ({error}); save it as JSON") from None
 
 
 def histology(*, halo: int | str = "auto") -> Augment:

@@ -169,6 +169,7 @@ def _block(
         if any(isinstance(t, RandomPatch) for t in item_tfms):
             raise OptionError("windows are described twice, by options= and by RandomPatch in item_tfms; keep one")
         item_tfms = L(RandomPatch.from_options(options)) + item_tfms
+        ram = options.ram if ram == "auto" else ram
     blocks = (SlideBlock(ram=ram), SlideMaskBlock(codes, void=void, ram=ram))
     return DataBlock(blocks=blocks, item_tfms=item_tfms, batch_tfms=batch_tfms, **kwargs)
 

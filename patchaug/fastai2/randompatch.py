@@ -84,7 +84,7 @@ class RandomPatch(ItemTransform):
     @classmethod
     def from_options(cls, options: Any, *, augment: Any = None) -> RandomPatch:
         """The transform that a `PatchOptions` describes, and what is done to the patches, which is no option."""
-        return cls(**options.model_dump(), augment=augment)
+        return cls(**options.arguments(cls), augment=augment)
 
     def __repr__(self) -> str:
         return f"RandomPatch(train={self.samplers.train}, valid={self.samplers.valid}, seed={self.seed})"

@@ -2,8 +2,10 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from patchaug import Window, open_slide
+from patchaug import Plan, Window, open_slide
 from patchaug.cli import main
+from patchaug.options import TrainOptions
 from patchaug.synthetic import write_slide
 
-RESULTS = {"model.pkl", "windows.png", "batch.png", "prediction.png", "report.json"}
+RESULTS = {"model.pkl", "windows.png", "batch.png", "prediction.png", "report.json", "options.json"}
 COMMON = ["--images", "images", "--masks", "masks", "--codes", "background,nucleus"]
 TINY = ["--per-slide", "8", "--epochs", "1", "--bs", "4", "--size", "64", "--workers", "0", "--level", "1"]
 
@@ -60,7 +63,7 @@ def test_demo_learns_and_leaves_its_results_and_nothing_else(tmp_path: Path) -> 
 
 def test_train_scores_what_the_exported_model_predicts(slides: Path, tmp_path: Path) -> None:
     """Dice in the report is that of the exported learner's map of the validation slide, counted by hand."""
-    done = train(slides, "--valid", "s2*", out=tmp_path / "out")
+    done = train(slides, "--valid-slides", "s2*", out=tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
     report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -83,8 +86,9 @@ def test_the_same_seed_trains_the_same_model(slides: Path, tmp_path: Path) -> No
     """Two processes, 0 and 2 workers: equal reports but for the time."""
     reports = []
     for name, workers in (("a", 0), ("b", 2)):
-        assert train(slides, "--valid", "s2*", "--workers", workers, out=tmp_path / name).returncode == 0
+        assert train(slides, "--valid-slides", "s2*", "--workers", workers, out=tmp_path / name).returncode == 0
         report = json.loads((tmp_path / name / "report.json").read_text())
+        del report["options"]["workers"]
         reports.append({key: value for key, value in report.items() if "second" not in key})
     assert reports[0] == reports[1]
 
@@ -141,8 +145,8 @@ def no_image(root: Path) -> None:
         (no_image, [], 1, r"s1.tiff"),
         (None, ["--size", 500], 1, r"a window of 500 x 500 px does not fit into level 1, which has 192 x 192 px; ask"),
         (None, ["--level", 7], 1, r"there is no level 7; it has levels 0 to 2"),
-        (None, ["--share", 1.5], 2, r"share must be a probability, 0 to 1, got 1.5"),
-        (None, ["--valid", "x*"], 2, r"--valid x\*: no slide has such a name"),
+        (None, ["--share", 1.5], 2, r"--share: option .share. should be less than or equal to 1, got 1.5"),
+        (None, ["--valid-slides", "x*"], 2, r"--valid-slides x\*: no slide has such a name"),
         (None, ["--valid-pct", 0.1], 2, r"3 slides are left for training and 0 for validation of 3"),
         (None, ["--arch", "resnet19"], 2, r"there is no encoder 'resnet19'; take 'small' or one of torchvision"),
         (None, ["--ram", "much"], 2, r"ram must be .auto., a number of bytes, or a size"),
@@ -178,3 +182,43 @@ def test_an_unknown_flag_names_the_nearest(slides: Path) -> None:
     """Exit code 2, as for all wrong use."""
     done = run("train", "--imagse", "x", cwd=slides)
     assert done.returncode == 2 and "--images" in done.stderr
+
+
+def test_the_options_of_a_run_start_it_again(slides: Path, tmp_path: Path) -> None:
+    """From another folder, without any other flag, to the same windows and scores; a flag wins over the file."""
+    assert train(slides, "--valid-slides", "s2*", "--share", 0.25, "--seed", 7, out=tmp_path / "a").returncode == 0
+    again = run("train", "--options", tmp_path / "a" / "options.json", "--json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    report = json.loads(again.stdout)  # nothing else is printed
+    first = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["dice"] == first["dice"] and report["valid"] == [str(slides / "images" / "s2.tiff")]
+    assert Image.open(tmp_path / "a" / "windows.png") == Image.open(tmp_path / "patchaug-run" / "windows.png")
+    sample = ["show", "--options", tmp_path / "a" / "options.json", "--index", 11, "--json"]
+    replayed = json.loads(run(*sample, cwd=tmp_path).stdout)
+    options = TrainOptions.from_file(tmp_path / "a" / "options.json")
+    pairs = [(slides / "images" / f"s{n}.tiff", slides / "masks" / f"s{n}_mask.tiff") for n in range(2)]
+    plan = Plan([open_slide(*pair) for pair in pairs], options.samplers().train, seed=7)
+    assert replayed["window"] == asdict(plan[11].window) and replayed["slide"] == f"s{plan[11].slide}.tiff"
+    assert json.loads(run(*sample, "--seed", 8, cwd=tmp_path).stdout)["window"] != replayed["window"]
+
+
+def test_ctrl_c_keeps_what_was_trained(slides: Path, tmp_path: Path) -> None:
+    """One line, exit code 1, a model that loads and a report that says how far it came; nothing half written."""
+    words = ["--valid-slides", "s2*", "--epochs", "500", "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "patchaug", "train", *COMMON, *TINY, *words]
+    process = subprocess.Popen(
+        list(map(str, command)), cwd=slides, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    while not (line := process.stderr.readline()).startswith("epoch 2 of 500"):
+        assert line, "ended before its second epoch"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in err
+    assert re.search(r"stopped after \d+ of 500 epochs; results are in", out)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS - {"prediction.png"}
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["interrupted"] and 2 <= report["epochs_done"] < 500
+    from fastai.vision.all import load_learner
+
+    assert load_learner(tmp_path / "out" / "model.pkl").dls.vocab == ["background", "nucleus"]

@@ -1,0 +1,43 @@
+"""The command line: one file a command, and what an error or Ctrl-C comes to.
+
+Exit codes: 0, 1 when the task failed or was stopped, 2 for wrong use. Results go to stdout, all else to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+
+from patchaug.cli.bench import bench
+from patchaug.cli.check import check
+from patchaug.cli.demo import demo
+from patchaug.cli.schema import schema
+from patchaug.cli.show import show
+from patchaug.cli.train import train
+from patchaug.errors import OptionError, PatchaugError
+
+app = typer.Typer(
+    help="Train fastai on slides too large to be samples. No tile is written to disk.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# In the order in which help lists them.
+for _command in (demo, train, show, check, schema, bench):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Entry point: an error of ours is one line, and exit code 1, or 2 for wrong use."""
+    try:
+        app()
+    except PatchaugError as error:
+        if "--json" in sys.argv:
+            typer.echo(json.dumps({"error": str(error), "kind": type(error).__name__}))
+        typer.echo(f"patchaug: {error}", err=True)
+        sys.exit(2 if isinstance(error, OptionError) else 1)
+    except KeyboardInterrupt:
+        typer.echo("patchaug: stopped", err=True)
+        sys.exit(1)

@@ -1,0 +1,102 @@
+"""`patchaug check`: slides, masks and pipelines looked at before a night of training."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from patchaug.cli.common import Json, require
+
+Padding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PIPELINE",
+        help='Share of invented pixels of a pipeline: "histology", "aerial", or a file of albumentations.save (JSON).',
+    ),
+]
+
+
+def check(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Slides, and folders of slides.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks, named like their images.")] = None,
+    codes: Annotated[str | None, typer.Option(help="Class names in the order of the masks' integers.")] = None,
+    void: Annotated[int | None, typer.Option(help='Integer of the masks that means "no label".')] = None,
+    sample: Annotated[int | None, typer.Option(help="Decode so many tiles of each file instead of all.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Say which files are not as this manifest says.")] = None,
+    write_manifest: Annotated[Path | None, typer.Option(help="Write a manifest, if there is no problem.")] = None,
+    ram: Annotated[str, typer.Option(help='Memory for decoded pixels: "auto", "8GB", or 0.')] = "auto",
+    padding: Padding = None,
+    size: Annotated[int, typer.Option(help="Side of the patches for --padding.")] = 512,
+    json: Json = False,
+) -> None:
+    """Decode every tile of slides once, and compare masks with images and codes. Exit code 1 if there are problems.
+
+    Example: patchaug check slides --masks masks --codes background,nucleus --write-manifest slides.json
+
+    Of a pipeline of augmentation: patchaug check --padding histology --size 512
+    """
+    require(bool(paths) or padding is not None, "name slides or folders to check, or a pipeline: --padding histology")
+    if padding is not None:
+        _padding(padding, size, as_json=json)
+    if not paths:
+        return
+    from patchaug.check import check as run
+
+    logging.getLogger("tifffile").disabled = True  # what it says of broken tags, the problems say
+    names = None if codes is None else [code.strip() for code in codes.split(",")]
+    reports = run(
+        paths, masks=masks, codes=names, void=void, sample=sample, manifest=manifest, new_manifest=write_manifest,
+        ram=int(ram) if ram.isdigit() else ram,
+    )  # fmt: skip
+    problems = sum(len(report.problems) for report in reports)
+    if json:
+        typer.echo(dumps({"slides": [report.as_dict() for report in reports], "problems": problems}))
+    else:
+        _table(reports, names)
+    if write_manifest is not None and problems:
+        typer.echo(f"{write_manifest} is not written: solve the problems first", err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _padding(pipeline: str, size: int, *, as_json: bool) -> None:
+    """Say how many pixels a pipeline invents, with its halo and without one."""
+    from patchaug.augment import named, padded_share
+
+    augment = named(pipeline)
+    y, x = augment.needed(size, size)
+    with_halo, cropped = (padded_share(augment.transform, size, halo=halo) for halo in (max(y, x), 0))
+    if as_json:
+        typer.echo(dumps({"pipeline": pipeline, "size": size, "halo": [y, x], "padded": with_halo, "cropped": cropped}))
+    else:
+        typer.echo(f"{augment!r} on {size} x {size} px: halo {y} x {x} px, {with_halo:.2%} of the pixels are invented")
+        typer.echo(f"on patches that are cropped first: {cropped:.2%}")
+
+
+def _table(reports: list[Any], codes: list[str] | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("slide", "size", "levels", "mpp", "codec", "tiles", "classes", "problems")
+    for report in reports:
+        whole = sum(report.pixels.values())
+        classes = ", ".join(
+            f"{codes[value] if codes and 0 <= value < len(codes) else value} {pixels / whole:.2%}"
+            for value, pixels in report.pixels.items()
+        )
+        size = "-" if report.size is None else f"{report.size[0]} x {report.size[1]}"
+        mpp = "-" if report.mpp is None else f"{report.mpp[0]:.4g}"
+        problems = str(len(report.problems)) if report.problems else "none"
+        table.add_row(
+            Path(report.path).name, size, str(report.levels), mpp, report.codec, str(report.tiles), classes, problems
+        )
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
+    console.print(table)
+    for report in reports:
+        for problem in report.problems:
+            typer.echo(f"{report.path}: {problem}")

@@ -1,0 +1,35 @@
+"""`patchaug demo`: slides that are made here, and a model trained on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from patchaug.cli.common import Json, Options, Out, require, takes
+from patchaug.cli.pairs import pairs_of
+from patchaug.cli.train import run
+from patchaug.options import TrainOptions
+from patchaug.progress import progress
+
+Side = Annotated[int, typer.Option(help="Side of the made slides in pixels, at least 1024.")]
+
+
+@takes(
+    TrainOptions, without=("images", "masks", "codes", "void", "valid_slides", "valid_pct", "pretrained"),
+    size=128, per_slide=384, share=0.5, level=1, epochs=2, bs=16, lr=5e-3,
+)  # fmt: skip
+def demo(options: Options, out: Out = Path("patchaug-demo"), slide_size: Side = 6144, json: Json = False) -> None:
+    """Make slides, train on them, and leave model, pictures, report and options in a folder.
+
+    Example: patchaug demo --out demo
+    """
+    from patchaug.synthetic import write_slide
+
+    require(slide_size >= 1024, f"--slide-size must be at least 1024, got {slide_size}")
+    folder = str(out / "slides")
+    made = options(images=folder, masks=folder, codes=["background", "nucleus"], valid_slides=["slide2.tiff"])
+    for number in progress(range(3), 3, f"making slides of {slide_size} x {slide_size} px", patience=0):
+        write_slide(Path(folder), f"slide{number}", size=slide_size, seed=made.seed + number)
+    run(*pairs_of(made), made, out, as_json=json)

@@ -1,0 +1,92 @@
+"""`patchaug show`: what will be drawn, before a night of training; and one sample of an error message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from patchaug.cli.common import Json, Options, require, say, takes
+from patchaug.cli.pairs import pairs_of
+from patchaug.errors import OptionError
+from patchaug.options import PatchOptions, TrainOptions
+from patchaug.plan import Plan
+from patchaug.slide import Slide, open_slide
+
+Mask = Annotated[Path | None, typer.Option(help="Its mask.")]
+Picture = Annotated[Path, typer.Option(help="Where the picture goes: .png.")]
+What = Annotated[
+    Literal["windows", "density", "coverage"],
+    typer.Option(help="Windows of the epochs; how often each place is drawn; or what has been seen after them."),
+]
+Epochs = Annotated[int, typer.Option("--epochs", help="How many epochs to show, from the first on.", min=1)]
+Index = Annotated[
+    int | None, typer.Option(help="One sample: the index of an error message, with that run's --options.", min=0)
+]
+Names = Annotated[str | None, typer.Option("--names", help="Class names for the legend, with commas.")]
+
+
+@takes(PatchOptions, size=256, per_slide=64, share=0.0)
+def show(
+    options: Options,
+    slide: Annotated[Path | None, typer.Argument(help="The slide; left out, those of the run in --options.")] = None,
+    mask: Mask = None,
+    out: Picture = Path("view.png"),
+    what: What = "windows",
+    epochs: Epochs = 1,
+    index: Index = None,
+    names: Names = None,
+    json: Json = False,
+) -> None:
+    """Draw the windows of a slide over it, or one sample.
+
+    Example: patchaug show slide.svs --mask mask.tiff --size 512 --share 0.5 --out view.png
+    """
+    made, named = options(), names.split(",") if names else None
+    if index is not None:
+        return _sample(options, index, slide, mask, out, json)
+    require(slide is not None, "say which slide to show, as in: patchaug show slide.svs; or give --index and --options")
+    assert slide is not None
+    opened = open_slide(slide, mask, codes=named, ram=made.ram)
+    sampler = made.samplers().train
+    from patchaug.show import show_coverage, show_density, show_windows  # matplotlib takes a while to import
+
+    draw = {"windows": show_windows, "density": show_density, "coverage": show_coverage}[what]
+    draw(opened, sampler, epochs=epochs, seed=made.seed, out=out)  # type: ignore[operator]
+    say({"out": str(out), "slide": str(slide), "what": what}, f"the picture is in {out}", as_json=json)
+    return None
+
+
+def _sample(options: Options, index: int, slide: Path | None, mask: Path | None, out: Path, as_json: bool) -> None:
+    """Read one sample as its run does, and draw it; an error in reading it is the error of the run."""
+    from patchaug.show import show_patches
+
+    run = _run_of(options)
+    slides: list[Slide]
+    if slide is not None:
+        made, codes, void, slides = options(), None, None, [open_slide(slide, mask)]
+    else:
+        require(run is not None, "--index counts the windows of all slides of a run: give its --options, or a slide")
+        assert run is not None
+        made, codes, void = run, run.codes, run.void
+        slides = [open_slide(i, m, codes=codes, void=void, ram=run.ram) for i, m in pairs_of(run)[0]]
+    plan = Plan(slides, made.samplers().train, seed=made.seed)
+    draw = plan[index]
+    name = slides[draw.slide].name
+    patch = plan.read(draw)
+    where = f"x={draw.window.x} y={draw.window.y} of level {draw.window.level}"
+    show_patches([patch], codes=codes, void=void, out=out, title=f"{name}: epoch {draw.epoch}, index {index}\n{where}")
+    found = {"slide": name, "epoch": draw.epoch, "draw": draw.draw, "probability": draw.probability}
+    window = {name: getattr(draw.window, name) for name in ("x", "y", "width", "height", "level")}
+    say({"out": str(out), **found, "window": window}, f"{name}, {where}; the picture is in {out}", as_json=as_json)
+
+
+def _run_of(options: Options) -> TrainOptions | None:
+    """The whole run, where the options are of one."""
+    try:
+        run = options(model=TrainOptions)
+    except OptionError:
+        return None
+    assert isinstance(run, TrainOptions)
+    return run

@@ -1,0 +1,84 @@
+"""How often each place of a slide is seen: in windows that were drawn, and by the law that they are drawn by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from patchaug.geometry import Window
+from patchaug.laws import AllWindows, Frame, Law, MixtureLaw
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_LATTICE = 128  # origins along an axis at which a law is evaluated, at most
+
+
+def centres(length: int, count: int, per_place: float) -> Array:
+    """Where the places along an axis are: the middles of `count` steps of `per_place` pixels, inside the axis."""
+    return np.asarray(np.minimum((np.arange(count) + 0.5) * per_place, length - 0.5))
+
+
+def times_seen(windows: Iterable[Window], across: Array, down: Array) -> Array:
+    """In how many of the windows each place lies.
+
+    Args:
+        windows: Windows of one level.
+        across: Places along x, in pixels of the level, ascending.
+        down: Places along y.
+
+    Returns:
+        int64, (len(down), len(across)).
+    """
+    boxes = np.array([(w.x, w.y, w.right, w.bottom) for w in windows], np.int64).reshape(-1, 4)
+    left, right = (np.searchsorted(across, boxes[:, k]) for k in (0, 2))
+    top, bottom = (np.searchsorted(down, boxes[:, k]) for k in (1, 3))
+    steps = np.zeros((len(down) + 1, len(across) + 1), np.int64)
+    for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
+        np.add.at(steps, (rows, columns), sign)
+    return steps.cumsum(0).cumsum(1)[:-1, :-1]
+
+
+def chance_of_being_seen(law: Law, across: Array, down: Array) -> Array | None:
+    """The probability that a draw of a law holds each place.
+
+    The law's own probabilities are summed over origins: over all of them where an axis has at most 128, else over as
+    many, evenly spread, so that an edge is at most 1/128 of the axis out of place.
+
+    Args:
+        law: The law of a slide.
+        across: Places along x, in pixels of the level, ascending.
+        down: Places along y.
+
+    Returns:
+        float64, (len(down), len(across)); None for laws that do not tell the probability of any window: grids, and
+        draws with a least fraction.
+    """
+    if not isinstance(law, MixtureLaw) or not isinstance(law.uniform, AllWindows):
+        return None
+    frame = law.frame
+    (xs, in_x), (ys, in_y) = (
+        _origins(places, length, side)
+        for places, length, side in ((across, frame.length_x, frame.width), (down, frame.length_y, frame.height))
+    )
+    chances = np.array([[law.probability(int(x), int(y)) for x in xs] for y in ys])
+    return np.asarray(in_y @ (chances / chances.sum()) @ in_x.T)
+
+
+def _origins(places: Array, length: int, side: int) -> tuple[Array, Array]:
+    """Origins of windows along an axis, and which places (rows) lie in which window (columns)."""
+    last = length - side
+    origins = np.unique(np.linspace(0, last, min(last + 1, _LATTICE)).round().astype(np.int64))
+    return origins, ((origins <= places[:, None]) & (places[:, None] < origins + side)).astype(float)
+
+
+def places_of(frame: Frame, shape: tuple[int, ...], per_place: float) -> tuple[Array, Array]:
+    """The places of a picture of the frame's level: along x and along y, in pixels of the level.
+
+    Args:
+        frame: The frame.
+        shape: (height, width) of the picture.
+        per_place: Pixels of the level for each of its pixels.
+    """
+    return centres(frame.length_x, shape[1], per_place), centres(frame.length_y, shape[0], per_place)

@@ -1,0 +1,112 @@
+"""The commands that need no fastai, as processes: help, pictures, schema, measurements, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from patchaug import PatchOptions
+from patchaug.cli import app
+from patchaug.options import TrainOptions
+from patchaug.synthetic import write_slide
+
+NAMES = [command.callback.__name__ for command in app.registered_commands]
+
+
+def run(*arguments: object, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`patchaug ...` in a folder."""
+    command = [sys.executable, "-m", "patchaug", *map(str, arguments)]
+    env = {**os.environ, "COLUMNS": "100", **environ}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with s.tiff and s_mask.tiff, 1024 px."""
+    root = tmp_path_factory.mktemp("slides")
+    write_slide(root, "s", size=1024, seed=1)
+    return root
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_help_has_an_example_and_no_colour_without_a_terminal(name: str, tmp_path: Path) -> None:
+    """And a line for every option."""
+    done = run(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0 and f"Example: patchaug {name}" in done.stdout and "\x1b" not in done.stdout
+    options = {"train": TrainOptions, "schema": None}.get(name, PatchOptions)
+    for option in options.model_fields if options else ():
+        assert f"--{option.replace('_', '-')} " in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["schema"], ["show", "--help"]])
+def test_help_loads_neither_torch_nor_matplotlib(arguments: list[str], tmp_path: Path) -> None:
+    """Nor fastai."""
+    command = [sys.executable, "-X", "importtime", "-m", "patchaug", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert done.returncode == 0 and "numpy" in loaded and not loaded & {"torch", "fastai", "matplotlib", "skimage"}
+
+
+def test_schema_is_that_of_the_model(tmp_path: Path) -> None:
+    """And is JSON, and nothing else."""
+    assert json.loads(run("schema", cwd=tmp_path).stdout) == PatchOptions.model_json_schema()
+    assert json.loads(run("schema", "--run", cwd=tmp_path).stdout) == TrainOptions.model_json_schema()
+
+
+@pytest.mark.parametrize("what", ["windows", "density", "coverage"])
+def test_show_draws_a_picture(what: str, slides: Path, tmp_path: Path) -> None:
+    """Of the slide, its mask and the options given; one line says where."""
+    words = ["--mask", slides / "s_mask.tiff", "--size", 64, "--share", 0.5, "--epochs", 2, "--what", what]
+    done = run("show", slides / "s.tiff", *words, "--out", "view.png", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "the picture is in view.png\n"), done.stderr
+    assert min(Image.open(tmp_path / "view.png").size) > 400
+
+
+def test_show_replays_a_sample(slides: Path, tmp_path: Path) -> None:
+    """Index and seed as in an error message."""
+    done = run("show", slides / "s.tiff", "--size", 64, "--seed", 3, "--index", 70, "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert (found["slide"], found["epoch"], found["window"]["width"]) == ("s.tiff", 1, 64)
+    pixels = np.asarray(Image.open(tmp_path / "view.png"))
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 100
+
+
+def test_bench_measures(slides: Path, tmp_path: Path) -> None:
+    """Rates that fit together."""
+    done = run("bench", slides / "s.tiff", "--size", 128, "--seconds", 0.3, "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert found["patches"] > 0 and found["draws_per_second"] > 0 and found["median_ms"] <= found["p95_ms"]
+    assert found["mpx_per_second"] == pytest.approx(found["patches_per_second"] * 128**2 / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["show", "none.tiff"], 1, "none.tiff"),
+        (["show"], 2, "say which slide to show"),
+        (["show", "--index", "3"], 2, "give its --options, or a slide"),
+        (["show", "s.tiff", "--share", "2"], 2, "--share: option 'share' should be less than or equal to 1, got 2"),
+        (["show", "s.tiff", "--options", "no.json"], 1, "there is no file no.json"),
+        (["show", "s.tiff", "--out", "no/view.png"], 1, "there is no folder no"),
+        (["bench", "s.tiff", "--seconds", "nan"], 2, "--seconds must be above 0, got nan"),
+        (["schema", "--rnu"], 2, "--run"),
+        (["shwo"], 2, "show"),
+    ],
+)
+def test_wrong_use_is_2_and_failure_1(arguments: list[str], code: int, text: str, slides: Path) -> None:
+    """With what was wrong on stderr, and nothing on stdout."""
+    done = run(*arguments, cwd=slides)
+    assert (done.returncode, done.stdout) == (code, "") and text in done.stderr and "Traceback" not in done.stderr
+
+
+def test_variables_are_read_and_errors_are_json_for_machines(slides: Path) -> None:
+    """PATCHAUG_SHARE=2 is told like --share 2."""
+    done = run("show", "s.tiff", "--json", cwd=slides, PATCHAUG_SHARE="2")
+    text = "PATCHAUG_SHARE: option 'share' should be less than or equal to 1, got 2.0"
+    assert done.returncode == 2 and json.loads(done.stdout) == {"error": text, "kind": "OptionError"}
+    assert done.stderr == f"patchaug: {text}\n"
