@@ -67,9 +67,10 @@ def _no_number(text: str) -> Any:
 
 @lru_cache(maxsize=256)
 def _adapter_of(annotation: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation)
+    kind: Any = annotation
+    return TypeAdapter(kind)
 
 
 def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
-    annotation: Any = field.annotation
-    return _adapter_of(annotation)
+    kind: Any = field.annotation
+    return _adapter_of(kind)
