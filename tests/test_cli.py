@@ -92,6 +92,13 @@ def test_show_draws_a_picture(what: str, slides: Path, tmp_path: Path, here) -> 
     assert min(Image.open(tmp_path / "view.png").size) > 400
 
 
+def test_show_writes_a_page_for_the_browser(slides: Path, tmp_path: Path, here) -> None:
+    """With the windows that the options draw; what it does in a browser is tested in tests/browser."""
+    done = here("show", slides / "s.tiff", "--size", 64, "--html", "--epochs", 2, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "the page is in view.html\n"), done.stderr
+    assert "s.tiff" in (tmp_path / "view.html").read_text()
+
+
 def test_show_replays_a_sample(slides: Path, tmp_path: Path, here) -> None:
     """Index and seed as in an error message."""
     done = here("show", slides / "s.tiff", "--size", 64, "--seed", 3, "--index", 70, "--json", cwd=tmp_path)

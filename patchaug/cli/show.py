@@ -15,7 +15,8 @@ from patchaug.plan import Plan
 from patchaug.slide import Slide, open_slide
 
 Mask = Annotated[Path | None, typer.Option(help="Its mask.")]
-Picture = Annotated[Path, typer.Option(help="Where the picture goes: .png.")]
+Picture = Annotated[Path, typer.Option(help="Where the picture goes: .png, or .html with --html.")]
+Html = Annotated[bool, typer.Option("--html", help="A page for a browser instead: pan, zoom, epochs on and off.")]
 What = Annotated[
     Literal["windows", "density", "coverage"],
     typer.Option(help="Windows of the epochs; how often each place is drawn; or what has been seen after them."),
@@ -37,11 +38,14 @@ def show(
     epochs: Epochs = 1,
     index: Index = None,
     names: Names = None,
+    html: Html = False,
     json: Json = False,
 ) -> None:
     """Draw the windows of a slide over it, or one sample.
 
     Example: patchaug show slide.svs --mask mask.tiff --size 512 --share 0.5 --out view.png
+
+    As a page for a browser: patchaug show slide.svs --mask mask.tiff --html --epochs 5 --out view.html
     """
     made, named = options(), names.split(",") if names else None
     if index is not None:
@@ -50,12 +54,17 @@ def show(
     assert slide is not None
     opened = open_slide(slide, mask, codes=named, ram=made.ram)
     sampler = made.samplers().train
+    if html:
+        from patchaug.page import write_page
+
+        out = out.with_suffix(".html")
+        write_page(Plan([opened], sampler, seed=made.seed, shuffle=False), out, epochs=epochs)
+        return say({"out": str(out), "slide": str(slide), "what": "page"}, f"the page is in {out}", as_json=json)
     from patchaug.show import show_coverage, show_density, show_windows  # matplotlib takes a while to import
 
     draw = {"windows": show_windows, "density": show_density, "coverage": show_coverage}[what]
     draw(opened, sampler, epochs=epochs, seed=made.seed, out=out)  # type: ignore[operator]
-    say({"out": str(out), "slide": str(slide), "what": what}, f"the picture is in {out}", as_json=json)
-    return None
+    return say({"out": str(out), "slide": str(slide), "what": what}, f"the picture is in {out}", as_json=json)
 
 
 def _sample(options: Options, index: int, slide: Path | None, mask: Path | None, out: Path, as_json: bool) -> None:

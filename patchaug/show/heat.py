@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from patchaug.overview import borders
-from patchaug.show.sheet import FRAME, class_colour
+from patchaug.show.sheet import FRAME, colour_of
 from patchaug.slide import Patch
 
 if TYPE_CHECKING:
@@ -67,11 +67,9 @@ def colour_bar(ax: Axes, shown: Any, label: str) -> None:
 
 def _outlines(mask: Array, void: int | None) -> Array:
     """RGBA, clear but for the inner borders of each class."""
-    from matplotlib.colors import to_rgba
-
     out = np.zeros((*mask.shape, 4), np.float32)
     edge = borders(mask)
     for value in np.unique(mask):
         if value:
-            out[edge & (mask == value)] = to_rgba(class_colour(int(value), void))
+            out[edge & (mask == value)] = (*colour_of(int(value), void), 1)
     return out

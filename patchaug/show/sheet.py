@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from patchaug.colours import class_colour
 from patchaug.errors import MissingError
 from patchaug.geometry import Window
 from patchaug.overview import borders, fitted
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 Out = str | os.PathLike[str] | None
 
-# Okabe and Ito's colours (2008), which people with any kind of colour vision can tell apart, for classes from 1 on;
-# class 0 is not drawn. Their blue is kept for windows, their black for text.
-_COLOURS = ("#009E73", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#F0E442")
-WINDOW, _VOID, FRAME = "#0072B2", "#999999", "#888888"
+WINDOW, FRAME = "#0072B2", "#888888"  # the blue that no class has
 CASING = 2.6  # width of the white line below a window's outline, points
 DPI = 100  # of the figures; the layout below counts in pixels
 _GAP, _TITLE, _HEADING, _BAR, _LINE = 12, 20, 24, 24, 24
@@ -93,27 +91,20 @@ def picture(ax: Axes, patch: Patch, *, tint: float = 0.0, void: int | None = Non
 
 
 def _tinted(image: Array, mask: Array, tint: float, void: int | None) -> Array:
-    from matplotlib.colors import to_rgb
-
     out = image.astype(np.float32)
     edge = borders(mask)
     for value in np.unique(mask):
         if value:
-            colour = np.array(to_rgb(class_colour(int(value), void))) * 255
+            colour = np.array(class_colour(int(value), void), float)
             inside = mask == value
             out[inside] = (1 - tint) * out[inside] + tint * colour
             out[inside & edge] = colour
     return np.asarray(out.round(), np.uint8)
 
 
-def class_colour(value: int, void: int | None) -> Any:
-    """A class's colour; from the seventh on they return darker, then lighter."""
-    from matplotlib.colors import to_rgb
-
-    turn, place = divmod(value - 1, len(_COLOURS))
-    mixed_with, share = (("black", 0.0), ("black", 0.45), ("white", 0.55))[turn % 3]
-    pairs = zip(to_rgb(_COLOURS[place]), to_rgb(mixed_with), strict=True)
-    return _VOID if value == void else tuple((1 - share) * a + share * b for a, b in pairs)
+def colour_of(value: int, void: int | None) -> tuple[float, ...]:
+    """A class's colour, as matplotlib takes it."""
+    return tuple(part / 255 for part in class_colour(value, void))
 
 
 def classes(
@@ -125,7 +116,7 @@ def classes(
     entries = []
     for value in sorted({int(v) for mask in masks if mask is not None for v in np.unique(mask) if v}):
         name = codes[value] if codes is not None and 0 < value < len(codes) else f"class {value}"
-        colour = class_colour(value, void)
+        colour = colour_of(value, void)
         swatch = Rectangle((0, 0), 1, 1, facecolor="none" if line else colour, edgecolor=colour, linewidth=1.5)
         entries.append((swatch, "no label" if value == void else name))
     return entries

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -206,14 +207,18 @@ def test_ctrl_c_keeps_what_was_trained(slides: Path, tmp_path: Path) -> None:
     """One line, exit code 1, a model that loads and a report that says how far it came; nothing half written."""
     words = ["--valid-slides", "s2*", "--epochs", "500", "--out", tmp_path / "out"]
     command = [sys.executable, "-m", "patchaug", "train", *COMMON, *TINY, *words]
-    process = subprocess.Popen(
-        list(map(str, command)), cwd=slides, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    while not (line := process.stderr.readline()).startswith("epoch 2 of 500"):
-        assert line, "ended before its second epoch"
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are told to pass it over
+    with subprocess.Popen(
+        [*map(str, command)], cwd=slides, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+    ) as process:
+        try:
+            assert process.stderr is not None
+            while not (line := process.stderr.readline()).startswith("epoch 2 of 500"):
+                assert line, "ended before its second epoch"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 1 and "Traceback" not in err
     assert re.search(r"stopped after \d+ of 500 epochs; results are in", out)
     assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS - {"prediction.png"}
