@@ -12,7 +12,7 @@ from patchaug.laws import AllWindows, Frame, Law, MixtureLaw
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_LATTICE = 128  # origins along an axis at which a law is evaluated, at most
+_LATTICE = 128  # blocks of origins along an axis, at most
 
 
 def centres(length: int, count: int, per_place: float) -> Array:
@@ -43,8 +43,8 @@ def times_seen(windows: Iterable[Window], across: Array, down: Array) -> Array:
 def chance_of_being_seen(law: Law, across: Array, down: Array) -> Array | None:
     """The probability that a draw of a law holds each place.
 
-    The law's own probabilities are summed over origins: over all of them where an axis has at most 128, else over as
-    many, evenly spread, so that an edge is at most 1/128 of the axis out of place.
+    The law's own probabilities are summed over all origins where an axis has at most 128, else over as many blocks of
+    them, each with the probability of its middle.
 
     Args:
         law: The law of a slide.
@@ -58,19 +58,21 @@ def chance_of_being_seen(law: Law, across: Array, down: Array) -> Array | None:
     if not isinstance(law, MixtureLaw) or not isinstance(law.uniform, AllWindows):
         return None
     frame = law.frame
-    (xs, in_x), (ys, in_y) = (
-        _origins(places, length, side)
+    (xs, columns, in_x), (ys, rows, in_y) = (
+        _blocks(places, length, side)
         for places, length, side in ((across, frame.length_x, frame.width), (down, frame.length_y, frame.height))
     )
-    chances = np.array([[law.probability(int(x), int(y)) for x in xs] for y in ys])
+    chances = np.array([[law.probability(int(x), int(y)) for x in xs] for y in ys]) * np.outer(rows, columns)
     return np.asarray(in_y @ (chances / chances.sum()) @ in_x.T)
 
 
-def _origins(places: Array, length: int, side: int) -> tuple[Array, Array]:
-    """Origins of windows along an axis, and which places (rows) lie in which window (columns)."""
-    last = length - side
-    origins = np.unique(np.linspace(0, last, min(last + 1, _LATTICE)).round().astype(np.int64))
-    return origins, ((origins <= places[:, None]) & (places[:, None] < origins + side)).astype(float)
+def _blocks(places: Array, length: int, side: int) -> tuple[Array, Array, Array]:
+    """Origins along an axis in blocks: their middles, how many each has, and the share of them around each place."""
+    edges = np.linspace(0, length - side + 1, min(length - side + 1, _LATTICE) + 1).round().astype(np.int64)
+    first, last = edges[:-1], edges[1:] - 1
+    from_, to = np.floor(places - side)[:, None] + 1, np.floor(places)[:, None]  # origins of windows around a place
+    around = np.maximum(np.minimum(last, to) - np.maximum(first, from_) + 1, 0)
+    return (first + last) // 2, last - first + 1, around / (last - first + 1)
 
 
 def places_of(frame: Frame, shape: tuple[int, ...], per_place: float) -> tuple[Array, Array]:
