@@ -59,16 +59,20 @@ def chance_of_being_seen(law: Law, across: Array, down: Array) -> Array | None:
         return None
     frame = law.frame
     (xs, columns, in_x), (ys, rows, in_y) = (
-        _blocks(places, length, side)
-        for places, length, side in ((across, frame.length_x, frame.width), (down, frame.length_y, frame.height))
+        _blocks(places, length, side, margin)
+        for places, length, side, margin in (
+            (across, frame.length_x, frame.width, frame.margin_x),
+            (down, frame.length_y, frame.height, frame.margin_y),
+        )
     )
     chances = np.array([[law.probability(int(x), int(y)) for x in xs] for y in ys]) * np.outer(rows, columns)
     return np.asarray(in_y @ (chances / chances.sum()) @ in_x.T)
 
 
-def _blocks(places: Array, length: int, side: int) -> tuple[Array, Array, Array]:
+def _blocks(places: Array, length: int, side: int, margin: int) -> tuple[Array, Array, Array]:
     """Origins along an axis in blocks: their middles, how many each has, and the share of them around each place."""
-    edges = np.linspace(0, length - side + 1, min(length - side + 1, _LATTICE) + 1).round().astype(np.int64)
+    count = length - side + 1 - 2 * margin
+    edges = np.linspace(margin, margin + count, min(count, _LATTICE) + 1).round().astype(np.int64)
     first, last = edges[:-1], edges[1:] - 1
     from_, to = np.floor(places - side)[:, None] + 1, np.floor(places)[:, None]  # origins of windows around a place
     around = np.maximum(np.minimum(last, to) - np.maximum(first, from_) + 1, 0)

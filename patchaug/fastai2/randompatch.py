@@ -9,7 +9,7 @@ import torch
 from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorImageBW, TensorMask
 from fasttransform import ItemTransform
 
-from patchaug.checks import Classes, OnError, Size
+from patchaug.checks import Classes, OnError, Size, checked_integer
 from patchaug.errors import OptionError
 from patchaug.handles import Handle, SlideImage, SlideMask, slide_of
 from patchaug.plan import Edge
@@ -79,7 +79,7 @@ class RandomPatch(ItemTransform):
             min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp, augment=augment,
             halo=halo, edge=edge, on_error=on_error,
         )  # fmt: skip
-        self.seed = seed
+        self.seed = checked_integer("seed", seed, 0)
 
     @classmethod
     def from_options(cls, options: Any, *, augment: Any = None) -> RandomPatch:
