@@ -72,10 +72,10 @@ FAULTS = {
         "return (length - size) // stride + 1",
         "tests/test_geometry.py tests/test_samplers.py",
     ),
-    "probability of the part that drew it alone": (
+    "probability of the first class alone": (
         "laws.py",
         "probability += self.share * weight * one.probability(x, y)",
-        "probability += self.share * weight * one.probability(x, y) * (one is part)",
+        "probability += self.share * weight * one.probability(x, y) * (one is self.classes[0])",
         "tests/test_samplers.py",
     ),
 }
