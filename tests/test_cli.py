@@ -63,7 +63,7 @@ def test_each_help_has_an_example_and_no_colour_without_a_terminal(name: str, tm
     """And a line for every option."""
     done = here(name, "--help", cwd=tmp_path)
     assert done.returncode == 0 and f"Example: patchaug {name}" in done.stdout and "\x1b" not in done.stdout
-    options = {"train": TrainOptions, "schema": None}.get(name, PatchOptions)
+    options = {"train": TrainOptions, "schema": None, "check": None}.get(name, PatchOptions)
     for option in options.model_fields if options else ():
         assert f"--{option.replace('_', '-')} " in done.stdout
 
@@ -142,3 +142,22 @@ def test_variables_are_read_and_errors_are_json_for_machines(slides: Path) -> No
     text = "PATCHAUG_SHARE: option 'share' should be less than or equal to 1, got 2.0"
     assert done.returncode == 2 and json.loads(done.stdout) == {"error": text, "kind": "OptionError"}
     assert done.stderr == f"patchaug: {text}\n"
+
+
+def test_check_says_how_many_pixels_a_pipeline_invents(tmp_path: Path, here) -> None:
+    """By name, or from albumentations' own file; with its halo none."""
+    alb = pytest.importorskip("albumentations", reason="the extra `augment` is not installed")
+    done = here("check", "--padding", "histology", "--size", 96, cwd=tmp_path)
+    assert done.returncode == 0 and "0.00% of the pixels are invented" in done.stdout
+    alb.save(alb.Compose([alb.Rotate((-180, 180), p=1)]), tmp_path / "turn.json")
+    done = here("check", "--padding", tmp_path / "turn.json", "--size", 64, "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert found["padded"] == 0 < 0.05 < found["cropped"] and found["halo"] == [14, 14]
+    (tmp_path / "none.json").write_text("{}")
+    for arguments, text, code in [
+        (("--padding", "histolgy"), "there is no pipeline 'histolgy', and no such file; ready ones are histology", 1),
+        (("--padding", tmp_path / "none.json"), "holds no pipeline of albumentations.save", 2),
+        ((), "name slides or folders to check, or a pipeline", 2),
+    ]:
+        done = here("check", *arguments, cwd=tmp_path)
+        assert done.returncode == code and text in done.stderr

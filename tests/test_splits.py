@@ -3,12 +3,11 @@
 import pytest
 
 from patchaug import Foreground, Grid, OptionError, PatchOptions, Uniform
-from patchaug.splits import samplers_for
 
 
 def of(**options):
     """The samplers of some options."""
-    return samplers_for(**PatchOptions(32, **options).model_dump(exclude={"seed"}))
+    return PatchOptions(32, **options).samplers()
 
 
 def test_each_split_has_its_sampler() -> None:

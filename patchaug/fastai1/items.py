@@ -23,7 +23,6 @@ from patchaug.fastai1.loader import SlideDataBunch
 from patchaug.handles import Handle, SlideImage, SlideMask, name_of, slides_of, source_of
 from patchaug.plan import Draw, Plan
 from patchaug.slide import Patch
-from patchaug.splits import samplers_for
 from patchaug.words import SlideWords, as_items, column, require_apart, require_as_many, require_patch
 
 
@@ -96,20 +95,19 @@ class SlideItemList(SlideWords, SegmentationItemList):
             PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
         """
         require_patch(self.patch)
-        fields = self.patch.model_dump()
-        seed = fields.pop("seed")
-        samplers = samplers_for(**fields)
+        seed, samplers = self.patch.seed, self.patch.samplers()
         if samplers.halo:
             raise OptionError(
                 f"halo={samplers.halo} is for transforms of the batch, and those of fastai 1 work on single images; "
                 f"leave it out, or take fastai 2"
             )
         sampler = samplers.of(self.split)
-        handles: list[list[Handle]] = [[SlideImage(source_of(i), ram=self.ram, name=name_of(i))] for i in self.items]
+        ram = self.patch.ram if self.ram == "auto" else self.ram
+        handles: list[list[Handle]] = [[SlideImage(source_of(i), ram=ram, name=name_of(i))] for i in self.items]
         if self.masks is not None:
             require_as_many(self.items, self.masks.items)
             for handle, mask in zip(handles, self.masks.items, strict=True):
-                handle.append(SlideMask(source_of(mask), codes=self.masks.classes, void=self.masks.void, ram=self.ram))
+                handle.append(SlideMask(source_of(mask), codes=self.masks.classes, void=self.masks.void, ram=ram))
         slides = slides_of(handles, sampler)
         self.plan = samplers.plan(self.split, slides, seed=seed, shuffle=self.split == "train")
         self.items = np.arange(len(self.plan))
