@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-from multiprocessing import parent_process
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,8 @@ class Augment:
     (github.com/albumentations-team/albumentations/issues/2473). So a result is a function of (seed, epoch, slide,
     draw) alone.
 
+    OpenCV's own threads are switched off in the process (`cv2.setNumThreads(0)`): its pool does not cross a fork.
+
     Args:
         transform: The transform. It is copied, so that its own generators stay as they are.
         halo: Pixels read around the window on each side, or "auto" to derive them from the pipeline's parameters.
@@ -52,6 +53,11 @@ class Augment:
         self.transform = copy.deepcopy(transform) if whole else albumentations.Compose([copy.deepcopy(transform)])
         self.halo = halo
         _check(self.transform)
+        _without_threads()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _without_threads()  # a spawned worker begins with OpenCV's default
 
     def __repr__(self) -> str:
         names = ", ".join(type(part).__name__ for part in self.transform.transforms)
@@ -80,7 +86,6 @@ class Augment:
             OptionError: The pipeline returns fewer pixels, other channels or another dtype, or the mask's numbers do
                 not fit into 16 bits, which is what OpenCV moves without change.
         """
-        _one_thread_in_workers()
         self.transform.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         given = {"image": patch.image}
         if patch.mask is not None:
@@ -151,14 +156,12 @@ def _movable(mask: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[A
     )
 
 
-_configured = False
+def _without_threads() -> None:
+    """Switch OpenCV's threads off in this process: their pool does not cross a fork, and a child would hang.
 
+    It must happen before the fork, in the parent; in a forked child even this call would wait. Workers are many already.
+    """
+    import cv2
 
-def _one_thread_in_workers() -> None:
-    """A worker is one of several already; OpenCV's own threads would only get in each other's way."""
-    global _configured
-    if not _configured and parent_process() is not None:
-        import cv2
-
-        cv2.setNumThreads(1)
-        _configured = True
+    if cv2.getNumThreads() > 1:
+        cv2.setNumThreads(0)

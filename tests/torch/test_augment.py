@@ -52,6 +52,20 @@ def test_36_distinct_augmentations_for_any_number_of_workers(one_place, method: 
     assert epochs(one_place, num_workers=workers, multiprocessing_context=context) == alone
 
 
+def test_forked_workers_do_not_wait_for_threads_of_their_parent() -> None:
+    """OpenCV has used its pool in the parent, on pictures large enough for it, and workers augment all the same."""
+    import cv2
+
+    cv2.setNumThreads(4)
+    cv2.GaussianBlur(np.zeros((3000, 3000, 3), np.uint8), (31, 31), 5)
+    cv2.warpAffine(np.zeros((3000, 3000, 3), np.uint8), np.eye(2, 3), (3000, 3000))
+    pipeline = alb.Compose([alb.Rotate((-180, 180), p=1), alb.ElasticTransform(alpha=9, p=1)])
+    slide = open_slide(coordinate_image(1500, 1500), coordinate_mask(1500, 1500))
+    dataset = PatchDataset([slide], Uniform(700, per_slide=4), augment=pipeline)
+    dataset[0]
+    assert epochs(dataset, num_workers=2, multiprocessing_context="fork") == epochs(dataset)
+
+
 def test_the_users_pipeline_is_not_touched() -> None:
     """Its generators are its own."""
     pipeline = alb.Compose([alb.Rotate((-180, 180), p=1)], seed=3)
