@@ -159,7 +159,7 @@ def _movable(mask: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[A
 def _without_threads() -> None:
     """Switch OpenCV's threads off in this process: their pool does not cross a fork, and a child would hang.
 
-    It must happen before the fork, in the parent; in a forked child even this call would wait. Workers are many already.
+    It must happen in the parent, before the fork: in a forked child even this call would wait.
     """
     import cv2
 
