@@ -160,7 +160,9 @@ class SlideWords:
         file = Path(path, csv_name)
         if not file.is_file():
             raise MissingError(f"there is no file {file}")
-        return cls.from_df(pd.read_csv(file, header=header, delimiter=delimiter), path=path, **kwargs)
+        return cls.from_df(
+            pd.read_csv(file, header=header, delimiter="," if delimiter is None else delimiter), path=path, **kwargs
+        )
 
     def split_by_idx(self: Listed, valid_idx: Iterable[int]) -> Any:
         """Slides with these numbers are for validation."""

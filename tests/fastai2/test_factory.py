@@ -73,13 +73,14 @@ def test_options_and_random_patch_are_one_thing_said_twice(folder: Path) -> None
 
 
 def test_random_patch_and_options_have_the_same_fields() -> None:
-    """Names and defaults; a new one must join both."""
+    """Names and defaults; a new one must join both. What is done to patches is no option, `ram` is the blocks'."""
     import inspect
 
     parameters = {n: p.default for n, p in inspect.signature(RandomPatch.__init__).parameters.items() if n != "self"}
     fields = {
         n: inspect.Parameter.empty if f.is_required() else f.default for n, f in PatchOptions.model_fields.items()
     }
+    assert parameters.pop("augment") is None and fields.pop("ram") == "auto"
     assert parameters == fields
 
 

@@ -47,7 +47,7 @@ def test_errors_name_the_place_in_their_last_line(damaged: Path, workers: int) -
 
 def test_the_option_is_checked_and_travels() -> None:
     """In RandomPatch and in PatchOptions."""
-    assert RandomPatch.from_options(PatchOptions(32, on_error="resample")).on_error == "resample"
+    assert RandomPatch.from_options(PatchOptions(32, on_error="resample")).samplers.on_error == "resample"
     with pytest.raises(OptionError, match="on_error"):
         PatchOptions(32, on_error="skip")
     with pytest.raises(OptionError, match="on_error"):
