@@ -55,6 +55,16 @@ def test_no_pixel_is_invented(transform, height: int, width: int, seed: int) -> 
     assert (patch.image == COLOUR).all() and (patch.mask == 1).all()
 
 
+@pytest.mark.parametrize("interpolation", [0, 1, 2, 4])
+@pytest.mark.parametrize("size", [(64, 64), (96, 160), (100, 21), (5, 90)])
+def test_perspective_shows_nothing_beyond_the_picture(interpolation: int, size: tuple[int, int]) -> None:
+    """Its outermost rows and columns are made of pixels up to one beyond the border, and of what the kernel adds."""
+    transform = alb.Perspective((0.01, 0.3), p=1, interpolation=interpolation, border_mode=0)
+    for seed in range(60):
+        patch, _ = augmented(transform, size, seed)
+        assert (patch.image == COLOUR).all() and (patch.mask == 1).all()
+
+
 @given(
     pipelines(depth=2), st.integers(0, 2**32 - 1), st.sampled_from([np.uint8, np.uint16, np.int16, np.int32, np.int64])
 )

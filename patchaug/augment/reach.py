@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from math import atan2, ceil, cos, hypot, inf, pi, prod, radians, sin, tan
 from typing import Any
 
-from patchaug.augment.tables import CHANGES_SIZE, EVERYTHING, NEIGHBOURS, PLACES, SQUARE, neighbours
+from patchaug.augment.tables import BEYOND, CHANGES_SIZE, EVERYTHING, NEIGHBOURS, PLACES, SQUARE, corners, neighbours
 from patchaug.errors import OptionError
 
 Extent = tuple[float, float]
 
 _WARP = 1 / 16  # OpenCV rounds coordinates to 1/32 of a pixel
-_BEYOND = {2: 1.0, 4: 3.0}  # further pixels that INTER_CUBIC and INTER_LANCZOS4 look at; the others look at two
 _STEPS, _ENDLESS = 1000, 1e6  # widenings of the halo, and pixels, after which it is taken to be endless
 
 
@@ -102,9 +101,10 @@ def extent(transform: Any, wanted: Extent, picture: Picture) -> Extent:
         radius = neighbours(transform, name)
         return wanted[0] + radius, wanted[1] + radius
     if name in EVERYTHING:
-        return max(wanted[0], (picture.height - 1) / 2), max(wanted[1], (picture.width - 1) / 2)
+        inside = corners(transform) if name == "Perspective" else 0
+        return max(wanted[0] + inside, (picture.height - 1) / 2), max(wanted[1] + inside, (picture.width - 1) / 2)
     y, x = _GEOMETRY[name](transform, wanted, picture)
-    more = _WARP + _BEYOND.get(int(getattr(transform, "interpolation", 1)), 0.0)
+    more = _WARP + BEYOND.get(int(getattr(transform, "interpolation", 1)), 0.0)
     # Not less than is wanted: with a probability below 1 the transform may not take place.
     return max(y + more, wanted[0]), max(x + more, wanted[1])
 

@@ -81,5 +81,7 @@ def pipelines(draw: st.DrawFn, *, depth: int = 3) -> Any:
         return alb.SomeOf(parts, n=draw(st.integers(1, len(parts))), replace=draw(st.booleans()), p=1)
     if kind == "Sequential":
         return alb.Sequential(parts, p=1)
-    first = [alb.Perspective(p=1)] if depth == 3 and draw(st.booleans()) else []
+    how: dict[str, Any] = {"interpolation": draw(st.sampled_from(INTERPOLATIONS)), "border_mode": 0}
+    corner = draw(st.floats(0.01, 0.5))
+    first = [alb.Perspective((0.01, corner), p=1, **how)] if depth == 3 and draw(st.booleans()) else []
     return alb.Compose([*first, *parts])
