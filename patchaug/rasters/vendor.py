@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from patchaug.geometry import Window
 from patchaug.rasters.base import Array, Sizes, require_inside
 from patchaug.rasters.file import FileRaster, UnsuitedError, one_line
 from patchaug.rasters.handles import forget, handle
+from patchaug.rasters.origins import Piece, pieces
 
 if TYPE_CHECKING:
     from openslide import OpenSlide, OpenSlideCache
@@ -25,10 +27,12 @@ _caches: dict[int, OpenSlideCache] = {}  # by process id: a fork must not use, n
 
 @dataclass(frozen=True)
 class _Facts:
-    """What OpenSlide says about a slide."""
+    """What OpenSlide says about a slide, in the frame of its bounds."""
 
     dimensions: Sizes
     downsamples: tuple[float, ...]
+    offsets: Sizes  # pixels (x, y) of each level of the file before the first of the frame
+    truncates: bool  # whether origins are rounded down to the level's grid
     mpp: tuple[float, float] | None
     background: tuple[int, int, int]
 
@@ -40,9 +44,14 @@ class OpenSlideRaster(FileRaster):
         path: The file. It is opened at the first use in each process.
         name: What window errors call it; the file's name by default.
 
-    Windows are exact where the level's downsample is a whole number. Elsewhere OpenSlide takes origins in level-0
-    pixels only, so that pixels shift by up to half a level-0 pixel. Where the scanner recorded nothing, pixels have
-    the slide's background colour.
+    The slide is the rectangle of `openslide.bounds-x`, `-y`, `-width` and `-height` where the file has them (MRXS, SCN,
+    CZI), and coordinates count from its corner, at each level from the pixel nearest to it: masks and polygons belong
+    to that frame. Where the scanner recorded nothing, pixels have the slide's background colour.
+
+    Windows of level 0, and of all levels whose downsample is a whole number, hold the pixels as they are stored. So do
+    those of other levels, `LOOK_BACK` pixels more being read where need be, but for downsamples very near a small
+    fraction: see `patchaug.rasters.origins.pieces` for where, and how far off. Of a Leica SCN file with several
+    scanned areas and such a level, what lies right of or below the beginning of an area may be one pixel off.
     """
 
     _lazy = ("_known",)
@@ -57,7 +66,7 @@ class OpenSlideRaster(FileRaster):
             slide = self._slide()
             try:
                 self._known = _facts_of(slide)
-            except Exception as error:
+            except Exception as error:  # also bounds that are no numbers, or leave the slide
                 forget(self._key)
                 raise ReadError(f"{self.path}: OpenSlide cannot read its header ({one_line(error)})") from error
         return self._known
@@ -84,11 +93,22 @@ class OpenSlideRaster(FileRaster):
             WindowError: The window leaves its level, or there is no such level. (OpenSlide would return black.)
             ReadError: OpenSlide cannot read it, in a handle opened afresh too.
         """
-        facts = self._facts
+        facts, level = self._facts, window.level
         require_inside(self.name, facts.dimensions, window)
-        downsample = facts.downsamples[window.level]
-        l0_origin = (round(window.x * downsample), round(window.y * downsample))
-        size = (window.width, window.height)
+        across, down = (
+            pieces(facts.downsamples[level], facts.offsets[level][axis], start, stop, truncates=facts.truncates)
+            for axis, (start, stop) in enumerate(((window.x, window.right), (window.y, window.bottom)))
+        )
+        if len(across) == len(down) == 1:
+            return self._piece(across[0], down[0], window)
+        return np.concatenate(
+            [np.concatenate([self._piece(x, y, window) for x in across], axis=1) for y in down], axis=0
+        )
+
+    def _piece(self, x: Piece, y: Piece, window: Window) -> Array:
+        """A part of a window, read from origins of its own."""
+        l0_origin = x.l0_origin, y.l0_origin
+        size = x.before + x.stop - x.start, y.before + y.stop - y.start
         try:
             rgba = self._rgba(l0_origin, window.level, size)
         except Exception:
@@ -103,7 +123,7 @@ class OpenSlideRaster(FileRaster):
                     f"{self.path}: OpenSlide cannot read level {window.level}, window x={window.x} y={window.y} "
                     f"{window.width} x {window.height} ({one_line(error)}); copy or export the file again"
                 ) from error
-        return _composited(rgba, facts.background)
+        return _composited(rgba[y.before :, x.before :], self._facts.background)
 
     def _rgba(self, l0_origin: tuple[int, int], level: int, size: tuple[int, int]) -> Array:
         return np.asarray(self._slide().read_region(l0_origin, level, size))
@@ -142,7 +162,33 @@ def _facts_of(slide: OpenSlide) -> _Facts:
         x = y = 0.0
     mpp = (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
     red, green, blue = bytes.fromhex(properties.get("openslide.background-color", "FFFFFF"))
-    return _Facts(slide.level_dimensions, slide.level_downsamples, mpp, (red, green, blue))
+    dimensions, offsets = _framed(properties, slide.level_dimensions, slide.level_downsamples)
+    truncates = properties.get("openslide.vendor") == "leica"
+    return _Facts(dimensions, slide.level_downsamples, offsets, truncates, mpp, (red, green, blue))
+
+
+def _framed(properties: Mapping[str, str], sizes: Sizes, downsamples: tuple[float, ...]) -> tuple[Sizes, Sizes]:
+    """Dimensions of the levels within the slide's bounds, and where each of them begins, both to the nearest pixel."""
+    whole = (0, 0, *sizes[0])
+    names = ("x", "y", "width", "height")
+    x, y, width, height = (int(properties.get(f"openslide.bounds-{k}", v)) for k, v in zip(names, whole, strict=True))
+    if min(x, y, width - 1, height - 1) < 0 or x + width > sizes[0][0] or y + height > sizes[0][1]:
+        raise ValueError(f"bounds x={x} y={y} {width} x {height} leave its {sizes[0][0]} x {sizes[0][1]} px")
+    framed, offsets = [], []
+    for size, downsample in zip(sizes, downsamples, strict=True):
+        left, across = _cut(x, width, sizes[0][0], size[0], downsample)
+        top, down = _cut(y, height, sizes[0][1], size[1], downsample)
+        framed.append((across, down))
+        offsets.append((left, top))
+    return tuple(framed), tuple(offsets)
+
+
+def _cut(l0_start: int, l0_length: int, l0_side: int, side: int, downsample: float) -> tuple[int, int]:
+    """Where the frame begins on an axis of a level, and its length there."""
+    if l0_length == l0_side:
+        return 0, side
+    start = min(round(l0_start / downsample), side - 1)
+    return start, min(max(round(l0_length / downsample), 1), side - start)
 
 
 def _composited(rgba: Array, background: tuple[int, int, int]) -> Array:

@@ -1,0 +1,82 @@
+"""Where OpenSlide must begin to read, so that the pixels of a level come out as they are stored.
+
+It takes origins in whole level-0 pixels. Where a level's downsample is no whole number, most of its pixels begin
+between two of those, and OpenSlide then mixes each pixel with its neighbour (openslide/openslide#256, #417, #612).
+But cairo, which paints for it, moves a picture by 256ths of a pixel: an origin that lies nearer than half of that to
+the level's grid is as good as one on it. So a read begins at the nearest such origin before the window, and what lies
+between the two is cut away.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+SIDE = 512  # pixels of a level: the blocks that have one origin
+LOOK_BACK = 512  # pixels of a level that are read in vain on an axis, at most
+LONGEST = 4096  # pixels: OpenSlide cuts what is longer, and rounds the origins of its parts down
+_NEAR = 1 / 512 - 1e-9
+
+
+class Piece(NamedTuple):
+    """A part of a window's axis that has one origin.
+
+    Attributes:
+        l0_origin: Where to begin to read, in level-0 pixels of the file.
+        before: Pixels of the level from there to `start`, to be cut away.
+        start, stop: The part, in pixels of the level.
+    """
+
+    l0_origin: int
+    before: int
+    start: int
+    stop: int
+
+
+def pieces(downsample: float, offset: int, start: int, stop: int, *, truncates: bool = False) -> list[Piece]:
+    """How to read start..stop-1 of a level's axis.
+
+    Pixels are exact but where no origin near the grid lies within `LOOK_BACK` before a block: there OpenSlide mixes
+    them with their neighbours, at most 0.5 / downsample of a pixel away. That happens where a downsample is very near
+    a small fraction (4.0001, not 16.0056). Either way a pixel is the same whatever window it is read through.
+
+    Args:
+        downsample: OpenSlide's, of the level.
+        offset: Pixels of the file's level before the first one of the axis.
+        start, stop: Not negative.
+        truncates: Whether the maker's driver rounds origins down to the level's grid, rather than mixing.
+    """
+    if float(downsample).is_integer():
+        return [Piece((offset + start) * int(downsample), 0, start, stop)]
+    near = 0.0 if truncates else _NEAR
+    found, at = [], start
+    while at < stop:
+        block = at // SIDE * SIDE
+        if before(offset + block, downsample, LOOK_BACK, near) is None:
+            x = (offset + block) * downsample
+            found.append(Piece(math.ceil(x) if truncates else round(x), at - block, at, min(block + SIDE, stop)))
+        else:
+            nearest = before(offset + at, downsample, LOOK_BACK + SIDE, near)
+            assert nearest is not None  # that of the block, if there is none between
+            end, longest = block + SIDE, at - nearest[1] + LONGEST
+            while end < min(stop, longest) and before(offset + end, downsample, LOOK_BACK, near) is not None:
+                end += SIDE
+            found.append(Piece(*nearest, at, min(stop, end, longest)))
+        at = found[-1].stop
+    return found
+
+
+@lru_cache(maxsize=1 << 12)
+def before(x: int, downsample: float, back: int, near: float = _NEAR) -> tuple[int, int] | None:
+    """The nearest origin, at most `back` pixels before pixel `x` of a level, that is as good as on the level's grid.
+
+    Returns:
+        The origin in level-0 pixels, and how many of the level's pixels lie between; None if there is no such origin.
+    """
+    pixels = np.arange(x, max(x - back, 0) - 1, -1)
+    l0_origins = np.rint(pixels * downsample)
+    good = np.flatnonzero(np.abs(l0_origins / downsample - pixels) <= near)  # OpenSlide divides in the same way
+    return (int(l0_origins[good[0]]), int(good[0])) if len(good) else None
