@@ -106,10 +106,14 @@ class Arena:
         """A user of a table is gone. May be called from a finalizer: it takes no lock, and does nothing yet."""
         self._gone.append((owner, token))
 
+    def full(self, size: int, limit: int) -> bool:
+        """Whether there is no room for `size` bytes, as it was a moment ago; without taking a lock."""
+        return self.used + size > limit and time.monotonic() < self._words[_SWEPT] + _SWEEP_EVERY
+
     def allot(self, owner: int, size: int, limit: int, *, sweep: bool = False) -> int | None:
         """Where `size` bytes for a table begin, or None if more than `limit` bytes would be handed out in all."""
-        if not sweep and self.used + size > limit and time.monotonic() < self._words[_SWEPT] + _SWEEP_EVERY:
-            return None  # full, as it was a moment ago
+        if not sweep and self.full(size, limit):
+            return None
         with self._thread, self.locks.alone(_HEAD):
             return self._allot(owner, size, limit)
 

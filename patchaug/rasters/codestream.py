@@ -12,6 +12,7 @@ import zlib
 from patchaug.errors import ReadError
 
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG: start of frame, of any process
+_SEQUENTIAL = {0xC0, 0xC1}  # JPEG: of those, baseline and extended, Huffman
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # JPEG: markers without a length
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _DECISIVE = {b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"IEND"}  # PNG: what pixels follow from
@@ -33,17 +34,53 @@ def frame_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = _jpeg_frame(data)
+    if at is None:
+        return None
+    height, width = struct.unpack_from(">HH", data, at + 5)
+    return width, height
+
+
+def _jpeg_frame(data: bytes) -> int | None:
+    """Where the start of frame is."""
     at = 2
     while data[at] == 0xFF:
         marker = data[at + 1]
         if marker in _FRAMES:
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
+            return at
         if marker == 0xFF:  # a byte that fills
             at += 1
         else:
             at += 2 if marker in _ALONE else 2 + int(struct.unpack_from(">H", data, at + 2)[0])
     return None
+
+
+def first_rows(data: bytes, height: int, rows: int) -> tuple[bytes, int] | None:
+    """JPEG data that claim to end soon after their first rows, so that a decoder leaves it there.
+
+    A row's colours are interpolated from the rows next to it: those of the second group below still come along, and
+    the wanted rows keep all of their values. Data in which each scan runs over the whole picture cannot be cut.
+
+    Args:
+        data: A picture, or a tile without its tables.
+        height: Rows that it must have.
+        rows: How many are wanted.
+
+    Returns:
+        The data, and the rows that they now claim; None where nothing can be left out.
+    """
+    try:
+        at = _jpeg_frame(data)
+        if at is None or data[at + 1] not in _SEQUENTIAL or struct.unpack_from(">H", data, at + 5)[0] != height:
+            return None
+        components = data[at + 9]
+        groups = max(data[at + 11 + 3 * number] & 15 for number in range(components))  # rows that share colour
+    except (struct.error, IndexError, ValueError):
+        return None
+    claimed = rows + 2 * groups
+    if claimed >= height:
+        return None
+    return data[: at + 5] + struct.pack(">H", claimed) + data[at + 7 :], claimed
 
 
 def require_whole_png(path: str) -> None:

@@ -107,7 +107,7 @@ class ImageRaster(TiledRaster):
         assert shape[:2] == (grid.height, grid.width)
         return store
 
-    def _tile(self, store: Store | None, level: int, number: int, window: Window) -> Array:
+    def _tile(self, store: Store | None, level: int, number: int, window: Window, rows: int) -> Array:
         layout = self._layout
         return self._room().fill(0, layout.shapes[0], layout.dtype, self._decode)
 

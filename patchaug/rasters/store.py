@@ -44,6 +44,10 @@ class SharedStore:
         at = self.at[number]
         return np.ndarray(shape, dtype, self._memory, at) if at > 0 else None
 
+    def full(self, size: int) -> bool:
+        """Whether a tile of so many bytes would not be kept."""
+        return self.arena.full(size, self.limit)
+
     def fetch(self, number: int, shape: Shape, dtype: np.dtype[Any], decode: Callable[[], Array]) -> Array:
         """A tile; decoded, and kept where there is room, unless another thread or process is faster.
 
@@ -118,6 +122,10 @@ class PrivateStore:
     def find(self, number: int, shape: Shape, dtype: np.dtype[Any]) -> Array | None:
         """See `SharedStore`; so below."""
         return self._tiles.get(number)
+
+    def full(self, size: int) -> bool:
+        """See `SharedStore`."""
+        return self._keeper != os.getpid() or PrivateStore._held + size > self.limit
 
     def fetch(self, number: int, shape: Shape, dtype: np.dtype[Any], decode: Callable[[], Array]) -> Array:
         """A tile, decoded and kept where there is room."""

@@ -11,7 +11,7 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.base import Array
-from patchaug.rasters.codestream import frame_size
+from patchaug.rasters.codestream import first_rows, frame_size
 from patchaug.rasters.file import one_line
 from patchaug.rasters.handles import Descriptor, handle
 from patchaug.rasters.tiffheader import Header, Level, read_header
@@ -78,9 +78,12 @@ class TiffRaster(TiledRaster):
         return self.header.mpp
 
     def _decoded(self, level: int, number: int, window: Window) -> Array:
+        return self._top(level, number, window, self.header.levels[level].tile_height)
+
+    def _top(self, level: int, number: int, window: Window, rows: int) -> Array:
         header = self.header
         try:
-            return self._pixels(header, header.levels[level], number)
+            return self._pixels(header, header.levels[level], number, rows)
         except Exception as error:  # decoders raise errors of many libraries
             why = str(error) if isinstance(error, ReadError) else one_line(error)
             raise ReadError(
@@ -88,7 +91,7 @@ class TiffRaster(TiledRaster):
                 f"x={window.x} y={window.y} {window.width} x {window.height}; copy or export the file again"
             ) from error
 
-    def _pixels(self, header: Header, level: Level, number: int) -> Array:
+    def _pixels(self, header: Header, level: Level, number: int, rows: int) -> Array:
         offset, count = int(level.offsets[number]), int(level.counts[number])
         if count == 0:
             raise ReadError("missing: the header says 0 bytes")
@@ -101,7 +104,7 @@ class TiffRaster(TiledRaster):
             raise ReadError(f"cut off: got {len(data)} of {count} bytes")
         if data[:2] == b"\xff\xd8" and _EOI not in data[-64:] and data.rfind(_EOI) < 0:
             raise ReadError("JPEG data without an end")  # libjpeg would fill up with grey in silence
-        tile = None if level.jpeg is None else _jpeg_tile(data, level, header.samples)
+        tile = None if level.jpeg is None else _jpeg_tile(data, level, header.samples, rows)
         if tile is not None:
             return tile
         claimed = frame_size(data)
@@ -120,11 +123,17 @@ class TiffRaster(TiledRaster):
         return Descriptor(self.path)
 
 
-def _jpeg_tile(data: bytes, level: Level, samples: int) -> Array | None:
-    """A whole tile of 8-bit JPEG, decoded without the ways round; None for any other, which tifffile then looks at."""
+def _jpeg_tile(data: bytes, level: Level, samples: int, rows: int) -> Array | None:
+    """A tile of 8-bit JPEG, or at least its first rows, decoded without the ways round.
+
+    None for any other, which tifffile then looks at.
+    """
     import imagecodecs
 
-    shape = (level.tile_height, level.tile_width, *((samples,) if samples > 1 else ()))
+    height = level.tile_height
+    if rows < height and (shorter := first_rows(data, height, rows)) is not None:
+        data, height = shorter
+    shape = (height, level.tile_width, *((samples,) if samples > 1 else ()))
     assert level.jpeg is not None
     try:
         tile: Array = imagecodecs.jpeg8_decode(data, out=_off_grid(shape), **level.jpeg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,6 +90,10 @@ class TiledRaster(FileRaster):
         """A tile, (rows, columns[, channels]); rows and columns beyond the level may be missing."""
         raise NotImplementedError
 
+    def _top(self, level: int, number: int, window: Window, rows: int) -> Array:
+        """A tile of which only the first rows are wanted, and which is not kept; others may be missing."""
+        return self._decoded(level, number, window)
+
     @property
     def grids(self) -> tuple[Grid, ...]:
         """How each level is cut into tiles."""
@@ -130,16 +135,17 @@ class TiledRaster(FileRaster):
                 number = row * across + column
                 tile = None if store is None else store.find(first + number, shape, dtype)
                 if tile is None:
-                    tile = self._tile(store, level, number, window)
+                    tile = self._tile(store, level, number, window, bottom)
                 band[:, over : over + right - left] = tile[top:bottom, left:right]
         return out
 
-    def _tile(self, store: Store | None, level: int, number: int, window: Window) -> Array:
-        if store is None:
-            return self._decoded(level, number, window)
+    def _tile(self, store: Store | None, level: int, number: int, window: Window, rows: int) -> Array:
         layout = self._layout
+        shape = layout.shapes[level]
+        if store is None or store.full(math.prod(shape) * layout.dtype.itemsize):
+            return self._top(level, number, window, rows)
         decode: Callable[[], Array] = lambda: self._decoded(level, number, window)  # noqa: E731
-        return store.fetch(layout.firsts[level] + number, layout.shapes[level], layout.dtype, decode)
+        return store.fetch(layout.firsts[level] + number, shape, layout.dtype, decode)
 
     def _store(self) -> Store | None:
         """Where tiles are kept by this process and its kin; None if they are not."""

@@ -36,10 +36,10 @@ RAM = 1 << 26
 class CountingRaster(TiffRaster):
     """Writes a byte into a file beside its own for each tile that it decodes; the number of tiles is its size."""
 
-    def _decoded(self, level, number, window):
+    def _top(self, level, number, window, rows):
         with open(f"{self.path}.decoded", "ab", buffering=0) as log:
             log.write(b"x")
-        return super()._decoded(level, number, window)
+        return super()._top(level, number, window, rows)
 
     def decoded(self) -> int:
         path = Path(f"{self.path}.decoded")
