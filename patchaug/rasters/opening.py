@@ -30,7 +30,7 @@ def open_raster(
         source: A raster (returned as it is), a numpy array (channels last), a torch tensor (channels first or last,
             where its shape leaves no doubt), or the path of a file.
         mask: Read one integer a pixel, exactly as stored, instead of colours.
-        ram: Budget in bytes for a file that can only be decoded as a whole (PNG, JPEG, BMP, stripped TIFF).
+        ram: Budget in bytes for decoded pixels. What is decoded as a whole (PNG, JPEG, BMP, stripped TIFF) must fit.
         name: What errors call it; the file's name, or "array", by default.
 
     Raises:
@@ -88,7 +88,7 @@ def _image(path: str, head: bytes, ram: int, name: str | None) -> Raster:
             return tiff if tiff.header.tiled else _whole(path, mask=False, ram=ram, name=name)
         except UnsuitedError as error:
             reasons.append(str(error))
-    for source in (OpenSlideRaster(path, name=name), ImageRaster(path, mask=False, ram=ram, name=name)):
+    for source in (OpenSlideRaster(path, name=name, ram=ram), ImageRaster(path, mask=False, ram=ram, name=name)):
         try:
             source.level_dimensions  # noqa: B018 - reads the header
         except UnsuitedError as error:

@@ -28,15 +28,19 @@ class Piece(NamedTuple):
         l0_origin: Where to begin to read, in level-0 pixels of the file.
         before: Pixels of the level from there to `start`, to be cut away.
         start, stop: The part, in pixels of the level.
+        exact: Whether the origin is as good as on the level's grid.
     """
 
     l0_origin: int
     before: int
     start: int
     stop: int
+    exact: bool
 
 
-def pieces(downsample: float, offset: int, start: int, stop: int, *, truncates: bool = False) -> list[Piece]:
+def pieces(
+    downsample: float, offset: int, start: int, stop: int, *, truncates: bool = False, by_block: bool = False
+) -> list[Piece]:
     """How to read start..stop-1 of a level's axis.
 
     Pixels are exact but where no origin near the grid lies within `LOOK_BACK` before a block: there OpenSlide mixes
@@ -48,23 +52,29 @@ def pieces(downsample: float, offset: int, start: int, stop: int, *, truncates: 
         offset: Pixels of the file's level before the first one of the axis.
         start, stop: Not negative.
         truncates: Whether the maker's driver rounds origins down to the level's grid, rather than mixing.
+        by_block: Give each block the one origin that it always has. Needed where the other axis is not exact: while
+            cairo mixes there, it does not round on this one either.
     """
     if float(downsample).is_integer():
-        return [Piece((offset + start) * int(downsample), 0, start, stop)]
+        return [Piece((offset + start) * int(downsample), 0, start, stop, True)]
     near = 0.0 if truncates else _NEAR
     found, at = [], start
     while at < stop:
         block = at // SIDE * SIDE
-        if before(offset + block, downsample, LOOK_BACK, near) is None:
+        origin = before(offset + block, downsample, LOOK_BACK, near)
+        if origin is None:
             x = (offset + block) * downsample
-            found.append(Piece(math.ceil(x) if truncates else round(x), at - block, at, min(block + SIDE, stop)))
+            l0_origin = math.ceil(x) if truncates else round(x)
+            found.append(Piece(l0_origin, at - block, at, min(block + SIDE, stop), False))
+        elif by_block:
+            found.append(Piece(origin[0], origin[1] + at - block, at, min(block + SIDE, stop), True))
         else:
             nearest = before(offset + at, downsample, LOOK_BACK + SIDE, near)
             assert nearest is not None  # that of the block, if there is none between
             end, longest = block + SIDE, at - nearest[1] + LONGEST
             while end < min(stop, longest) and before(offset + end, downsample, LOOK_BACK, near) is not None:
                 end += SIDE
-            found.append(Piece(*nearest, at, min(stop, end, longest)))
+            found.append(Piece(*nearest, at, min(stop, end, longest), True))
         at = found[-1].stop
     return found
 

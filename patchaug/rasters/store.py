@@ -70,13 +70,19 @@ class SharedStore:
                 self._publish(number, at)
             return tile
 
-    def reserve(self, number: int, size: int) -> bool:
-        """Keep room for a tile that `fill` will decode; False if there is none."""
+    def reserve(self, number: int, size: int, *, must: bool = True) -> bool:
+        """Keep room for a tile that `fill` will decode; False if there is none.
+
+        Args:
+            number: Its place in the table.
+            size: Its bytes.
+            must: Whether it cannot be read without: then more is done to find room.
+        """
         if self.at[number]:
             return True
         with self.arena.claim(self._place + 8 * number):
             if not self.at[number]:
-                at = self.arena.allot(self._owner, size, self.limit, sweep=True)
+                at = self.arena.allot(self._owner, size, self.limit, sweep=must)
                 if at is None:
                     return False
                 self.at[number] = -at
@@ -139,11 +145,11 @@ class PrivateStore:
                 self._tiles[number] = tile = tile.copy()
             return tile
 
-    def reserve(self, number: int, size: int) -> bool:
+    def reserve(self, number: int, size: int, *, must: bool = True) -> bool:
         """Keep room for a tile."""
         with self._lock:
             if number not in self._tiles and number not in self._reserved:
-                if PrivateStore._held + size > self.limit:
+                if PrivateStore._held + size > self.limit or not (must or self._keeper == os.getpid()):
                     return False
                 PrivateStore._held += size
                 self._reserved[number] = size

@@ -13,9 +13,11 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.base import Array, Sizes, require_inside
-from patchaug.rasters.file import FileRaster, UnsuitedError, one_line
+from patchaug.rasters.file import UnsuitedError, one_line
 from patchaug.rasters.handles import forget, handle
-from patchaug.rasters.origins import Piece, pieces
+from patchaug.rasters.origins import SIDE, Piece, pieces
+from patchaug.rasters.store import Store
+from patchaug.rasters.tiled import Grid, Layout, TiledRaster
 
 if TYPE_CHECKING:
     from openslide import OpenSlide, OpenSlideCache
@@ -29,7 +31,7 @@ _caches: dict[int, OpenSlideCache] = {}  # by process id: a fork must not use, n
 class _Facts:
     """What OpenSlide says about a slide, in the frame of its bounds."""
 
-    dimensions: Sizes
+    layout: Layout  # blocks that are kept as tiles are elsewhere
     downsamples: tuple[float, ...]
     offsets: Sizes  # pixels (x, y) of each level of the file before the first of the frame
     truncates: bool  # whether origins are rounded down to the level's grid
@@ -37,12 +39,14 @@ class _Facts:
     background: tuple[int, int, int]
 
 
-class OpenSlideRaster(FileRaster):
+class OpenSlideRaster(TiledRaster):
     """A slide that OpenSlide reads, as uint8 (height, width, 3).
 
     Args:
         path: The file. It is opened at the first use in each process.
         name: What window errors call it; the file's name by default.
+        ram: Bytes of decoded pixels that may be kept, see `TiledRaster`: in blocks of `SIDE` px of a level, each of
+            which is read whole when a window first touches it. With 0, windows alone are read.
 
     The slide is the rectangle of `openslide.bounds-x`, `-y`, `-width` and `-height` where the file has them (MRXS, SCN,
     CZI), and coordinates count from its corner, at each level from the pixel nearest to it: masks and polygons belong
@@ -54,10 +58,10 @@ class OpenSlideRaster(FileRaster):
     scanned areas and such a level, what lies right of or below the beginning of an area may be one pixel off.
     """
 
-    _lazy = ("_known",)
+    _lazy = ("_known", "_stored")
 
-    def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
-        super().__init__(path, name=name)
+    def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
+        super().__init__(path, name=name, ram=ram)
         self._known: _Facts | None = None
 
     @property
@@ -72,9 +76,8 @@ class OpenSlideRaster(FileRaster):
         return self._known
 
     @property
-    def level_dimensions(self) -> Sizes:
-        """(width, height) per level in pixels, finest first."""
-        return self._facts.dimensions
+    def _layout(self) -> Layout:
+        return self._facts.layout
 
     @property
     def level_downsamples(self) -> tuple[float, ...]:
@@ -93,12 +96,43 @@ class OpenSlideRaster(FileRaster):
             WindowError: The window leaves its level, or there is no such level. (OpenSlide would return black.)
             ReadError: OpenSlide cannot read it, in a handle opened afresh too.
         """
+        if self.ram:
+            return super().read(window)
+        require_inside(self.name, self.level_dimensions, window)
+        return self._region(window)
+
+    def _tile(self, store: Store | None, level: int, number: int, window: Window) -> Array:
+        layout = self._layout
+        entry, shape, grid = layout.firsts[level] + number, layout.shapes[level], layout.grids[level]
+        x, y = number % grid.across * grid.tile_width, number // grid.across * grid.tile_height
+        right, bottom = min(x + grid.tile_width, grid.width), min(y + grid.tile_height, grid.height)
+
+        def fill(tile: Array) -> None:
+            tile[: bottom - y, : right - x] = self._region(Window(x, y, right - x, bottom - y, level))
+
+        if store is not None and store.reserve(entry, math.prod(shape), must=False):
+            try:
+                return store.fill(entry, shape, layout.dtype, fill)
+            except ReadError:  # perhaps in a part of the block that the window does not touch
+                pass
+        left, top = max(x, window.x), max(y, window.y)
+        part = Window(left, top, min(right, window.right) - left, min(bottom, window.bottom) - top, level)
+        tile = np.empty(shape, layout.dtype)
+        tile[top - y : part.bottom - y, left - x : part.right - x] = self._region(part)
+        return tile
+
+    def _region(self, window: Window) -> Array:
+        """The pixels of a window that is known to be inside, in an array of its own."""
         facts, level = self._facts, window.level
-        require_inside(self.name, facts.dimensions, window)
-        across, down = (
-            pieces(facts.downsamples[level], facts.offsets[level][axis], start, stop, truncates=facts.truncates)
-            for axis, (start, stop) in enumerate(((window.x, window.right), (window.y, window.bottom)))
-        )
+
+        def parts(by_block: bool) -> list[list[Piece]]:
+            ends = (window.x, window.right), (window.y, window.bottom)
+            said = {"truncates": facts.truncates, "by_block": by_block}
+            return [pieces(facts.downsamples[level], facts.offsets[level][k], *ends[k], **said) for k in (0, 1)]
+
+        across, down = parts(by_block=False)
+        if not all(piece.exact for piece in (*across, *down)):
+            across, down = parts(by_block=True)
         if len(across) == len(down) == 1:
             return self._piece(across[0], down[0], window)
         return np.concatenate(
@@ -162,9 +196,12 @@ def _facts_of(slide: OpenSlide) -> _Facts:
         x = y = 0.0
     mpp = (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
     red, green, blue = bytes.fromhex(properties.get("openslide.background-color", "FFFFFF"))
-    dimensions, offsets = _framed(properties, slide.level_dimensions, slide.level_downsamples)
+    sizes, offsets = _framed(properties, slide.level_dimensions, slide.level_downsamples)
+    grids = tuple(Grid(w, h, min(w, SIDE), min(h, SIDE)) for w, h in sizes)
     truncates = properties.get("openslide.vendor") == "leica"
-    return _Facts(dimensions, slide.level_downsamples, offsets, truncates, mpp, (red, green, blue))
+    return _Facts(
+        Layout(grids, np.dtype(np.uint8), (3,)), slide.level_downsamples, offsets, truncates, mpp, (red, green, blue)
+    )
 
 
 def _framed(properties: Mapping[str, str], sizes: Sizes, downsamples: tuple[float, ...]) -> tuple[Sizes, Sizes]:

@@ -12,18 +12,21 @@ odd = st.builds(lambda whole, part: whole + part, st.integers(1, 64), st.floats(
 downsamples = st.one_of(odd, st.integers(1, 64).map(float), st.sampled_from([4.0001, 16.0056, 2.0005, 2.5, 300.7]))
 
 
-@example(downsample=4.0001, offset=0, start=0, length=9000, truncates=False)
-@example(downsample=4.0001, offset=0, start=0, length=9000, truncates=True)
+@example(downsample=4.0001, offset=0, start=0, length=9000, truncates=False, by_block=False)
+@example(downsample=4.0001, offset=0, start=0, length=9000, truncates=True, by_block=False)
 @given(
     downsample=downsamples,
     offset=st.integers(0, 10_000),
     start=st.integers(0, 300_000),
     length=st.integers(1, 9000),
     truncates=st.booleans(),
+    by_block=st.booleans(),
 )
-def test_the_pieces_of_an_axis(downsample: float, offset: int, start: int, length: int, truncates: bool) -> None:
+def test_the_pieces_of_an_axis(
+    downsample: float, offset: int, start: int, length: int, truncates: bool, by_block: bool
+) -> None:
     """They follow on each other, read no more than stated, and are as near to the grid as stated."""
-    found = pieces(downsample, offset, start, start + length, truncates=truncates)
+    found = pieces(downsample, offset, start, start + length, truncates=truncates, by_block=by_block)
     assert [piece.start for piece in found] == [start, *(piece.stop for piece in found[:-1])]
     assert found[-1].stop == start + length
     for piece in found:
@@ -32,6 +35,7 @@ def test_the_pieces_of_an_axis(downsample: float, offset: int, start: int, lengt
         first = offset + piece.start - piece.before
         off = piece.l0_origin / downsample - first
         assert 0 <= off < 1 / downsample if truncates else abs(off) <= 0.5 / downsample + 1e-9
+        assert piece.exact == (abs(off) < (1e-15 if truncates else 1 / 512))
         if not truncates and abs(off) >= 1 / 512:  # then no nearer one was within reach of the block
             block = offset + piece.start // SIDE * SIDE
             assert first == block
@@ -65,3 +69,14 @@ def test_common_ratios_are_exact_everywhere(downsample: float) -> None:
     for piece in pieces(downsample, 0, 0, 40_000):
         off = piece.l0_origin / downsample - (piece.start - piece.before)
         assert abs(off) < 1 / 512
+
+
+@given(downsample=odd, start=st.integers(0, 5000), length=st.integers(1, 900))
+def test_a_block_has_one_origin(downsample: float, start: int, length: int) -> None:
+    """Whatever the window."""
+
+    def origins(a: int, b: int) -> dict[int, tuple[int, int]]:
+        found = pieces(downsample, 3, a, b, by_block=True)
+        return {piece.start // SIDE: (piece.l0_origin, piece.start - piece.before) for piece in found}
+
+    assert origins(start, start + length).items() <= origins(0, start + length).items()
