@@ -19,7 +19,7 @@ from patchaug.geometry import Window
 from patchaug.manifest import compare_manifest, write_manifest
 from patchaug.progress import progress
 from patchaug.ram import budget
-from patchaug.rasters import ImageRaster, Raster, open_mask, open_raster
+from patchaug.rasters import ImageRaster, Raster, ZarrRaster, is_zarr, open_mask, open_raster
 from patchaug.slide import Slide
 
 Values = dict[int, tuple[int, tuple[int, int]]]  # {class: (pixels, the place of one)}
@@ -41,6 +41,7 @@ class Report:
         mpp: Micrometres per pixel at level 0, None where the file does not say.
         codec: How its tiles are coded, or which library reads it.
         tiles: Tiles of image and mask that were decoded.
+        missing: Of zarr, chunks of image and mask that are not stored: they hold the fill value.
         pixels: {class: pixels of the mask at its level 0, or of the sample}.
         problems: One line each; empty for a slide that is as it should be.
     """
@@ -52,6 +53,7 @@ class Report:
     mpp: tuple[float, float] | None = None
     codec: str = ""
     tiles: int = 0
+    missing: int = 0
     pixels: dict[int, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -100,8 +102,7 @@ def check(
     if manifest is not None:
         changes = compare_manifest(manifest, files)
         for number, one in enumerate(reports):
-            told = [_said(changes.pop(str(Path(file).resolve())), file, one) for file in _files_of(one)
-                    if str(Path(file).resolve()) in changes]  # fmt: skip
+            told = [line for file in _files_of(one) for line in _changes_of(file, changes, one)]
             reports[number] = replace(one, problems=(*told, *one.problems))
         reports += [Report(path, problems=(change,)) for path, change in changes.items()]
     if new_manifest is not None and not any(one.problems for one in reports):
@@ -113,13 +114,19 @@ def _files_of(report: Report) -> list[str]:
     return [file for file in (report.path, report.mask) if file is not None]
 
 
-def _said(change: str, file: str, report: Report) -> str:
-    return change if file == report.path else f"mask {Path(file).name}: {change}"
+def _changes_of(file: str, changes: dict[str, str], report: Report) -> list[str]:
+    """What a manifest says of a file, or of the files of a folder of zarr; taken out of `changes`."""
+    path = str(Path(file).resolve())
+    of = "" if file == report.path else f"mask {Path(file).name}: "
+    found = [key for key in changes if key == path or (key.startswith(path + os.sep) and is_zarr(path))]
+    told = [f"{of}{key[len(path) + 1 :]}{': ' if key != path else ''}{changes.pop(key)}" for key in found]
+    more = [] if len(told) <= _SHOWN else [f"{of}{len(told)} of its files are told by the manifest; 3 are listed"]
+    return [*told[:_SHOWN], *more]
 
 
 def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     for path in map(Path, paths):
-        if path.is_dir():
+        if path.is_dir() and not is_zarr(path):
             yield from get_slide_files(path)
         else:
             yield path
@@ -138,7 +145,7 @@ def _check_slide(
     except PatchaugError as error:
         return replace(report, problems=(_short(error, image),))
     tiles, problems, _ = _decode(opened, sample)
-    report = replace(report, tiles=tiles, problems=tuple(problems))
+    report = replace(report, tiles=tiles, missing=_missing(opened), problems=tuple(problems))
     if masks is None:
         return report
     try:
@@ -154,7 +161,14 @@ def _check_slide(
     problems = [f"mask {found.name}: {problem}" for problem in problems]
     problems += _unknown(slide, values)
     pixels = {value: pixels for value, (pixels, _) in sorted(values.items())}
-    return replace(report, tiles=report.tiles + tiles, pixels=pixels, problems=(*report.problems, *problems))
+    return replace(
+        report, tiles=report.tiles + tiles, missing=report.missing + _missing(mask), pixels=pixels,
+        problems=(*report.problems, *problems),
+    )  # fmt: skip
+
+
+def _missing(raster: Raster) -> int:
+    return raster.missing()[0] if isinstance(raster, ZarrRaster) else 0
 
 
 def _short(error: PatchaugError, path: Path) -> str:

@@ -16,7 +16,8 @@ POLYGONS = frozenset({".geojson", ".geojson.gz", ".json", ".json.gz", ".xml"})
 def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folders: Sequence[str] = ()) -> list[Path]:
     """All slide files below a folder, sorted, so that splits are the same on every machine.
 
-    Hidden files are left out, and so are masks that lie beside their images: names that end in "_mask".
+    A folder whose name ends in ".zarr" is a slide, and is not looked into. Hidden files are left out, and so are masks
+    that lie beside their images: names that end in "_mask". Links to folders are not followed.
 
     Args:
         path: The folder.
@@ -32,7 +33,7 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
     found = sorted(
         file
         for file in _files(root, recurse, folders)
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.stem.endswith(MASK)
+        if _parts(file)[1] in SUFFIXES and not file.name.startswith(".") and not _parts(file)[0].endswith(MASK)
     )
     if not found:
         raise MissingError(f"no slides in {root}; known suffixes are {', '.join(sorted(SUFFIXES))}")
@@ -59,7 +60,7 @@ def find_masks(images: Iterable[Path], masks: str | os.PathLike[str]) -> list[Pa
             by_stem.setdefault(stem, []).append(file)
     found, missing = [], []
     for image in images:
-        candidates = by_stem.get(image.stem, []) + by_stem.get(image.stem + MASK, [])
+        candidates = by_stem.get(_parts(image)[0], []) + by_stem.get(_parts(image)[0] + MASK, [])
         if len(candidates) > 1:
             names = ", ".join(str(file) for file in candidates)
             raise OptionError(f"{image.name} has {len(candidates)} masks in {folder}: {names}; keep one")
@@ -83,18 +84,22 @@ def require_files(paths: Iterable[str | os.PathLike[str]], what: str) -> None:
 
 
 def _parts(file: Path) -> tuple[str, str]:
-    """Stem and suffix; ".gz" belongs to the suffix before it."""
+    """Stem and suffix; ".gz" belongs to the suffix before it, ".zip" to ".zarr"."""
     name = file.name
-    length = len(file.suffix) if file.suffix.lower() != ".gz" else len(file.suffix) + len(Path(file.stem).suffix)
+    length = len(file.suffix)
+    if file.suffix.lower() == ".gz" or name.lower().endswith(".zarr.zip"):
+        length += len(Path(file.stem).suffix)
     return name[: len(name) - length], name[len(name) - length :].lower()
 
 
 def _files(root: Path, recurse: bool, folders: Sequence[str]) -> Iterable[Path]:
+    """Files, and folders of zarr."""
     for folder, inside, names in os.walk(root):
+        names += [name for name in inside if name.lower().endswith(".zarr")]
+        inside[:] = [name for name in inside if not name.startswith(".") and not name.lower().endswith(".zarr")]
         if not recurse:
             inside.clear()
         elif folders and Path(folder) == root:
             inside[:] = [name for name in inside if name in folders]
-        inside[:] = [name for name in inside if not name.startswith(".")]
         if not (folders and Path(folder) == root):
             yield from (Path(folder, name) for name in names)

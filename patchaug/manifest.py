@@ -15,6 +15,7 @@ from typing import Any
 
 from patchaug.errors import MissingError, ReadError
 from patchaug.progress import progress
+from patchaug.rasters import is_zarr
 from patchaug.rasters.file import fingerprint, one_line
 
 _PIECE = 8 << 20
@@ -23,12 +24,16 @@ _VERSION = 1
 
 
 def parts_of(path: str | os.PathLike[str]) -> list[Path]:
-    """A slide's files: itself, and for MIRAX the folder of the same name, which holds the pixels."""
+    """A slide's files: itself; for MIRAX also the folder of its name, which holds the pixels; for zarr all below."""
     file = Path(path)
+    if is_zarr(file):
+        return _below(file)
     folder = file.with_suffix("")
-    if file.suffix.lower() != ".mrxs" or not folder.is_dir():
-        return [file]
-    return [file, *sorted(part for part in folder.rglob("*") if part.is_file())]
+    return [file, *_below(folder)] if file.suffix.lower() == ".mrxs" and folder.is_dir() else [file]
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(part for part in folder.rglob("*") if part.is_file())
 
 
 def entry_of(path: Path) -> dict[str, Any]:

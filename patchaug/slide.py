@@ -55,7 +55,8 @@ def open_slide(
     """Open a slide; reads headers only.
 
     Args:
-        image: Path, uint8 array (height, width) or (height, width, channels), torch tensor, or `Raster`.
+        image: Path (of a file, or of a zarr folder), uint8 array (height, width) or (height, width, channels), torch
+            tensor, `zarr.Array` on the disk, or `Raster`.
         mask: The same, with one integer per pixel (of the image's size, or coarser by a whole factor); or polygons, as
             a GeoJSON or ASAP file or as parsed GeoJSON, see docs/polygons.md.
         name: What the slide is called in errors; its windows are drawn by this name. Default: the file's name.

@@ -244,6 +244,43 @@ def test_mirax_is_more_than_its_index(tmp_path: Path) -> None:
     ]
 
 
+def test_zarr_is_checked_chunk_by_chunk(folder: Path) -> None:
+    """Size, codec, chunks that are not stored, a damaged one; and the manifest names each file of the folder."""
+    zarr = pytest.importorskip("zarr")
+    for kind, make in (("images", coordinate_image), ("masks", coordinate_mask)):
+        pixels = make(256, 200)
+        pixels[:64, :64] = 0  # of the mask, nobody stores a chunk of background
+        array = zarr.create_array(
+            store=folder / kind / "z.zarr", shape=pixels.shape, chunks=(64, 64, *pixels.shape[2:]), dtype="u1",
+            config={"write_empty_chunks": kind == "images"},
+        )  # fmt: skip
+        array[...] = pixels
+    image, kept = folder / "images" / "z.zarr", folder / "manifest.json"
+    (one,) = check([image], masks=folder / "masks", codes=CODES, new_manifest=kept)
+    assert (one.size, one.codec, one.tiles, one.missing, one.problems) == ((256, 200), "zstd", 32, 1, ())
+    assert one.pixels == dict(zip(*np.unique(pixels, return_counts=True), strict=True))
+    assert len(json.loads(kept.read_text())["files"]) == 17 + 16
+    assert [Path(report.path).name for report in check([folder / "images"])] == ["a.tiff", "b.png", "z.zarr"]
+    data = (image / "c/1/2/0").read_bytes()
+    (image / "c/1/2/0").write_bytes(data[:-9])
+    (folder / "masks" / "z.zarr" / "c/2/2").unlink()
+    (one,) = check([image], masks=folder / "masks", codes=CODES, manifest=kept)
+    assert one.missing == 2
+    told = "\n".join(one.problems)
+    assert re.search(r"^c/1/2/0: changed: ", told, re.M) and re.search(
+        r"^mask z.zarr: c/2/2: missing: the manifest names it$", told, re.M
+    )
+    assert re.search(r"^tile 6 of level 0 cannot be read", told, re.M) and len(one.problems) == 3
+    for file in image.glob("c/3/*/0"):
+        file.write_bytes(data)
+    one, lost = check([image], manifest=kept)
+    assert lost.path.endswith("masks/z.zarr/c/2/2")
+    assert sum(": changed: " in problem for problem in one.problems) == 3
+    assert "5 of its files are told by the manifest; 3 are listed" in one.problems
+    code, text = run(image, "--masks", folder / "masks")
+    assert code == 1 and "(2 not stored)" in text
+
+
 def run(*args: object) -> tuple[int, str]:
     """Exit code and stdout of the command."""
     done = CliRunner().invoke(app, ["check", *map(str, args)])

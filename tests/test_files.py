@@ -43,6 +43,24 @@ def test_slides_are_found_sorted(folder: Path) -> None:
     assert names(get_slide_files(folder / "images", folders=["sub"])) == ["c.ndpi", "d.png"]
 
 
+def test_zarr_folders_are_slides(folder: Path) -> None:
+    """By their name, never looked into; zip files of zarr too, and no other zip file."""
+    for name in ("z.zarr/0/c/0.png", "sub/y.ome.zarr/s0/1.tiff", "x.zarr.zip", "data.zip", ".h.zarr/0/a.png"):
+        path = folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (folder / "images" / "z_mask.zarr").mkdir()
+    zarrs = ["x.zarr.zip", "z.zarr"]
+    assert names(get_slide_files(folder / "images", recurse=False)) == ["a.TIFF", "b.svs", *zarrs]
+    found = get_slide_files(folder / "images")
+    assert names(found) == ["a.TIFF", "b.svs", "c.ndpi", "d.png", "y.ome.zarr", *zarrs]
+    assert names(get_slide_files(folder / "images", folders=["sub"])) == ["c.ndpi", "d.png", "y.ome.zarr"]
+    for name in ("x.zarr", "y.ome.zarr", "z.zarr"):
+        (folder / "masks" / name).mkdir()
+    chosen = [file for file in found if "zarr" in file.name]
+    assert sorted(names(find_masks(chosen, folder / "masks"))) == ["x.zarr", "y.ome.zarr", "z.zarr"]
+
+
 def test_masks_are_found_by_stem(folder: Path) -> None:
     """Same stem, or with _mask; in the same folder as the images too."""
     files = get_slide_files(folder / "images")

@@ -92,9 +92,8 @@ def _table(reports: list[Any], codes: list[str] | None) -> None:
         size = "-" if report.size is None else f"{report.size[0]} x {report.size[1]}"
         mpp = "-" if report.mpp is None else f"{report.mpp[0]:.4g}"
         problems = str(len(report.problems)) if report.problems else "none"
-        table.add_row(
-            Path(report.path).name, size, str(report.levels), mpp, report.codec, str(report.tiles), classes, problems
-        )
+        tiles = f"{report.tiles} ({report.missing} not stored)" if report.missing else str(report.tiles)
+        table.add_row(Path(report.path).name, size, str(report.levels), mpp, report.codec, tiles, classes, problems)
     console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
     console.print(table)
     for report in reports:

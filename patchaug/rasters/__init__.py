@@ -12,6 +12,8 @@ from patchaug.rasters.opening import SUFFIXES, open_raster
 from patchaug.rasters.polygons import PolygonRaster
 from patchaug.rasters.tiff import TiffRaster
 from patchaug.rasters.vendor import OpenSlideRaster
+from patchaug.rasters.zarr import ZarrRaster
+from patchaug.rasters.zarrstore import is_zarr
 
 __all__ = [
     "SUFFIXES",
@@ -21,6 +23,8 @@ __all__ = [
     "PolygonRaster",
     "Raster",
     "TiffRaster",
+    "ZarrRaster",
+    "is_zarr",
     "kept",
     "open_mask",
     "open_raster",

@@ -11,6 +11,7 @@ import zlib
 
 from patchaug.errors import ReadError
 
+_EOI = b"\xff\xd9"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG: start of frame, of any process
 _SEQUENTIAL = {0xC0, 0xC1}  # JPEG: of those, baseline and extended, Huffman
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # JPEG: markers without a length
@@ -31,6 +32,12 @@ def frame_size(data: bytes) -> tuple[int, int] | None:
     except (struct.error, IndexError):  # cut off: the decoder says so
         pass
     return None
+
+
+def require_jpeg_end(data: bytes) -> None:
+    """Raise ReadError for JPEG data without an end: libjpeg would fill the rest up with grey in silence."""
+    if data[:2] == b"\xff\xd8" and _EOI not in data[-64:] and data.rfind(_EOI) < 0:
+        raise ReadError("JPEG data without an end")
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:

@@ -34,8 +34,8 @@ def fingerprint(path: str) -> Fingerprint:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise ReadError(f"{path!r} cannot be opened: {one_line(error)}") from None
     if not stat.S_ISREG(found.st_mode):
-        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
-        raise ReadError(f"{path} is {kind}; an image must be a file")
+        kind = "a directory without zarr metadata" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        raise ReadError(f"{path} is {kind}; an image must be a file, or a zarr folder")
     if found.st_size == 0:
         raise ReadError(f"{path} is empty (0 bytes); copy it again")
     return found.st_size, found.st_mtime_ns, found.st_ino
@@ -65,13 +65,17 @@ class FileRaster:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
 
+    def _look(self) -> Fingerprint:
+        """What the path holds now."""
+        return fingerprint(self.path)
+
     def _same_file(self) -> Fingerprint:
         """Check that the path still holds the file of the first use, and return its fingerprint.
 
         Raises:
             ReadError: The file is another one by now, or cannot be opened.
         """
-        now = fingerprint(self.path)
+        now = self._look()
         if self._fingerprint is None:
             self._fingerprint = now
         elif now != self._fingerprint:

@@ -12,6 +12,7 @@ from patchaug.rasters.base import Raster, Sizes
 from patchaug.rasters.file import fingerprint
 from patchaug.rasters.opening import open_raster
 from patchaug.rasters.polygons import PolygonRaster
+from patchaug.rasters.zarrstore import is_zarr
 
 
 def open_mask(
@@ -44,6 +45,8 @@ def open_mask(
 
 def _is_text(path: str | os.PathLike[str]) -> bool:
     """Whether a file holds JSON or XML, packed by gzip or not; by its first bytes, whatever it is called."""
+    if is_zarr(path):
+        return False
     fingerprint(os.fsdecode(path))
     try:
         with open(path, "rb") as file:

@@ -14,10 +14,12 @@ from patchaug.rasters.image import ImageRaster
 from patchaug.rasters.tiff import TiffRaster
 from patchaug.rasters.tiffheader import is_tiff
 from patchaug.rasters.vendor import OpenSlideRaster
+from patchaug.rasters.zarr import ZarrRaster, opened_array
+from patchaug.rasters.zarrstore import ZIP, is_zarr
 
 SUFFIXES = frozenset(
     {".tif", ".tiff", ".btf", ".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".czi", ".dcm", ".svslide"}
-    | {".png", ".jpg", ".jpeg", ".bmp"}
+    | {".png", ".jpg", ".jpeg", ".bmp", ".zarr", ".zarr.zip"}
 )
 
 
@@ -28,7 +30,8 @@ def open_raster(
 
     Args:
         source: A raster (returned as it is), a numpy array (channels last), a torch tensor (channels first or last,
-            where its shape leaves no doubt), or the path of a file.
+            where its shape leaves no doubt), the path of a file or of a zarr folder, or a `zarr.Array` or `zarr.Group`
+            that lies on the disk.
         mask: Read one integer a pixel, exactly as stored, instead of colours.
         ram: Budget in bytes for decoded pixels. What is decoded as a whole (PNG, JPEG, BMP, stripped TIFF) must fit.
         name: What errors call it; the file's name, or "array", by default.
@@ -36,24 +39,36 @@ def open_raster(
     Raises:
         MissingError: There is no such file.
         ReadError: The file cannot be read as what is asked for, or does not fit into `ram`.
-        OptionError: The source is none of the three, or an array of a wrong dtype or shape.
+        OptionError: The source is none of these, or an array of a wrong dtype or shape, or one that is nowhere on the
+            disk.
     """
+    if type(source).__module__.partition(".")[0] == "zarr" and hasattr(source, "store"):
+        return _opened(opened_array(source, mask=mask, ram=ram, name=name))
     if type(source).__module__.partition(".")[0] in ("torch", "fastai") and hasattr(source, "detach"):
         source = _pixels_last(source.detach().cpu().numpy(), "tensor" if name is None else name, mask=mask)
     if isinstance(source, np.ndarray):
         return _array(source, mask=mask, name="array" if name is None else name)
     if isinstance(source, str | os.PathLike):
         path = os.path.abspath(os.fsdecode(source))
+        if is_zarr(path):
+            return _opened(ZarrRaster(path, mask=mask, name=name, ram=ram))
         fingerprint(path)
         try:
             with open(path, "rb") as file:
                 head = file.read(4)
         except OSError as error:
             raise ReadError(f"{path} cannot be opened: {one_line(error)}") from None
+        if head in ZIP:
+            return _opened(ZarrRaster(path, mask=mask, name=name, ram=ram))
         return _mask(path, head, ram, name) if mask else _image(path, head, ram, name)
     if isinstance(source, Raster):
         return source
-    raise OptionError(f"a source is a path, a numpy array, a torch tensor or a Raster, got {type(source).__name__}")
+    raise OptionError(f"a source is a path, a numpy or zarr array, a tensor or a Raster, got {type(source).__name__}")
+
+
+def _opened(raster: ZarrRaster) -> ZarrRaster:
+    raster.level_dimensions  # noqa: B018 - reads the metadata
+    return raster
 
 
 def _pixels_last(array: Array, name: str, *, mask: bool) -> Array:

@@ -11,13 +11,11 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.base import Array
-from patchaug.rasters.codestream import first_rows, frame_size
+from patchaug.rasters.codestream import first_rows, frame_size, require_jpeg_end
 from patchaug.rasters.file import one_line
 from patchaug.rasters.handles import Descriptor, handle
 from patchaug.rasters.tiffheader import Header, Level, read_header
 from patchaug.rasters.tiled import Layout, TiledRaster
-
-_EOI = b"\xff\xd9"
 
 
 class TiffRaster(TiledRaster):
@@ -102,8 +100,7 @@ class TiffRaster(TiledRaster):
         data = handle(("tiff", self.path, self._fingerprint), self._open).read(offset, count)
         if len(data) < count:
             raise ReadError(f"cut off: got {len(data)} of {count} bytes")
-        if data[:2] == b"\xff\xd8" and _EOI not in data[-64:] and data.rfind(_EOI) < 0:
-            raise ReadError("JPEG data without an end")  # libjpeg would fill up with grey in silence
+        require_jpeg_end(data)
         tile = None if level.jpeg is None else _jpeg_tile(data, level, header.samples, rows)
         if tile is not None:
             return tile
