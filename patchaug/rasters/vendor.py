@@ -101,7 +101,7 @@ class OpenSlideRaster(TiledRaster):
         require_inside(self.name, self.level_dimensions, window)
         return self._region(window)
 
-    def _tile(self, store: Store | None, level: int, number: int, window: Window) -> Array:
+    def _tile(self, store: Store | None, level: int, number: int, window: Window, rows: int) -> Array:
         layout = self._layout
         entry, shape, grid = layout.firsts[level] + number, layout.shapes[level], layout.grids[level]
         x, y = number % grid.across * grid.tile_width, number // grid.across * grid.tile_height
