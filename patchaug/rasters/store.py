@@ -70,19 +70,13 @@ class SharedStore:
                 self._publish(number, at)
             return tile
 
-    def reserve(self, number: int, size: int, *, must: bool = True) -> bool:
-        """Keep room for a tile that `fill` will decode; False if there is none.
-
-        Args:
-            number: Its place in the table.
-            size: Its bytes.
-            must: Whether it cannot be read without: then more is done to find room.
-        """
+    def reserve(self, number: int, size: int) -> bool:
+        """Keep room for a tile that `fill` will decode; False if there is none."""
         if self.at[number]:
             return True
         with self.arena.claim(self._place + 8 * number):
             if not self.at[number]:
-                at = self.arena.allot(self._owner, size, self.limit, sweep=must)
+                at = self.arena.allot(self._owner, size, self.limit, sweep=True)
                 if at is None:
                     return False
                 self.at[number] = -at
@@ -145,11 +139,11 @@ class PrivateStore:
                 self._tiles[number] = tile = tile.copy()
             return tile
 
-    def reserve(self, number: int, size: int, *, must: bool = True) -> bool:
+    def reserve(self, number: int, size: int) -> bool:
         """Keep room for a tile."""
         with self._lock:
             if number not in self._tiles and number not in self._reserved:
-                if PrivateStore._held + size > self.limit or not (must or self._keeper == os.getpid()):
+                if PrivateStore._held + size > self.limit:
                     return False
                 PrivateStore._held += size
                 self._reserved[number] = size

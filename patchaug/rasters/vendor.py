@@ -16,7 +16,6 @@ from patchaug.rasters.base import Array, Sizes, require_inside
 from patchaug.rasters.file import UnsuitedError, one_line
 from patchaug.rasters.handles import forget, handle
 from patchaug.rasters.origins import SIDE, Piece, pieces
-from patchaug.rasters.store import Store
 from patchaug.rasters.tiled import Grid, Layout, TiledRaster
 
 if TYPE_CHECKING:
@@ -37,6 +36,10 @@ class _Facts:
     truncates: bool  # whether origins are rounded down to the level's grid
     mpp: tuple[float, float] | None
     background: tuple[int, int, int]
+
+
+class _NoRoomError(Exception):
+    """A block is not kept, and will not be."""
 
 
 class OpenSlideRaster(TiledRaster):
@@ -97,29 +100,21 @@ class OpenSlideRaster(TiledRaster):
             ReadError: OpenSlide cannot read it, in a handle opened afresh too.
         """
         if self.ram:
-            return super().read(window)
+            try:
+                return super().read(window)
+            except (_NoRoomError, ReadError):  # of a block: perhaps in a part of it that the window does not touch
+                pass
         require_inside(self.name, self.level_dimensions, window)
         return self._region(window)
 
-    def _tile(self, store: Store | None, level: int, number: int, window: Window, rows: int) -> Array:
-        layout = self._layout
-        entry, shape, grid = layout.firsts[level] + number, layout.shapes[level], layout.grids[level]
+    def _decoded(self, level: int, number: int, window: Window) -> Array:
+        grid = self._layout.grids[level]
         x, y = number % grid.across * grid.tile_width, number // grid.across * grid.tile_height
-        right, bottom = min(x + grid.tile_width, grid.width), min(y + grid.tile_height, grid.height)
+        size = min(grid.tile_width, grid.width - x), min(grid.tile_height, grid.height - y)
+        return self._region(Window(x, y, *size, level))
 
-        def fill(tile: Array) -> None:
-            tile[: bottom - y, : right - x] = self._region(Window(x, y, right - x, bottom - y, level))
-
-        if store is not None and store.reserve(entry, math.prod(shape), must=False):
-            try:
-                return store.fill(entry, shape, layout.dtype, fill)
-            except ReadError:  # perhaps in a part of the block that the window does not touch
-                pass
-        left, top = max(x, window.x), max(y, window.y)
-        part = Window(left, top, min(right, window.right) - left, min(bottom, window.bottom) - top, level)
-        tile = np.empty(shape, layout.dtype)
-        tile[top - y : part.bottom - y, left - x : part.right - x] = self._region(part)
-        return tile
+    def _top(self, level: int, number: int, window: Window, rows: int) -> Array:
+        raise _NoRoomError  # the window alone is read sooner than its parts
 
     def _region(self, window: Window) -> Array:
         """The pixels of a window that is known to be inside, in an array of its own."""

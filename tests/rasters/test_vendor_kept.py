@@ -145,14 +145,18 @@ def test_odd_downsamples_are_the_same_with_any_budget(tmp_path, own):
 
 
 def test_without_room_only_windows_are_read(tmp_path, own):
-    """No block is read whole for nothing, and what is asked for comes whole."""
+    """No block is read whole for nothing once it is known that it finds no room, and a window is one read."""
     write_pyramid(tmp_path / "slide.tiff", [coordinate_image(1300, 1100)])
-    raster = CountingRaster(tmp_path / "slide.tiff", ram=1)
+    raster = OpenSlideRaster(tmp_path / "slide.tiff", ram=BLOCK + 2 * UNIT)
+    raster.read(Window(0, 0, 600, 9))
     sizes = []
     raster._rgba = lambda l0, level, size: sizes.append(size) or OpenSlideRaster._rgba(raster, l0, level, size)
-    seen = raster.read(Window(500, 400, 100, 150))
-    assert np.array_equal(seen, coordinate_image(1300, 1100)[400:550, 500:600])
-    assert sum(w * h for w, h in sizes) == 100 * 150
+    for window in (Window(500, 400, 100, 150), Window(600, 500, 500, 400)):
+        seen = raster.read(window)
+        assert np.array_equal(seen, coordinate_image(1300, 1100)[window.y : window.bottom, window.x : window.right])
+    assert sizes == [(100, 150), (500, 400)]
+    raster.read(Window(20, 30, 400, 300))
+    assert len(sizes) == 2  # of the block that is kept
 
 
 def test_a_broken_tile_harms_no_window_beside_it():
