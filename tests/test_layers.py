@@ -63,9 +63,10 @@ FLOORS = {
 INSIDE = {
     "augment": ["tables", "reach", "apply", "padding", "pipelines", "__init__"],
     "rasters": [
-        *("base", "handles", "file", "array", "nameless", "arena", "store", "tiled", "codestream", "tiffheader"),
-        *("tiff", "origins", "vendor", "image", "zarrstore", "zarrcodecs", "zarrmeta", "ngff", "zarrchunks", "zarr"),
-        *("opening", "scan", "features", "geojson", "asap", "classes", "polygons", "masks", "__init__"),
+        *("base", "handles", "file", "array", "nameless", "arena", "store", "tiled", "codestream", "packed"),
+        *("tiffheader", "tiff", "origins", "vendor", "image"),
+        *("zarrstore", "zarrcodecs", "zarrmeta", "ngff", "zarrchunks", "zarr", "opening"),
+        *("scan", "features", "geojson", "asap", "classes", "polygons", "masks", "__init__"),
     ],
     "fastai1": ["repairs", "loader", "labels", "items", "evaluate", "__init__"],
     "fastai2": [

@@ -12,6 +12,7 @@ import zlib
 from patchaug.errors import ReadError
 
 _EOI = b"\xff\xd9"
+_JXL = b"\0\0\0\x0cJXL \r\n\x87\n"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG: start of frame, of any process
 _SEQUENTIAL = {0xC0, 0xC1}  # JPEG: of those, baseline and extended, Huffman
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # JPEG: markers without a length
@@ -21,12 +22,19 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's type of colour
 
 
 def frame_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) that JPEG or JPEG 2000 data claim, in pixels; None where they say none, or are something else."""
+    """(width, height) in pixels that JPEG, JPEG 2000, WebP, JPEG XL or PNG data claim; None where they say none."""
     try:
         if data[:2] == b"\xff\xd8":
             return _jpeg_size(data)
-        start = data.find(b"\xff\x4f\xff\x51", 0, 4096)  # in a JP2 file some boxes come first
-        if start >= 0 and (start == 0 or data[4:8] == b"jP  "):
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp_size(data)
+        if data[:2] == b"\xff\x0a" or data[:12] == _JXL:
+            return _jpegxl_size(data)
+        if data[:8] == b"\x89PNG\r\n\x1a\n":
+            width, height = struct.unpack_from(">II", data, 16)
+            return width, height
+        start = _inside(data, b"jp2c") if data[4:8] == b"jP  " else 0
+        if data[start : start + 4] == b"\xff\x4f\xff\x51":
             right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
             return right - left, bottom - top
     except (struct.error, IndexError):  # cut off: the decoder says so
@@ -51,7 +59,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 def _jpeg_frame(data: bytes) -> int | None:
     """Where the start of frame is."""
     at = 2
-    while data[at] == 0xFF:
+    while (at := data.find(b"\xff", at)) >= 0:  # what lies between two segments decoders skip
         marker = data[at + 1]
         if marker in _FRAMES:
             return at
@@ -88,6 +96,62 @@ def first_rows(data: bytes, height: int, rows: int) -> tuple[bytes, int] | None:
     if claimed >= height:
         return None
     return data[: at + 5] + struct.pack(">H", claimed) + data[at + 7 :], claimed
+
+
+def _inside(data: bytes, *kinds: bytes) -> int:
+    """Where the first box of those kinds has its content."""
+    at = 0
+    while True:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        head = 16 if length == 1 else 8
+        if kind in kinds:
+            return at + head
+        length = struct.unpack_from(">Q", data, at + 8)[0] if length == 1 else length
+        if length < head:
+            raise IndexError  # the last box, or none
+        at += length
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """Of the first chunk: the canvas of an extended file, or a picture, lossy or not."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _jpegxl_size(data: bytes) -> tuple[int, int] | None:
+    """Of the first bits of the codestream; in a file it lies in a box, or in several."""
+    at = 2
+    if data[:12] == _JXL:
+        at = _inside(data, b"jxlc", b"jxlp")
+        at += 2 if data[at : at + 2] == b"\xff\x0a" else 6  # the parts of several are numbered
+    head, place = data[at : at + 16], 0
+    bits = int.from_bytes(head, "little")
+
+    def take(number: int) -> int:
+        nonlocal place
+        place += number
+        if place > 8 * len(head):
+            raise IndexError
+        return bits >> (place - number) & ((1 << number) - 1)
+
+    def side(small: int) -> int:
+        return 8 * (1 + take(5)) if small else 1 + take((9, 13, 18, 30)[take(2)])
+
+    small = take(1)
+    height = side(small)
+    ratio = take(3)
+    if ratio == 0:
+        return side(small), height
+    over, under = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
+    return height * over // under, height
 
 
 def require_whole_png(path: str) -> None:

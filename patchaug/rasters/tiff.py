@@ -14,6 +14,7 @@ from patchaug.rasters.base import Array
 from patchaug.rasters.codestream import first_rows, frame_size, require_jpeg_end
 from patchaug.rasters.file import one_line
 from patchaug.rasters.handles import Descriptor, handle
+from patchaug.rasters.packed import unpack_tile
 from patchaug.rasters.tiffheader import Header, Level, read_header
 from patchaug.rasters.tiled import Layout, TiledRaster
 
@@ -102,6 +103,10 @@ class TiffRaster(TiledRaster):
             raise ReadError(f"cut off: got {len(data)} of {count} bytes")
         require_jpeg_end(data)
         tile = None if level.jpeg is None else _jpeg_tile(data, level, header.samples, rows)
+        if tile is None and level.packing is not None:
+            tile = unpack_tile(data, level.packing, (level.tile_height, level.tile_width, header.samples))
+            if tile is not None and header.samples == 1:
+                tile = tile[..., 0]
         if tile is not None:
             return tile
         claimed = frame_size(data)

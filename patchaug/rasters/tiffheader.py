@@ -18,6 +18,7 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.rasters.base import Array, Sizes
 from patchaug.rasters.file import UnsuitedError, one_line
+from patchaug.rasters.packed import CODECS, Packing
 from patchaug.rasters.tiled import Grid
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Level:
     decode: Callable[..., Any]  # tifffile's: (bytes, tile number, jpegtables=) -> (pixels, place, shape)
     tables: bytes | None  # JPEG tables that the tiles share
     jpeg: dict[str, Any] | None  # what imagecodecs needs to decode a tile without tifffile; None where it cannot
+    packing: Packing | None  # the same for lossless tiles
 
     @property
     def grid(self) -> Grid:
@@ -182,7 +184,8 @@ def _level(path: str, page: Any) -> Level:
             f"{len(counts)} sizes; copy or export the file again"
         )
     return Level(
-        width, height, tile_width, tile_height, offsets, counts, page.decode, page.jpegtables, _jpeg(page)
+        width, height, tile_width, tile_height, offsets, counts, page.decode, page.jpegtables, _jpeg(page),
+        _packing(page),
     )  # fmt: skip
 
 
@@ -195,6 +198,17 @@ def _jpeg(page: Any) -> dict[str, Any] | None:
     said = page.photometric, page.planarconfig, page.extrasamples, page.is_jfif
     inside, outside = jpeg_decode_colorspace(*said)
     return {"tables": page.jpegtables, "colorspace": inside, "outcolorspace": outside}
+
+
+def _packing(page: Any) -> Packing | None:
+    """How tiles are packed, where that is without loss, and samples are whole bytes, or bits."""
+    codec, bits = CODECS.get(int(page.compression)), page.bitspersample
+    if codec is None or not page.is_tiled or bits not in (1, 8, 16, 32, 64) or int(page.predictor) not in (1, 2):
+        return None
+    if page.planarconfig != 1 or (bits == 1) != (page.dtype == bool) or (bits == 1 and int(page.predictor) == 2):
+        return None
+    dtype = page.dtype.newbyteorder(page.parent.byteorder)
+    return Packing(codec, dtype, int(page.predictor) == 2, int(page.fillorder) == 2)
 
 
 def _mpp(tiff: TiffFile, page: Any) -> tuple[float, float] | None:

@@ -18,6 +18,7 @@ from patchaug.errors import ReadError
 from patchaug.rasters.base import Array
 from patchaug.rasters.codestream import frame_size, require_jpeg_end
 from patchaug.rasters.file import one_line
+from patchaug.rasters.packed import unpack
 
 Unpack = Callable[[bytes, int], Any]  # (data, most bytes that may come out) -> bytes or an array
 
@@ -89,16 +90,10 @@ def is_common(name: str) -> bool:
 
 
 def _common(name: str) -> Unpack:
-    def unpack(data: bytes, most: int) -> Any:
-        import imagecodecs
+    def common(data: bytes, most: int) -> Any:
+        return unpack(name, memoryview(data)[4 if name == "lz4" else 0 :], most)  # numcodecs notes lz4's length first
 
-        start = 4 if name == "lz4" else 0  # numcodecs notes the length before it
-        try:
-            return getattr(imagecodecs, f"{name}_decode")(memoryview(data)[start:], out=most)
-        except Exception as error:
-            raise ReadError(f"its {name} data are damaged, or hold more than a chunk: {one_line(error)}") from None
-
-    return unpack
+    return common
 
 
 def _crc32c(data: bytes, most: int) -> bytes:
@@ -131,7 +126,7 @@ def _rare(name: str, options: dict[str, Any]) -> Unpack:
     except Exception as error:  # options that no codec has
         raise ReadError(f"its codec {name!r} is unknown ({one_line(error)[:120]}); save it with zstd") from None
 
-    def unpack(data: bytes, most: int) -> Any:
+    def rare(data: bytes, most: int) -> Any:
         claimed = frame_size(data) if name.startswith("imagecodecs_") else None
         if claimed is not None and claimed[0] * claimed[1] > most:
             raise ReadError(f"its data claim {claimed[0]} x {claimed[1]} px, which is more than a chunk has")
@@ -141,4 +136,4 @@ def _rare(name: str, options: dict[str, Any]) -> Unpack:
         except Exception as error:
             raise ReadError(f"its {name} data are damaged: {one_line(error)}") from None
 
-    return unpack
+    return rare
