@@ -80,8 +80,9 @@ def unpack_tile(data: bytes, packing: Packing, shape: tuple[int, int, int]) -> A
     if bit:
         rows = np.unpackbits(np.frombuffer(found, np.uint8).reshape(height, -1), axis=1, count=width * samples)
         return rows.reshape(shape)
-    tile = np.frombuffer(found, packing.dtype).reshape(shape)
+    # The arena copies bytes: what it gets must have this machine's order.
+    native = packing.dtype.newbyteorder("=")
+    tile = np.frombuffer(found, packing.dtype).reshape(shape).astype(native, copy=packing.differences)
     if packing.differences:
-        tile = tile.astype(packing.dtype.newbyteorder("="))
         imagecodecs.delta_decode(tile, axis=1, out=tile)
     return tile
