@@ -67,13 +67,14 @@ class Arena:
         """Bytes handed out, in whole units."""
         return self._words[_USED] * UNIT
 
-    def attach(self, digest: bytes, entries: int, limit: int) -> tuple[int, int] | None:
+    def attach(self, digest: bytes, entries: int, limit: int, *, sweep: bool = False) -> tuple[int, int] | None:
         """The table of a digest, made where there is none; in use until `detach`.
 
         Args:
             digest: 16 bytes that say what the table is about.
             entries: Its length; part of what it is about.
             limit: Bytes that may be handed out in all.
+            sweep: Look for memory that nobody uses any more, even if that was done a moment ago.
 
         Returns:
             Its owner's number, and where its first entry lies; None if there is no room for it.
@@ -91,7 +92,8 @@ class Arena:
                 at = record[3]
             else:
                 owner = self._words[_OWNERS] = self._words[_OWNERS] + 1
-                made = self._allot(owner, 40 + 8 * entries, limit)
+                size = 40 + 8 * entries
+                made = None if not sweep and self.full(size, limit) else self._allot(owner, size, limit)
                 if made is None:
                     return None
                 at, record = made, self._record(made)
@@ -108,7 +110,7 @@ class Arena:
 
     def full(self, size: int, limit: int) -> bool:
         """Whether there is no room for `size` bytes, as it was a moment ago; without taking a lock."""
-        return self.used + size > limit and time.monotonic() < self._words[_SWEPT] + _SWEEP_EVERY
+        return self._lacks(size, limit) and time.monotonic() < self._words[_SWEPT] + _SWEEP_EVERY
 
     def allot(self, owner: int, size: int, limit: int, *, sweep: bool = False) -> int | None:
         """Where `size` bytes for a table begin, or None if more than `limit` bytes would be handed out in all."""
@@ -133,11 +135,15 @@ class Arena:
         """A table's digest (2 words), length, next record, owner."""
         return memoryview(self.memory)[at : at + 40].cast("q")
 
+    def _lacks(self, size: int, limit: int) -> bool:
+        room = min(limit // UNIT, self.capacity // UNIT - self._first)
+        return self._words[_USED] + -(-size // UNIT) > room
+
     def _allot(self, owner: int, size: int, limit: int) -> int | None:
-        units, room = -(-size // UNIT), min(limit // UNIT, self.capacity // UNIT - self._first)
-        if self._words[_USED] + units > room:
+        units = -(-size // UNIT)
+        if self._lacks(size, limit):
             self._sweep()
-            if self._words[_USED] + units > room:
+            if self._lacks(size, limit):
                 return None
         at = max(self._words[_CURSOR], self._first)
         taken = self._owner_of[at : at + units]

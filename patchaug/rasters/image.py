@@ -44,6 +44,7 @@ class ImageRaster(TiledRaster):
     """
 
     _lazy = ("_known", "_stored")
+    _whole = True
 
     def __init__(self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None) -> None:
         super().__init__(path, name=name, ram=ram)

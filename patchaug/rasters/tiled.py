@@ -70,11 +70,13 @@ class TiledRaster(FileRaster):
     """
 
     _lazy: ClassVar[tuple[str, ...]] = ("_stored",)
+    _whole: ClassVar[bool] = False  # whether nothing can be read without room for all of it
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
         super().__init__(path, name=name)
         self.ram = ram
         self._stored: Store | None = None
+        self._refused = False
         self._arena: Arena | None = arena() if ram else None  # before any worker is forked
 
     def __getstate__(self) -> dict[str, Any]:
@@ -163,8 +165,12 @@ class TiledRaster(FileRaster):
         if self._arena is None:
             return PrivateStore(self.ram)
         entries = layout.firsts[-1]
+        if self._refused and self._arena.full(8 * entries, self._limit()):
+            return None  # asked a moment ago: it would be asked at each window of each slide that came too late
         about = repr((type(self).__name__, self.path, self._fingerprint, self._about(), layout))
-        found = self._arena.attach(blake2b(about.encode(), digest_size=16).digest(), entries, self._limit())
+        digest = blake2b(about.encode(), digest_size=16).digest()
+        found = self._arena.attach(digest, entries, self._limit(), sweep=self._whole)
+        self._refused = found is None and not self._whole
         return None if found is None else SharedStore(self._arena, *found, entries, self._limit())
 
     def _about(self) -> tuple[object, ...]:

@@ -231,6 +231,22 @@ def test_the_budget_holds_for_all_slides_and_processes(tmp_path, pixels, own, me
     assert own.used <= 60 * UNIT
 
 
+def test_slides_that_come_too_late_do_not_look_for_room_at_each_window(tmp_path, pixels, own, monkeypatch):
+    """Looking takes milliseconds; thousands of slides would each do it for each window."""
+    looked = []
+    monkeypatch.setattr(own, "_sweep", lambda sweep=own._sweep: looked.append(1) or sweep())
+    monkeypatch.setattr("patchaug.rasters.arena._SWEEP_EVERY", 3600)
+    rasters = []
+    for number in range(12):
+        write_pyramid(tmp_path / f"{number}.tiff", pixels)
+        rasters.append(TiffRaster(tmp_path / f"{number}.tiff", ram=60 * UNIT + 5000))
+    for raster in 3 * rasters:
+        assert np.array_equal(raster.read(Window(0, 0, 500, 400)), pixels[0])
+    assert own.used == 60 * UNIT
+    assert len(looked) == 1
+    assert sum(raster._stored is None for raster in rasters) >= 8
+
+
 def test_memory_of_slides_that_are_gone_is_given_to_others(tmp_path, own):
     """As long as any process has the slide open, its memory stays; after that, pictures that follow find room."""
     paths = [tmp_path / f"{number}.png" for number in range(3)]
