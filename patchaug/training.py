@@ -110,7 +110,8 @@ def _pictures_of_windows(loader: Any, options: TrainOptions, out: Path) -> None:
     slides, plan = loader.slides, loader.plan
     draws = [draw.window for draw in plan.ordered(False) if draw.slide == 0]
     shown = draws[:100]  # more would hide the slide
-    title = f"{slides[0].name}: {len(shown)} of the {len(draws)} windows of the first epoch"
+    of = f"{len(shown)} of the {len(draws)}" if len(shown) < len(draws) else f"the {len(draws)}"
+    title = f"{slides[0].name}: {of} windows of the first epoch"
     show_windows(slides[0], shown, out=out / WINDOWS, title=title)
     patches = [plan.read(plan[index]) for index in range(min(len(plan), 8))]
     show_patches(patches, codes=options.codes, out=out / BATCH, title="Patches of the first batch, with masks")

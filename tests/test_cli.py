@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchaug import PatchOptions
+from patchaug import PatchOptions, open_slide
+from patchaug.augment import histology
 from patchaug.cli import app, main
 from patchaug.options import TrainOptions
 from patchaug.synthetic import write_slide
@@ -97,6 +98,32 @@ def test_show_writes_a_page_for_the_browser(slides: Path, tmp_path: Path, here) 
     done = here("show", slides / "s.tiff", "--size", 64, "--html", "--epochs", 2, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "the page is in view.html\n"), done.stderr
     assert "s.tiff" in (tmp_path / "view.html").read_text()
+
+
+def test_show_draws_augmentation(slides: Path, tmp_path: Path, here) -> None:
+    """Of a ready pipeline or a file of albumentations, at the halo asked for: the picture of `show_augment`."""
+    alb = pytest.importorskip("albumentations", reason="the extra `augment` is not installed")
+    from patchaug.show import show_augment
+
+    words = ["show", slides / "s.tiff", "--mask", slides / "s_mask.tiff", "--size", 64, "--seed", 3, "--out", "a.png"]
+    done = here(*words, "--augment", "histology", "--draws", 3, "--index", 2, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout) == {
+        "out": "a.png", "slide": "s.tiff", "what": "augment", "pipeline": "histology", "index": 2
+    }  # fmt: skip
+    slide = open_slide(slides / "s.tiff", slides / "s_mask.tiff")
+    sampler = PatchOptions(64, per_slide=64).samplers().train
+    show_augment(slide, sampler, histology(), draws=3, index=2, seed=3, out=tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    alb.save(alb.Compose([alb.Rotate((-180, 180), p=1)]), tmp_path / "turn.json")
+    done = here(*words, "--augment", "turn.json", "--halo", 20, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "the picture is in a.png\n"), done.stderr
+    show_augment(slide, sampler, alb.Rotate((-180, 180), p=1), halo=20, seed=3, out=tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    for wrong, text in (
+        (["--augment", "histolgy"], "no pipeline"),
+        (["--augment", "aerial", "--html"], "leave --html"),
+    ):
+        assert text in here(*words, *wrong, cwd=tmp_path).stderr
 
 
 def test_show_replays_a_sample(slides: Path, tmp_path: Path, here) -> None:

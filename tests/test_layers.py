@@ -51,7 +51,7 @@ FLOORS = {
     "fastai": 8,
     "settings": 7,
     "options": 7.5,
-    "show": 7.5,
+    "show": 6.8,
     "page": 7.5,
     "training": 8,
     "cli": 9,
@@ -84,7 +84,7 @@ INSIDE = {
     "page": ["tiles", "__init__"],
     "samplers": ["common", "grid", "random", "__init__"],
     "settings": ["texts", "files", "problems", "model", "__init__"],
-    "show": ["sheet", "heat", "windows", "patches", "prediction", "density", "__init__"],
+    "show": ["figure", "sheet", "heat", "windows", "patches", "prediction", "density", "augment", "batch", "__init__"],
     "cli": ["common", "pairs", "train", "demo", "show", "check", "schema", "bench", "__init__"],
     "testing": ["coordinates", "strategies", "augmenting", "contract", "__init__"],
 }

@@ -23,8 +23,17 @@ What = Annotated[
 ]
 Epochs = Annotated[int, typer.Option("--epochs", help="How many epochs to show, from the first on.", min=1)]
 Index = Annotated[
-    int | None, typer.Option(help="One sample: the index of an error message, with that run's --options.", min=0)
+    int | None,
+    typer.Option(help="One sample: the index of an error message, with that run's --options; or of --augment.", min=0),
 ]
+Pipeline = Annotated[
+    str | None,
+    typer.Option(
+        "--augment", metavar="PIPELINE",
+        help='One window and what augmentation makes of it: "histology", "aerial", or a file of albumentations.save.',
+    ),
+]  # fmt: skip
+Draws = Annotated[int, typer.Option("--draws", help="How many augmented patches to show.", min=1)]
 Names = Annotated[str | None, typer.Option("--names", help="Class names for the legend, with commas.")]
 
 
@@ -37,23 +46,30 @@ def show(
     what: What = "windows",
     epochs: Epochs = 1,
     index: Index = None,
+    augment: Pipeline = None,
+    draws: Draws = 11,
     names: Names = None,
     html: Html = False,
     json: Json = False,
 ) -> None:
-    """Draw the windows of a slide over it, or one sample.
+    """Draw the windows of a slide over it, one sample, or one window and what augmentation makes of it.
 
     Example: patchaug show slide.svs --mask mask.tiff --size 512 --share 0.5 --out view.png
 
     As a page for a browser: patchaug show slide.svs --mask mask.tiff --html --epochs 5 --out view.html
+
+    Augmentation: patchaug show slide.svs --mask mask.tiff --size 256 --augment histology --out augment.png
     """
     made, named = options(), names.split(",") if names else None
-    if index is not None:
+    if index is not None and augment is None:
         return _sample(options, index, slide, mask, out, json)
     require(slide is not None, "say which slide to show, as in: patchaug show slide.svs; or give --index and --options")
     assert slide is not None
     opened = open_slide(slide, mask, codes=named, ram=made.ram)
     sampler = made.samplers().train
+    if augment is not None:
+        require(not html, "--augment makes a picture; leave --html out")
+        return _augmented(opened, made, augment, index or 0, draws, out, json)
     if html:
         from patchaug.page import write_page
 
@@ -65,6 +81,18 @@ def show(
     draw = {"windows": show_windows, "density": show_density, "coverage": show_coverage}[what]
     draw(opened, sampler, epochs=epochs, seed=made.seed, out=out)  # type: ignore[operator]
     return say({"out": str(out), "slide": str(slide), "what": what}, f"the picture is in {out}", as_json=json)
+
+
+def _augmented(
+    slide: Slide, made: PatchOptions, pipeline: str, index: int, draws: int, out: Path, as_json: bool
+) -> None:
+    from patchaug.augment import Augment, named
+    from patchaug.show import show_augment
+
+    sampler, augment = made.samplers().train, Augment(named(pipeline).transform, halo=made.halo)
+    show_augment(slide, sampler, augment, draws=draws, index=index, seed=made.seed, edge=made.edge, out=out)
+    result = {"out": str(out), "slide": slide.name, "what": "augment", "pipeline": pipeline, "index": index}
+    say(result, f"the picture is in {out}", as_json=as_json)
 
 
 def _sample(options: Options, index: int, slide: Path | None, mask: Path | None, out: Path, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader, SkipItemException
 from fastai.data.transforms import ToTensor
 from fastai.vision.core import AddMaskCodes
+from fastai.vision.data import get_grid
 from fastcore.foundation import L
 from fasttransform import Pipeline
 
@@ -24,7 +25,7 @@ from patchaug.errors import OptionError
 from patchaug.fastai2.crop import CropHalo
 from patchaug.fastai2.randompatch import RandomPatch
 from patchaug.handles import Handle, slides_of
-from patchaug.plan import Plan
+from patchaug.plan import Draw, Plan
 from patchaug.rng import isolated_rng
 from patchaug.slide import Slide
 
@@ -68,6 +69,7 @@ class PatchDL(TfmdDL):
         self.epoch = epoch
         self._first = 0  # batch that the coming pass begins with; above 0 once, in a run that goes on
         self._batch = 0  # batches handed out of this epoch
+        self._noted: list[Draw] | None = None  # the draws of a batch that is to be shown
         self._handles = [tuple(dataset[i]) for i in range(len(dataset))] if handles is None else handles
         if plan is None and self._handles:
             described = random_patch(kwargs.get("after_item"))
@@ -120,6 +122,42 @@ class PatchDL(TfmdDL):
             return super().one_batch()
         finally:
             self._batch = batch
+
+    def show_batch(
+        self, b: Any = None, max_n: int = 9, ctxs: Any = None, show: bool = True, unique: bool = False, *,
+        windows: bool = False, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """fastai's `show_batch`; with `windows=True`, below the patches their slides, with the windows they come from.
+
+        Patches and windows have the same numbers. A window that could not be read and was replaced (`on_error`) is
+        shown where it was drawn.
+
+        Raises:
+            OptionError: `windows` is asked for a batch that is given, or for axes that are, or where a transform has
+                left out patches: whose windows are not known.
+        """
+        usual = super().show_batch
+        if not windows:
+            return usual(b, max_n, ctxs, show, unique, **kwargs)
+        if b is not None or ctxs is not None or unique or not show or self.plan is None:
+            raise OptionError("windows=True shows the next batch of a loader on a figure of its own; leave b, ctxs, "
+                              "show and unique out")  # fmt: skip
+        from patchaug.show.batch import add_slides  # matplotlib takes a while
+
+        self._noted = draws = []
+        try:
+            batch = self.one_batch()  # in this process, so what it draws is noted
+        finally:
+            self._noted = None
+        if len(batch[0]) != len(draws):
+            raise OptionError(
+                f"a transform has left out {len(draws) - len(batch[0])} of the batch's {len(draws)} patches, so it is "
+                f"not known whose windows are left; leave windows out"
+            )
+        draws = draws[:max_n]
+        axes = get_grid(len(draws), **{k: kwargs.pop(k) for k in ("nrows", "ncols", "figsize") if k in kwargs})
+        usual(batch, max_n, axes, **kwargs)
+        return add_slides(axes, [(self.slides[draw.slide], draw.window) for draw in draws])
 
     def after_iter(self) -> None:
         """Called after complete passes only: `one_batch` and `show_batch` do not move the epoch."""
@@ -184,9 +222,13 @@ class PatchDL(TfmdDL):
                 for element in item:
                     if isinstance(element, Handle):
                         element.as_tensor = True
-                return self.after_item(item)
-            with isolated_rng(self.plan.transform_seed(draw)):
-                return self.after_item(item)
+                item = self.after_item(item)
+            else:
+                with isolated_rng(self.plan.transform_seed(draw)):
+                    item = self.after_item(item)
+            if self._noted is not None:
+                self._noted.append(draw)
+            return item
         except SkipItemException:
             return None
 

@@ -61,7 +61,7 @@ def show_density(
     # A few windows pile up here and there by chance: the scale is the law's, and what is above it as dark as its end.
     top = 1.5 * float(panels[-1].values.max()) if stated is not None else float(panels[0].values.max())
     figure, (axes,) = sheet(
-        [[small.image.shape] * len(panels)], (_SIDE, 640), heading=True, bar=slide.mpp is not None,
+        [[small.image.shape] * len(panels)], (_SIDE, 640), heading=True, bars=int(slide.mpp is not None),
         right=[*[0] * (len(panels) - 1), BAR],
         title=f"{slide.name}: how often each place is drawn",
         legend=classes([small.mask], slide.codes, slide.void, line=True),
@@ -109,7 +109,7 @@ def show_coverage(
             of_labels.append(float((seen[labelled] > 0).mean()))
     stated = chance_of_being_seen(law, across, down)
     figure, (axes,) = sheet(
-        [[small.image.shape, small.image.shape]], (_SIDE, 640), heading=True, bar=True, right=[BAR, 0],
+        [[small.image.shape, small.image.shape]], (_SIDE, 640), heading=True, bars=1, right=[BAR, 0],
         title=f"{slide.name}: {shares[-1]:.1%} seen after {epochs} epoch{'s'[: epochs != 1]} of {law.count} windows",
         legend=classes([small.mask], slide.codes, slide.void, line=True),
     )  # fmt: skip

@@ -47,5 +47,5 @@ def show_patches(
     legend = classes([patch.mask for patch in patches], codes, void)
     figure, axes = sheet([[p.image.shape for p in row] for row in rows], (320, 320), title=title, legend=legend)
     for patch, ax in zip(patches, (ax for row in axes for ax in row), strict=True):
-        picture(ax, patch, tint=0.2, void=void)
+        picture(ax, patch, tint=0.2, void=void, line=2)
     return save(figure, out)

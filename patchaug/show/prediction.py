@@ -58,8 +58,8 @@ def show_prediction(
 
     scores = [f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in (dice or {}).items()]
     figure, axes = sheet(
-        [[small.image.shape] * 3, [detail.image.shape] * 3], (_PANEL, 640), heading=True, bar=slide.mpp is not None,
-        title=slide.name + (f"\nDice: {', '.join(scores)}" if scores else ""),
+        [[small.image.shape] * 3, [detail.image.shape] * 3], (_PANEL, 640), heading=True,
+        bars=2 * (slide.mpp is not None), title=slide.name + (f"\nDice: {', '.join(scores)}" if scores else ""),
         legend=classes([truth, guess, detail.mask, guess_there], slide.codes, slide.void),
     )  # fmt: skip
     place = f"detail at level {level}, x={where.x}, y={where.y}"

@@ -35,16 +35,18 @@ _GAP, _TITLE, _HEADING, _BAR, _LINE = 12, 20, 24, 24, 24
 
 def sheet(
     shapes: Sequence[Sequence[tuple[int, ...]]], box: tuple[int, int], *, title: str | None,
-    legend: Sequence[tuple[Any, str]], heading: bool = False, bar: bool = False, right: Sequence[int] = (),
+    legend: Sequence[tuple[Any, str]], heading: bool = False, bars: int = 0, right: Sequence[int] = (),
 ) -> tuple[Figure, list[list[Axes]]]:  # fmt: skip
     """A figure with one axes per picture, each as large as fits into the box (width, height), title and legend.
 
-    `right` is the room to the right of each column, in pixels, for what stands beside a picture.
+    Below the first `bars` rows there is room for a scale bar. `right` is the room to the right of each column, in
+    pixels, for what stands beside a picture.
 
     Counted out in pixels rather than left to a layout engine: it leaves no gaps beside pictures of fixed proportions.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+
+    from patchaug.show.figure import SheetFigure
 
     fits = [[(s[1] * f, s[0] * f) for s in row for f in [min(box[0] / s[1], box[1] / s[0])]] for row in shapes]
     column = max(w for row in fits for w, _ in row) + _GAP
@@ -54,21 +56,21 @@ def sheet(
     lines = [text for line in (title or "").splitlines() for text in textwrap.wrap(line, int(width / 9))]
     entry = 50 + 8 * max((len(name) for _, name in legend), default=0)  # pixels that a name of the legend takes
     ncols = max(min(len(legend), int(width / entry)), 1)
-    above, below = heading * _HEADING, _GAP + bar * _BAR
-    height = _GAP + sum(above + max(h for _, h in row) + below for row in fits)
+    above, below = heading * _HEADING, [_GAP + (k < bars) * _BAR for k in range(len(fits))]
+    height = _GAP + sum(above + max(h for _, h in row) for row in fits) + sum(below)
     height += len(lines) * _TITLE + -(-len(legend) // ncols) * _LINE
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    figure = SheetFigure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     y = height - _GAP - len(lines) * _TITLE  # from the bottom up, as matplotlib counts
     figure.suptitle("\n".join(lines), y=1 - _GAP / 2 / height, va="top", fontsize=12, parse_math=False)
     axes = []
     left = (width - starts[-1] + _GAP) / 2
-    for row in fits:
+    for row, room in zip(fits, below, strict=True):
         tall = max(h for _, h in row)
         y -= above + tall
         places = [(left + starts[k] + (column - _GAP - w) / 2, y + tall - h, w, h) for k, (w, h) in enumerate(row)]
         axes.append([figure.add_axes((x / width, b / height, w / width, h / height)) for x, b, w, h in places])
-        y -= below
+        y -= room
     if legend:
         drawn = figure.legend(
             handles=[handle for handle, _ in legend], labels=[str(k) for k in range(len(legend))], ncols=ncols,
@@ -79,20 +81,26 @@ def sheet(
     return figure, axes
 
 
-def picture(ax: Axes, patch: Patch, *, tint: float = 0.0, void: int | None = None) -> None:
-    """The image, its labelled pixels tinted, and a thin line along the inner side of each class's border."""
+def picture(ax: Axes, patch: Patch, *, tint: float = 0.0, void: int | None = None, line: float = 0) -> None:
+    """The image, its labelled pixels tinted, and a line along the inner side of each class's border.
+
+    The line is `line` pixels of the figure wide, at least one of the picture.
+    """
     height, width = patch.image.shape[:2]
-    image, mask = fitted(patch, ax.get_window_extent().width)
+    shown = ax.get_window_extent().width
+    image, mask = fitted(patch, shown)
     if mask is not None:
-        image = _tinted(image, mask, tint, void)
+        image = _tinted(image, mask, tint, void, max(round(line * image.shape[1] / shown), 1))
     ax.imshow(image, interpolation="antialiased", extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto")
     ax.set(xticks=[], yticks=[], autoscale_on=False)
     ax.spines[:].set(color=FRAME, linewidth=0.6)
 
 
-def _tinted(image: Array, mask: Array, tint: float, void: int | None) -> Array:
+def _tinted(image: Array, mask: Array, tint: float, void: int | None, line: int) -> Array:
     out = image.astype(np.float32)
     edge = borders(mask)
+    for _ in range(line - 1):
+        edge |= borders(edge)  # a pixel further on both sides; only the inner one is drawn
     for value in np.unique(mask):
         if value:
             colour = np.array(class_colour(int(value), void), float)

@@ -60,7 +60,7 @@ def show_windows(
     outlines = [Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=colour, linewidth=1.5) for colour in colours]
     entries = [(outline, f"{text}: {len(some)}") for outline, (text, some) in zip(outlines, sets, strict=True)]
     figure, ((ax,),) = sheet(
-        [[small.image.shape]], (1000, 1000), title=title or _title(slide, sets), bar=slide.mpp is not None,
+        [[small.image.shape]], (1000, 1000), title=title or _title(slide, sets), bars=int(slide.mpp is not None),
         legend=[*entries, *classes([small.mask], slide.codes, slide.void)],
     )  # fmt: skip
     picture(ax, small, tint=0.35, void=slide.void)
