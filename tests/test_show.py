@@ -1,5 +1,6 @@
 """Pictures, looked at by their pixels."""
 
+import io
 import threading
 from pathlib import Path
 
@@ -238,6 +239,13 @@ def test_of_four_channels_three_are_shown() -> None:
     figure = show_patches([Patch(image, None)])
     row, column = on_canvas(figure, 0, 30, 30)
     assert canvas(figure)[row, column].tolist() == [200, 120, 40]
+
+
+def test_a_figure_is_a_picture_in_a_notebook(tmp_path: Path) -> None:
+    """The pixels of the file that is saved; what IPython asks for is this one method."""
+    figure = show_patches([Patch(np.full((64, 64, 3), 90, np.uint8), None)] * 5, out=tmp_path / "a.png")
+    with Image.open(io.BytesIO(figure._repr_png_())) as shown, Image.open(tmp_path / "a.png") as saved:
+        assert shown.format == "PNG" and shown == saved
 
 
 def test_files_are_whole_and_threads_do_not_mind(tmp_path: Path) -> None:
