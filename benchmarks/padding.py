@@ -81,7 +81,7 @@ def torchio_share(angle: float, scale: tuple[float, float], elastic: float, draw
         )
     else:
         transform = torchio.RandomAffine(
-            scales=(*(1 / factor for factor in reversed(scale)),) * 2 + (1, 1), degrees=(0, 0, 0, 0, -angle, angle),
+            scales=scale * 2 + (1, 1), degrees=(0, 0, 0, 0, -angle, angle),
             default_pad_value=0,
         )  # fmt: skip
     torch.manual_seed(0)

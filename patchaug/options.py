@@ -159,8 +159,8 @@ class TrainOptions(PatchOptions):
         examples=[["valid_*"]],
     )  # fmt: skip
     valid_pct: float = Field(
-        0.2, title="Validation share", description="share of the slides for validation, where none are named",
-        gt=0, lt=1, examples=[0.2],
+        0.2, title="Validation share", gt=0, lt=1, examples=[0.2],
+        description="share of the slides for validation, at least one, where none are named",
     )  # fmt: skip
     epochs: int = Field(5, title="Epochs", description="passes over the slides' windows", ge=1, examples=[10])
     bs: int = Field(8, title="Batch size", description="patches in a batch", ge=1, examples=[16])

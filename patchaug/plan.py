@@ -99,6 +99,9 @@ class Plan:
             raise OptionError("a plan needs at least one slide, got none")
         self.slide_ids = slide_ids(self.slides)
         self.augment, self.edge = augment, edge
+        if augment is not None:
+            for slide in self.slides:
+                augment.require_named(slide)
         self.halo: Halo = _halo(augment, halo, edge, sampler)
         self._laws: list[Law] | None = self._found_laws()
         self._starts = list(accumulate((law.count for law in self._laws), initial=0))

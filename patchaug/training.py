@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from patchaug.scores import dice_by_class
 from patchaug.show import show_patches, show_prediction, show_windows
 
 MODEL, REPORT, OPTIONS = "model.pkl", "report.json", "options.json"
+_LOW, _FEW = 0.5, 200  # a Dice that is worth a remark, and batches that are few
 WINDOWS, BATCH, PREDICTION = "windows.png", "batch.png", "prediction.png"
 
 
@@ -47,7 +48,8 @@ def train(
         bars: Show a bar on stderr.
 
     Returns:
-        The report: options, seed, Dice per class over all validation slides, patches per second, seconds.
+        The report: options, seed, Dice per class over all validation slides, remarks on classes that were not learnt,
+        patches per second, seconds.
 
     Raises:
         PatchaugError: The data or the options are not usable; nothing was trained.
@@ -68,6 +70,7 @@ def train(
     _pictures_of_windows(dls.train, options, out)
 
     pace = Pace(options.epochs, bars)
+    _say(_outlook(dls, options))
     # The small encoder already works at full resolution: fastai's last block, a third of the whole time, adds nothing.
     decoder = {"last_cross": False} if options.arch == SMALL else {}
     learn = unet_learner(
@@ -91,6 +94,7 @@ def train(
         dice = _scored(learn, out)
     report = {
         "dice": dice,
+        "remarks": remarks(dice, pace.batches, pace.patches),
         "patches_per_second": round(pace.patches / max(pace.seconds, 1e-9), 1),
         "seconds": round(time.monotonic() - started, 1),
         "epochs_done": pace.epochs_done,
@@ -104,6 +108,38 @@ def train(
     part.write_text(json.dumps(report, indent=2) + "\n")
     os.replace(part, out / REPORT)
     return report
+
+
+def remarks(dice: Mapping[str, float | None], batches: int, patches: int) -> list[str]:
+    """What to try where a class was not learnt: a line for each whose Dice is below 0.5.
+
+    Args:
+        dice: Dice of each class over the validation slides; None for a class without a score.
+        batches: Batches trained, of all epochs.
+        patches: Patches in them.
+    """
+    cure = (
+        f"{batches} batches ({patches} windows) are few to train on: try more --per-slide or --epochs"
+        if batches < _FEW
+        else f"look at {BATCH}, whether masks and images fit, and at {PREDICTION}; a larger --share or --size, or "
+        f"slides more like those of the validation, may help"
+    )
+    low = {code: score for code, score in dice.items() if score is not None and score < _LOW}
+    return [f'the Dice of "{code}" on the validation slides is {score:.3f}: {cure}' for code, score in low.items()]
+
+
+def _outlook(dls: Any, options: TrainOptions) -> str:
+    """What is about to happen, so that nobody waits for they know not what."""
+    (train, batches), (valid, _) = ((dl.n, len(dl)) for dl in dls.loaders[:2])
+    long = valid > 3 * train and options.valid == "grid"
+    return (
+        f"each of {options.epochs} epochs: {train} windows in {batches} batches to train on, {valid} to validate"
+        + long * '; "--valid random" validates on fewer, and the last score is of whole slides all the same'
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _pictures_of_windows(loader: Any, options: TrainOptions, out: Path) -> None:
@@ -152,7 +188,7 @@ class Pace(Callback):
 
     def before_fit(self) -> None:
         """Start from nothing."""
-        self.patches, self.seconds, self.epochs_done = 0, 0.0, 0
+        self.patches, self.batches, self.seconds, self.epochs_done = 0, 0, 0.0, 0
         self._since = time.monotonic()
         self._bars = bars(self.show)
         self._bars.start()
@@ -165,11 +201,8 @@ class Pace(Callback):
     def after_batch(self) -> None:
         """Count the batch and its time."""
         now = time.monotonic()
-        self.patches, self.seconds, self._since = (
-            self.patches + len(self.learn.xb[0]),
-            self.seconds + now - self._since,
-            now,
-        )
+        self.patches, self.batches = self.patches + len(self.learn.xb[0]), self.batches + 1
+        self.seconds, self._since = self.seconds + now - self._since, now
         self._bars.update(self._task, completed=self.patches)
 
     def after_epoch(self) -> None:
@@ -177,7 +210,7 @@ class Pace(Callback):
         self.epochs_done += 1
         names, values = self.learn.recorder.metric_names[1:-1], self.learn.recorder.values[-1]
         scores = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, values, strict=True))
-        print(f"epoch {self.epochs_done} of {self.epochs}: {scores}", file=sys.stderr, flush=True)
+        _say(f"epoch {self.epochs_done} of {self.epochs}: {scores}")
 
     def after_fit(self) -> None:
         """Take the bar away."""

@@ -20,6 +20,23 @@ from patchaug.rasters import Raster
 from patchaug.slide import Array, Slide
 
 
+def valid_count(slides: int, valid_pct: float) -> int:
+    """How many of some slides validate: their share rounded down, as fastai does, but at least one on each side.
+
+    Raises:
+        OptionError: There are fewer than two slides, or the share is not between 0 and 1.
+    """
+    if not 0 < valid_pct < 1:
+        raise OptionError(f"valid_pct must lie between 0 and 1, got {valid_pct}; 0.2 is usual")
+    if slides < 2:
+        raise OptionError(
+            f"{'there is no slide' if not slides else 'one slide cannot be split'}: the split is by slide, so that no "
+            f"window of a validation slide is trained on, and two are the least; add a slide, or cut a large one and "
+            f"its mask in two files"
+        )
+    return min(max(int(valid_pct * slides), 1), slides - 1)
+
+
 def as_items(sources: Iterable[Any], names: Sequence[str] | None = None) -> Array:
     """Slides or masks as fastai 1 holds items: an object array (n,), with paths as `Path` and all else in a `Handle`.
 
@@ -170,19 +187,13 @@ class SlideWords:
         return self.split_by_idxs(np.setdiff1d(np.arange(len(self.items)), valid), valid)
 
     def split_by_rand_pct(self: Any, valid_pct: float = 0.2, seed: int | None = None) -> Any:
-        """A share of the slides, drawn at random, is for validation; by numpy's legacy generator, as fastai 1 does.
+        """A share of the slides, at least one, is for validation: by numpy's legacy generator, as in fastai 1.
 
         Raises:
-            OptionError: No slide would be left on one side.
+            OptionError: There are fewer than two slides.
         """
-        slides = len(self.items)
-        if not 0 < int(valid_pct * slides) < slides:
-            raise OptionError(
-                f"valid_pct={valid_pct} of {slides} slides leaves {int(valid_pct * slides)} for validation; the split "
-                f"is by slide, so at least one must be left for training and one for validation"
-            )
-        order = np.random.RandomState(seed).permutation(slides)
-        return self.split_by_idx(order[: int(valid_pct * slides)])
+        count = valid_count(len(self.items), valid_pct)
+        return self.split_by_idx(np.random.RandomState(seed).permutation(len(self.items))[:count])
 
     def split_by_valid_func(self: Any, func: Callable[[Any], bool]) -> Any:
         """Slides for which the function of path or array is true are for validation."""

@@ -351,3 +351,24 @@ def test_slides_too_small_for_the_halo_are_named() -> None:
         Plan([edge], Foreground(80 - 34 - 6, share=1.0), halo=17)
     with pytest.raises(PatchaugError, match="edge must be"):
         Plan([slide], Uniform(8), edge="pad")
+
+
+@given(st.sampled_from([0, 1, 2, 3, 7, -1, 1.5, 255]), st.booleans())
+def test_dropouts_paint_no_number_that_codes_do_not_name(number: float, nested: bool) -> None:
+    """Codes and the void may be painted; anything else is refused before training, in nested pipelines too."""
+    image, labels = np.zeros((60, 60, 3), np.uint8), np.ones((60, 60), np.uint8)
+    slide = open_slide(image, labels, codes=["a", "b", "c"], void=255, name="s")
+    for part, word in (
+        (alb.CoarseDropout(fill_mask=number, p=1), "fill_mask"),
+        (alb.Erasing(fill_mask=number, p=1), "fill_mask"),
+        (alb.PixelDropout(mask_drop_value=number, p=1), "mask_drop_value"),
+    ):
+        transform = alb.Compose([alb.OneOf([alb.NoOp(p=0), part], p=1) if nested else part])
+        if number in (0, 1, 2, 255):
+            plan = Plan([slide], Uniform(20), augment=Augment(transform))
+            assert set(np.unique(plan.read(plan[0]).mask)) <= {1, number}
+        else:
+            with pytest.raises(OptionError, match=rf"s: {type(part).__name__} paints .*\({word}={number}\).*0 to 2"):
+                Plan([slide], Uniform(20), augment=Augment(transform))
+    unnamed = open_slide(image, labels)  # without codes nobody can say what is foreign
+    assert Plan([unnamed], Uniform(20), augment=Augment(alb.CoarseDropout(fill_mask=7)))

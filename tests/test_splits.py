@@ -1,8 +1,15 @@
 """One set of options, three samplers."""
 
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from patchaug import Foreground, Grid, OptionError, PatchOptions, Uniform
+from patchaug.cli.pairs import pairs_of
+from patchaug.options import TrainOptions
+from patchaug.words import valid_count
 
 
 def of(**options):
@@ -26,3 +33,34 @@ def test_a_test_set_is_never_drawn_at_random() -> None:
         samplers.of("test")
     with pytest.raises(OptionError, match="valid"):
         of(valid="every")
+
+
+@given(st.integers(2, 5000), st.floats(0, 1, exclude_min=True, exclude_max=True))
+def test_both_sides_get_a_slide(slides: int, share: float) -> None:
+    """The share rounded down, as fastai does, where that leaves slides on both sides."""
+    count = valid_count(slides, share)
+    assert 1 <= count < slides and (count == int(share * slides) or count == 1)
+
+
+def test_what_cannot_be_split_is_said() -> None:
+    """One slide, none, and shares that leave nothing."""
+    for slides, text in (
+        (1, "one slide cannot be split: .* add a slide, or cut a large one"),
+        (0, "there is no slide"),
+    ):
+        with pytest.raises(OptionError, match=text):
+            valid_count(slides, 0.5)
+    for share in (0.0, 1.0, -1, float("nan")):
+        with pytest.raises(OptionError, match="valid_pct must lie between 0 and 1"):
+            valid_count(4, share)
+
+
+@pytest.mark.parametrize(("slides", "validated"), [(2, 1), (3, 1), (9, 1), (10, 2), (11, 2)])
+def test_the_command_line_splits_by_the_same_number(slides: int, validated: int, tmp_path: Path) -> None:
+    """At the default share, 0.2; another slide more or less moves nobody but at the edge."""
+    for number in range(slides):
+        (tmp_path / f"s{number}.png").touch()
+        (tmp_path / f"s{number}_mask.png").touch()
+    options = TrainOptions(32, images=str(tmp_path), masks=str(tmp_path), codes=["a", "b"])
+    train, valid = pairs_of(options)
+    assert (len(train), len(valid)) == (slides - validated, validated) and not {*train} & {*valid}

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from patchaug.augment.reach import needed_halo
+from patchaug.augment.tables import painted
 from patchaug.checks import checked_integer
 from patchaug.errors import OptionError
-from patchaug.slide import Patch
+from patchaug.slide import Patch, Slide
 
 _CURE = "pip install 'patchaug[augment]'"
 _EXACT = (None, 0, 6)  # not said, INTER_NEAREST, INTER_NEAREST_EXACT: class numbers have no mean
@@ -72,6 +73,21 @@ class Augment:
         if isinstance(self.halo, int):
             return self.halo, self.halo
         return needed_halo(self.transform, height, width)
+
+    def require_named(self, slide: Slide) -> None:
+        """Check that no transform paints a number into masks that a slide's codes do not name.
+
+        Raises:
+            OptionError: One does.
+        """
+        if slide.mask is None or slide.codes is None:
+            return
+        for name, word, number in painted(self.transform):
+            if number != slide.void and not (float(number).is_integer() and 0 <= number < len(slide.codes)):
+                raise OptionError(
+                    f"{slide.name}: {name} paints {number:g} into the mask ({word}={number:g}), and codes name 0 to "
+                    f"{len(slide.codes) - 1}; leave it out, take one of these, or say void={number:g}"
+                )
 
     def __call__(self, patch: Patch, height: int, width: int, generator: np.random.Generator) -> Patch:
         """The middle of what the pipeline makes of a patch.

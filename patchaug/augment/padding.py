@@ -16,7 +16,9 @@ def padded_share(transform: Any, size: Size, *, halo: int | str = "auto", draws:
     """Share, 0 to 1, of the pixels of augmented patches that come from outside of what was read.
 
     A picture of ones with a border of zeros: what transforms fill with mirrored or repeated pixels counts as invented
-    too, since their border is set to a constant for the measurement.
+    too, since their border is set to a constant for the measurement. Counted is the mask alone, since colours change
+    the image: what a transform does to the image's pixels and not to the mask's, a blur that looks beyond the border or
+    a dropout that paints the image alone, is not seen.
 
     Args:
         transform: A transform or Compose of albumentations, or an `Augment`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
@@ -10,13 +11,15 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# These paint over pixels on purpose, and over class numbers where they are told to.
+_PAINTERS = _names("CoarseDropout ConstrainedCoarseDropout Erasing GridDropout PixelDropout XYMasking")
 # Each pixel from itself alone (and from statistics of the whole picture).
-PLACES = _names("""
+PLACES = _PAINTERS | _names("""
     NoOp HorizontalFlip VerticalFlip AdditiveNoise AutoContrast CLAHE ChannelDropout ChannelShuffle ColorJitter
     Equalize FancyPCA FromFloat GaussNoise HEStain HueSaturationValue ISONoise Illumination InvertImg
     MultiplicativeNoise Normalize PlanckianJitter PlasmaBrightnessContrast PlasmaShadow Posterize RGBShift
     RandomBrightnessContrast RandomGamma RandomToneCurve SaltAndPepper ShotNoise Solarize ToFloat ToGray ToRGB ToSepia
-""") | _names("CoarseDropout ConstrainedCoarseDropout Erasing GridDropout PixelDropout XYMasking")  # paint on purpose
+""")
 # The same, on a square: rows become columns.
 SQUARE = _names("RandomRotate90 Transpose D4 SquareSymmetry")
 # Pixels from anywhere in the picture, but none from outside (see `corners`).
@@ -73,3 +76,14 @@ def neighbours(transform: Any, name: str) -> int:
 def _of_sigma(sigma: float) -> int:
     """Radius of a Gaussian kernel whose size follows from its width: 3.5 to 4 sigmas."""
     return int(4 * sigma) + 1
+
+
+def painted(transform: Any) -> Iterator[tuple[str, str, float]]:
+    """The numbers that a pipeline paints into masks on purpose: names of transform and parameter, and the number."""
+    for part in getattr(transform, "transforms", ()):
+        if type(part).__name__ in _PAINTERS:
+            for word in ("fill_mask", "mask_drop_value"):
+                value = getattr(part, word, None)
+                values = value if isinstance(value, (tuple, list)) else () if value is None else (value,)
+                yield from ((type(part).__name__, word, number) for number in values)
+        yield from painted(part)

@@ -9,6 +9,7 @@ from pathlib import Path
 from patchaug.cli.common import require
 from patchaug.files import find_masks, get_slide_files
 from patchaug.options import TrainOptions
+from patchaug.words import valid_count
 
 Pairs = list[tuple[Path, Path]]
 
@@ -18,7 +19,7 @@ def pairs_of(options: TrainOptions) -> tuple[Pairs, Pairs]:
 
     Raises:
         MissingError: There is no such folder, no slide in it, or a slide has no mask.
-        OptionError: A name fits no slide, or one side of the split is empty.
+        OptionError: A name fits no slide, or there are fewer than two slides, or none is left to train on.
     """
     files = get_slide_files(options.images)
     pairs = list(zip(files, find_masks(files, options.masks), strict=True))
@@ -33,11 +34,12 @@ def pairs_of(options: TrainOptions) -> tuple[Pairs, Pairs]:
     else:
         # By a hash of the name, not by place: another slide more or less hardly changes who is validated on.
         order = sorted(pairs, key=lambda pair: blake2b(f"{options.seed}/{pair[0].name}".encode()).digest())
-        chosen = [pair in order[: round(options.valid_pct * len(pairs))] for pair in pairs]
+        valid = order[: valid_count(len(pairs), options.valid_pct)]
+        chosen = [pair in valid for pair in pairs]
     left, right = ([pair for pair, c in zip(pairs, chosen, strict=True) if c is side] for side in (False, True))
     require(
         bool(left and right),
-        f"{len(left)} slides are left for training and {len(right)} for validation of {len(pairs)}; the split is by "
-        f"slide, so each side needs one: change --valid-slides or --valid-pct, or add slides",
+        f"--valid-slides leaves {len(left)} slides for training and {len(right)} for validation of {len(pairs)}; the "
+        f"split is by slide, so each side needs one: name fewer, or add slides",
     )
     return left, right

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import typer
@@ -27,13 +28,16 @@ def train(options: Options, out: Out = Path("patchaug-run"), json: Json = False)
 
 def run(train_pairs: Pairs, valid_pairs: Pairs, options: TrainOptions, out: Path, *, as_json: bool) -> None:
     """Train, and say what came of it; exit code 1 where the run was ended before its time."""
-    from patchaug.training import train as trained  # torch takes seconds to import: wrong use is told before that
+    with warnings.catch_warnings():  # of fastai on what it uses of torch: nothing that a user could mend
+        warnings.simplefilter("ignore", FutureWarning)
+        from patchaug.training import train as trained  # takes seconds: wrong use is told before
 
     report = trained(train_pairs, valid_pairs, options=options, out=out, bars=bars_wanted(as_json))
     done = f"stopped after {report['epochs_done']} of {options.epochs} epochs; " if report["interrupted"] else ""
     say(
         {**report, "out": str(out)},
         *(f"Dice {code}: {'no such pixel' if s is None else f'{s:.3f}'}" for code, s in report["dice"].items()),
+        *report["remarks"],
         f"{report['patches_per_second']} patches a second, {report['seconds']} s in all",
         f"{done}results are in {out}",
         as_json=as_json,

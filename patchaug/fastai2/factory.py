@@ -17,7 +17,7 @@ from patchaug.errors import OptionError
 from patchaug.fastai2.items import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.randompatch import RandomPatch
 from patchaug.files import find_masks, get_slide_files
-from patchaug.words import column, require_apart
+from patchaug.words import column, require_apart, valid_count
 
 
 class Pair(NamedTuple):
@@ -91,7 +91,7 @@ class SlideDataLoaders(DataLoaders):
         """From image paths and a function that gives the mask of one; arguments as in SegmentationDataLoaders.
 
         Raises:
-            OptionError: No slide is left for training or for validation.
+            OptionError: There are fewer than two slides.
             PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
         """
         fnames = list(fnames)
@@ -115,7 +115,7 @@ class SlideDataLoaders(DataLoaders):
 
         Raises:
             MissingError: There are no slides, or some have no mask (all are listed).
-            OptionError: No slide is left for training or for validation.
+            OptionError: There are fewer than two slides.
             PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
         """
         files = get_slide_files(Path(path, images))
@@ -148,7 +148,7 @@ class SlideDataLoaders(DataLoaders):
             **kwargs: See the class.
 
         Raises:
-            OptionError: No slide is left for training or for validation.
+            OptionError: There are fewer than two slides.
             PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
         """
         image, mask = (column(df, name) for name in (fn_col, label_col))
@@ -175,13 +175,9 @@ def _block(
 
 
 def _random_split(slides: int, valid_pct: float, seed: int | None) -> RandomSplitter:
-    """fastai's splitter, once it is clear that both sides get a slide."""
-    if not 0 < int(valid_pct * slides) < slides:  # the splitter rounds down
-        raise OptionError(
-            f"valid_pct={valid_pct} of {slides} slides leaves {int(valid_pct * slides)} for validation; the split is "
-            f"by slide, so at least one must be left for training and one for validation"
-        )
-    return RandomSplitter(valid_pct, seed=seed)
+    """fastai's splitter, with at least one slide on each side."""
+    # It rounds a share of them down: half a slide more keeps that from the mistakes of floats.
+    return RandomSplitter((valid_count(slides, valid_pct) + 0.5) / slides, seed=seed)
 
 
 # Getters are functions of the module: lambdas and methods do not pickle to spawned workers.

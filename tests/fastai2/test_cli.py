@@ -69,6 +69,16 @@ def test_train_scores_what_the_exported_model_predicts(slides: Path, tmp_path: P
     assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [Path(path).name for path in report["valid"]] == ["s2.tiff"]
+    # No terminal: a line before, a line an epoch, and no bar.
+    assert re.fullmatch(
+        r"each of 1 epochs: 16 windows in 4 batches to train on, 9 to validate\n"
+        r"epoch 1 of 1: train_loss \S+, valid_loss \S+, dice_multi \S+\n",
+        done.stderr,
+    ), done.stderr
+    low = [code for code, score in report["dice"].items() if score < 0.5]
+    assert low == ["nucleus"]  # 4 batches
+    text = f'the Dice of "nucleus" on the validation slides is {report["dice"]["nucleus"]:.3f}: 4 batches (16 windows)'
+    assert report["remarks"][0].startswith(text) and report["remarks"][0] in done.stdout.splitlines()
     assert (tmp_path / "out" / "model.pkl").stat().st_size < 3e6  # the weights; no activations of the last batch
     from fastai.vision.all import load_learner
 
@@ -115,6 +125,11 @@ def no_slides(root: Path) -> None:
         path.unlink()
 
 
+def one_slide(root: Path) -> None:
+    for name in ("s0", "s2"):
+        (root / "images" / f"{name}.tiff").unlink()
+
+
 def no_masks(root: Path) -> None:
     for name in ("s0", "s2"):
         (root / "masks" / f"{name}_mask.tiff").unlink()
@@ -148,7 +163,8 @@ def no_image(root: Path) -> None:
         (None, ["--level", 7], 1, r"there is no level 7; it has levels 0 to 2"),
         (None, ["--share", 1.5], 2, r"--share: option .share. should be less than or equal to 1, got 1.5"),
         (None, ["--valid-slides", "x*"], 2, r"--valid-slides x\*: no slide has such a name"),
-        (None, ["--valid-pct", 0.1], 2, r"3 slides are left for training and 0 for validation of 3"),
+        (None, ["--valid-slides", "*"], 2, r"--valid-slides leaves 0 slides for training and 3 for validation of 3"),
+        (one_slide, [], 2, r"one slide cannot be split: the split is by slide, .* add a slide, or cut a large one"),
         (None, ["--arch", "resnet19"], 2, r"there is no encoder 'resnet19'; take 'small' or one of torchvision"),
         (None, ["--ram", "much"], 2, r"ram must be .auto., a number of bytes, or a size"),
     ],
@@ -227,3 +243,39 @@ def test_ctrl_c_keeps_what_was_trained(slides: Path, tmp_path: Path) -> None:
     from fastai.vision.all import load_learner
 
     assert load_learner(tmp_path / "out" / "model.pkl").dls.vocab == ["background", "nucleus"]
+
+
+def test_remarks_name_what_was_not_learnt() -> None:
+    """And a cure that fits: more training, or, after much of it, a look at the pictures."""
+    from patchaug.training import remarks
+
+    dice = {"ground": 0.99, "nucleus": 0.0, "vessel": None, "fat": 0.49}
+    few, many = remarks(dice, 16, 128), remarks(dice, 1000, 8000)
+    assert [line.split(chr(34))[1] for line in few] == [line.split(chr(34))[1] for line in many] == ["nucleus", "fat"]
+    assert all("16 batches (128 windows) are few" in line and "--epochs" in line for line in few)
+    assert all("batch.png" in line and "few" not in line for line in many)
+    assert remarks({"a": 0.5, "b": None}, 1, 1) == []
+
+
+def test_a_terminal_gets_a_bar(slides: Path, tmp_path: Path) -> None:
+    """The same command on a pseudo terminal: the bar goes away, the lines stay."""
+    import os
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "patchaug", "train", *COMMON, *TINY, "--out", tmp_path / "out"]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
+    with subprocess.Popen(
+        [*map(str, command)], cwd=slides, stdout=subprocess.DEVNULL, stderr=theirs, env=env
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        try:
+            while part := os.read(ours, 4096):
+                seen += part
+        except OSError:  # Linux says so when the other side is closed
+            pass
+        os.close(ours)
+    assert process.returncode == 0
+    text = seen.decode()
+    assert "training, patches" in text and "epoch 1 of 1: train_loss" in text

@@ -10,7 +10,9 @@ from fastai.vision.all import DataLoaders
 
 from patchaug import MissingError, OptionError, PatchOptions
 from patchaug.fastai import RandomPatch, SlideDataLoaders
+from patchaug.fastai2.factory import _random_split
 from patchaug.testing import coordinate_image, coordinate_mask
+from patchaug.words import valid_count
 
 from .conftest import CODES, images_of, mask_of
 
@@ -102,8 +104,12 @@ def test_mistakes_in_the_split_are_refused(folder: Path) -> None:
         SlideDataLoaders.from_lists(pairs, [], **COMMON)
     with pytest.raises(OptionError, match="slides stand in both train and valid: .*s3.tiff"):
         SlideDataLoaders.from_lists(pairs, pairs[3:], **COMMON)
-    with pytest.raises(OptionError, match="valid_pct=0.1 of 4 slides leaves 0 for validation"):
-        SlideDataLoaders.from_label_func(folder, files, mask_of, valid_pct=0.1, **COMMON)
+    for count in (2, 3, 49, 98, 107):  # of 49, a 49th is 0 by floats
+        for share in (1 / count, 0.2, 0.999):
+            train, valid = _random_split(count, share, 1)(list(range(count)))
+            assert len(valid) == valid_count(count, share) and sorted([*train, *valid]) == list(range(count))
+    with pytest.raises(OptionError, match="one slide cannot be split: .* two are the least; add a slide, or cut"):
+        SlideDataLoaders.from_label_func(folder, files[:1], mask_of, **COMMON)
     (folder / "empty").mkdir(exist_ok=True)
     with pytest.raises(MissingError, match="no slides in"):
         SlideDataLoaders.from_folder(folder, images="empty", **COMMON)
