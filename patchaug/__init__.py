@@ -1,10 +1,12 @@
 """patchaug: train fastai on images too large to be samples.
 
 A slide is an item of the data set, a patch is what a batch holds; windows are drawn by a seed and read on the fly. The
-names below need neither fastai nor torch, `PatchDataset` needs torch, and `patchaug.fastai` is the plugin itself.
+names below need neither fastai nor torch, but for `PatchDataset`, which needs torch: without it, `from patchaug import
+*` brings all the others. `patchaug.fastai` is the plugin itself.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from patchaug.errors import (
@@ -57,10 +59,14 @@ __all__ = [
     "__version__",
     "open_slide",
 ]
+if find_spec("torch") is None:
+    __all__.remove("PatchDataset")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
+        if name == "PatchDataset" and find_spec("torch") is None:
+            raise ImportError("PatchDataset needs torch, which is not installed: pip install torch")
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'patchaug' has no attribute {name!r}")
 

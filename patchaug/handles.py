@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from patchaug.errors import OptionError
+from patchaug.errors import FrameError, OptionError
 from patchaug.files import require_files
 from patchaug.plan import Draw, Plan
 from patchaug.resolution import region
@@ -85,6 +85,7 @@ def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
 
     Raises:
         OptionError: The item holds no slide.
+        FrameError: A mask is asked of an open slide that has none.
         PatchaugError: See `open_slide`.
     """
     elements = list(item)
@@ -98,6 +99,11 @@ def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
         if mask is None:
             return source.without_mask()
         if isinstance(mask.source, Slide):  # an open slide is its own label
+            if source.mask is None:
+                raise FrameError(
+                    f"{source.name}: labels are asked of a slide without a mask; open it with one, "
+                    f"open_slide(image, mask), or leave out with_labels"
+                )
             return source
         source, mpp, called = source.image, source.mpp, source.name
     return open_slide(

@@ -8,7 +8,6 @@ for in any order, in any process, and gives the same window.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from bisect import bisect_right
 from collections import Counter
@@ -170,8 +169,8 @@ class Plan:
         """The same windows, shuffled or slide by slide; shares slides and laws with this plan."""
         if shuffle == self.shuffle:
             return self
-        plan = copy.copy(self)
-        plan.shuffle, plan._order = shuffle, None
+        plan = object.__new__(Plan)  # copy.copy would go through __getstate__, which leaves the laws behind
+        plan.__dict__.update(self.__dict__, shuffle=shuffle, _order=None)
         return plan
 
     def read(self, draw: Draw) -> Patch:

@@ -37,6 +37,20 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Slide]:
     return [open_slide(folder / f"{name}.tiff", folder / f"{name}_mask.tiff", ram=0) for name in "ab"]
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> list[Slide]:
+    """The same, larger: windows in place of a bad one are bad themselves in 1 of 13 cases, so TRIES never are in a row.
+
+    (On the small ones, one example in 1500 met 8 bad ones in a row, which is the error that it should be.)
+    """
+    folder = tmp_path_factory.mktemp("large")
+    for name in ("a", "b"):
+        write_pyramid(folder / f"{name}.tiff", [coordinate_image(2 * SIDE, 2 * SIDE)], tile=TILE)
+        write_pyramid(folder / f"{name}_mask.tiff", [coordinate_mask(2 * SIDE, 2 * SIDE)], tile=TILE)
+    spoil(folder / "a.tiff", 9, 10)
+    return [open_slide(folder / f"{name}.tiff", folder / f"{name}_mask.tiff", ram=0) for name in "ab"]
+
+
 def is_bad(draw) -> bool:
     """Whether a window of the first slide touches the damaged tiles."""
     w = draw.window
@@ -44,8 +58,8 @@ def is_bad(draw) -> bool:
 
 
 SAMPLERS = [
-    Uniform(40, per_slide=12),
-    Foreground(32, per_slide=9, share=0.5),
+    Uniform(40, per_slide=50),
+    Foreground(32, per_slide=40, share=0.5),
     Grid(64, overlap=9),
     Grid(60, offset="random"),
 ]
@@ -55,9 +69,9 @@ SAMPLERS = [
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 @settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 2**31))
-def test_replacements_are_pure_paired_and_counted(slides: list[Slide], sampler, seed: int, epoch: int) -> None:
+def test_replacements_are_pure_paired_and_counted(large: list[Slide], sampler, seed: int, epoch: int) -> None:
     """A second plan gives the same bytes in any order; readable windows stay; the count is that of the bad ones."""
-    plan, other = (Plan(slides, sampler, seed=seed, on_error="resample") for _ in "ab")
+    plan, other = (Plan(large, sampler, seed=seed, on_error="resample") for _ in "ab")
     n = len(plan)
     draws = [plan[epoch * n + place] for place in range(n)]
     patches = [plan.read(draw) for draw in draws]

@@ -53,6 +53,15 @@ def test_shuffling_only_reorders(sampler, seed: int, epoch: int) -> None:
     assert [d.slide for d in plain] == sorted(d.slide for d in plain)
 
 
+def test_shuffling_shares_slides_and_laws() -> None:
+    """Nothing is found anew, and what is counted is counted for both."""
+    plain = Plan(slides("a", "b"), Uniform(9), shuffle=False, on_error="resample")
+    mixed = plain.ordered(True)
+    assert mixed.shuffle and not plain.shuffle and plain.ordered(False) is plain
+    assert mixed._laws is plain._laws is not None and mixed.slides is plain.slides
+    assert mixed._replaced is plain._replaced is not None
+
+
 @given(SEEDS, st.integers(0, 3))
 def test_other_slides_do_not_move_windows(seed: int, place: int) -> None:
     """Add, remove, reorder: a slide's windows follow from its name."""

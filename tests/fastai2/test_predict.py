@@ -14,7 +14,7 @@ import torch
 from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, IndexSplitter, Learner, load_learner, unet_learner
 
 import patchaug
-from patchaug import Grid, OptionError, Plan, ReadError, Window, open_slide
+from patchaug import FrameError, Grid, OptionError, Plan, ReadError, Window, open_slide
 from patchaug.fastai import RandomPatch, SlideBlock, SlideDataLoaders, SlideMaskBlock
 from patchaug.fastai2.arch import small
 from patchaug.rasters.array import ArrayRaster
@@ -215,3 +215,12 @@ def test_the_block_of_the_error_is_the_one_of_the_documents(folder: Path) -> Non
             item_tfms=[RandomPatch(32), RandomPatch(48)],
         )  # fmt: skip
     assert "\n" not in str(caught.value) and "32" in str(caught.value) and "48" in str(caught.value)
+
+
+def test_labels_of_a_slide_without_a_mask(folder: Path) -> None:
+    """One clear error when the loader is made; with a mask, an open slide is its own label."""
+    path = images_of(folder)[0]
+    dls = loaders(folder)
+    with pytest.raises(FrameError, match=r"s0.tiff: labels are asked of a slide without a mask; open it with one"):
+        dls.test_dl([open_slide(path)], with_labels=True)
+    assert dls.test_dl([open_slide(path, mask_of(path))], with_labels=True).one_batch()[1].ndim == 3
