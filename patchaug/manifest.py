@@ -108,7 +108,7 @@ def compare_manifest(manifest: str | os.PathLike[str], paths: Iterable[str | os.
             )
     for key in known:
         file = Path(os.path.normpath(target.resolve().parent / key))
-        if str(file) not in changes and not file.exists():
+        if str(file) not in changes and not os.path.exists(file):
             changes[str(file)] = "missing: the manifest names it"
     return changes
 

@@ -80,7 +80,8 @@ def column(frame: Any, name: int | str) -> Array:
     """A column of a pandas data frame, by name or number.
 
     Raises:
-        OptionError: There is no such column, or some of its rows are empty.
+        OptionError: There is no such column, some of its rows are empty, or a file that was read by `from_csv` names
+            a path that leaves its folder.
     """
     if isinstance(name, str) and name not in frame.columns:
         raise OptionError(f"the data frame has no column {name!r}; it has {', '.join(map(str, frame.columns))}")
@@ -89,6 +90,13 @@ def column(frame: Any, name: int | str) -> Array:
     values = frame[name] if isinstance(name, str) else frame.iloc[:, name]
     if values.isna().any():
         raise OptionError(f"column {name!r} is empty in rows {', '.join(map(str, values.index[values.isna()]))}")
+    if "csv" in getattr(frame, "attrs", ()):  # somebody else may have written it; a frame is the caller's own
+        for row, value in values.items():
+            if isinstance(value, str) and (os.path.isabs(value) or os.path.normpath(value).startswith("..")):
+                raise OptionError(
+                    f"{frame.attrs['csv']}: row {row} of column {name!r} is {value!r}, which leaves the folder; if "
+                    f"that is meant, read the table with pandas, and pass it to from_df"
+                )
     return np.asarray(values.to_numpy())
 
 
@@ -167,19 +175,20 @@ class SlideWords:
         cls, path: str | os.PathLike[str], csv_name: str, header: Any = "infer", delimiter: str | None = None,
         **kwargs: Any,
     ) -> Any:  # fmt: skip
-        """As `from_df`, from a file below `path`.
+        """As `from_df`, from a file below `path`, which may only name what lies below it too.
 
         Raises:
             MissingError: There is no such file.
+            OptionError: It names a path that is absolute, or leaves the folder by "..".
         """
         import pandas as pd  # comes with fastai
 
         file = Path(path, csv_name)
         if not file.is_file():
             raise MissingError(f"there is no file {file}")
-        return cls.from_df(
-            pd.read_csv(file, header=header, delimiter="," if delimiter is None else delimiter), path=path, **kwargs
-        )
+        frame = pd.read_csv(file, header=header, delimiter="," if delimiter is None else delimiter)
+        frame.attrs["csv"] = str(file)
+        return cls.from_df(frame, path=path, **kwargs)
 
     def split_by_idx(self: Listed, valid_idx: Iterable[int]) -> Any:
         """Slides with these numbers are for validation."""

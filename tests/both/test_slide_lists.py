@@ -230,6 +230,22 @@ def test_wrong_use_is_one_clear_line(mistake, error: type, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("bad", ["../s0.tiff", "slides/../../s0.tiff", "/etc/passwd"])
+@pytest.mark.parametrize("name", ["name", "mask"])
+def test_a_table_names_nothing_outside_its_folder(folder: Path, tmp_path: Path, name: str, bad: str) -> None:
+    """G8: a CSV that somebody else wrote opens no file elsewhere; a frame of one's own may."""
+    frame = pd.read_csv(folder / "table.csv")
+    columns = dict(zip(("name", "mask"), frame.columns, strict=False))
+    frame.loc[1, columns[name]] = bad
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(OptionError, match=r"table.csv: row 1 of column .* which leaves the folder") as caught:
+        SlideItemList.from_csv(tmp_path, "table.csv", patch=PatchOptions(32)).split_by_idx([0]).label_from_df(
+            columns["mask"], classes=CODES
+        )
+    assert "\n" not in str(caught.value)
+    SlideItemList.from_df(frame, tmp_path, patch=PatchOptions(32))
+
+
 def start(sources, patch=PatchOptions(32, per_slide=3)):  # noqa: B008 - frozen
     """A list of slides."""
     return SlideItemList.from_lists(sources, patch=patch)

@@ -53,10 +53,10 @@ def one_tile(path: Path, data: bytes, compression: int, tile: int = 256) -> Path
 
 def deflate_bomb(path: Path, size: int) -> Path:
     """A tile of 256 px that inflates to `size` bytes."""
-    return one_tile(path, _zeros(size), 8)
+    return one_tile(path, zeros(size), 8)
 
 
-def _zeros(size: int) -> bytes:
+def zeros(size: int) -> bytes:
     """zlib data of so many zeros, but for the checksum: the same 16 MB again and again."""
     packer = zlib.compressobj(9)
     head = packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
@@ -64,7 +64,7 @@ def _zeros(size: int) -> bytes:
     return head + chunk * (size >> 24) + packer.flush()
 
 
-def _resized_jpeg(side: int) -> bytes:
+def resized_jpeg(side: int) -> bytes:
     """A JPEG of 256 px whose frame header says `side`."""
     data = bytearray(imagecodecs.jpeg8_encode(np.zeros((256, 256, 3), np.uint8)))
     at = next(data.find(b"\xff" + bytes([kind])) for kind in (0xC0, 0xC2) if data.find(b"\xff" + bytes([kind])) > 0)
@@ -74,7 +74,7 @@ def _resized_jpeg(side: int) -> bytes:
 
 def jpeg_bomb_in_tile(path: Path) -> Path:
     """A tile of 256 px whose JPEG says 60,000 px a side: 10 GB."""
-    return one_tile(path, _resized_jpeg(60000), 7)
+    return one_tile(path, resized_jpeg(60000), 7)
 
 
 def jpeg2000_bomb_in_tile(path: Path) -> Path:
@@ -86,9 +86,31 @@ def jpeg2000_bomb_in_tile(path: Path) -> Path:
     return one_tile(path, bytes(data), 33005)
 
 
+def webp_bomb_in_tile(path: Path) -> Path:
+    """A tile of 256 px whose WebP says 16,384 px a side: 800 MB."""
+    data = bytearray(imagecodecs.webp_encode(np.zeros((256, 256, 3), np.uint8), lossless=True))
+    data[21:25] = struct.pack("<I", struct.unpack_from("<I", data, 21)[0] | 0xFFFFFFF)
+    return one_tile(path, bytes(data), 50001)
+
+
+def jpegxl_bomb_in_tile(path: Path) -> Path:
+    """A tile of 256 px whose JPEG XL says 2^30 px a side."""
+    bits = 0 | 3 << 1 | ((1 << 30) - 1) << 3 | 1 << 33  # not small, 30 bits, all of them, square
+    data = bytes(imagecodecs.jpegxl_encode(np.zeros((256, 256, 3), np.uint8), effort=1))
+    return one_tile(path, b"\xff\x0a" + bits.to_bytes(5, "little") + data[5:], 50002)
+
+
+def packed_bomb(path: Path, compression: int, codec: str) -> Path:
+    """A tile of 256 px that LZW, LZMA, PackBits or Zstandard unpacks to much more than it holds."""
+    if codec == "packbits":  # imagecodecs takes a minute to pack so much
+        return one_tile(path, b"\x81\0" * (1 << 15), compression)
+    data = getattr(imagecodecs, f"{codec}_encode")(bytes(1 << 28 if codec == "zstd" else 1 << 22))
+    return one_tile(path, bytes(data), compression)
+
+
 def jpeg_bomb(path: Path) -> Path:
     """A small JPEG file that says 60,000 px a side."""
-    path.write_bytes(_resized_jpeg(60000))
+    path.write_bytes(resized_jpeg(60000))
     return path
 
 
@@ -111,7 +133,7 @@ def png(
 
 def png_text_bomb(path: Path) -> Path:
     """A PNG of 9 px with a compressed text of 2 GB."""
-    return png(path, 9, 9, zlib.compress(bytes(90)), _chunk(b"zTXt", b"a\0\0" + _zeros(1 << 31)))
+    return png(path, 9, 9, zlib.compress(bytes(90)), _chunk(b"zTXt", b"a\0\0" + zeros(1 << 31)))
 
 
 def gzip_bomb(path: Path) -> Path:

@@ -150,6 +150,12 @@ IMAGES: dict[str, tuple[str, Recipe, str]] = {
     "deflate bomb in a tile": ("a.tif", lambda path: files.deflate_bomb(path, 1 << 31), r"INSUFFICIENT_SPACE"),
     "JPEG bomb in a tile": ("a.tif", files.jpeg_bomb_in_tile, r"its data claim 60000 x 60000 px"),
     "JPEG 2000 bomb in a tile": ("a.tif", files.jpeg2000_bomb_in_tile, r"its data claim 100000 x 100000 px"),
+    "WebP bomb in a tile": ("a.tif", files.webp_bomb_in_tile, r"its data claim 16384 x 16384 px"),
+    "JPEG XL bomb in a tile": ("a.tif", files.jpegxl_bomb_in_tile, r"its data claim 1073741824 x 1073741824 px"),
+    "LZW bomb in a tile": ("a.tif", lambda path: files.packed_bomb(path, 5, "lzw"), r"lzw data are more than 196608"),
+    "LZMA bomb in a tile": ("a.tif", lambda path: files.packed_bomb(path, 34925, "lzma"), r"lzma data are more than"),
+    "zstd bomb in a tile": ("a.tif", lambda path: files.packed_bomb(path, 50000, "zstd"), r"more than 196608 bytes"),
+    "PackBits bomb in a tile": ("a.tif", lambda path: files.packed_bomb(path, 32773, "packbits"), r"more than 196608"),
     "rubbish in a JPEG tile": ("a.tif", lambda path: files.one_tile(path, b"\xff\xd8rubbish\xff\xd9", 7), r"tile 0"),
     "rubbish in a deflate tile": ("a.tif", lambda path: files.one_tile(path, b"rubbish", 8), r"tile 0 of level 0"),
     "a quarter of a slide": ("a.tif", lambda path: cut(path, 0.25), r"a\.tif"),
@@ -237,7 +243,7 @@ MASKS: dict[str, tuple[str, Recipe, str]] = {
 @pytest.mark.parametrize("name", IMAGES)
 def test_hostile_images_end_in_one_clear_error(name: str, tmp_path: Path) -> None:
     """No hang, no abort, no other exception, and never pixels."""
-    _refused(read_all, tmp_path, *IMAGES[name])
+    refused(read_all, tmp_path, *IMAGES[name])
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -245,10 +251,11 @@ def test_hostile_masks_end_in_one_clear_error(name: str, tmp_path: Path) -> None
     """As images; polygons too."""
     if MASKS[name][0].split(".", 1)[1] in ("geojson", "geojson.gz", "xml"):
         pytest.importorskip("shapely")
-    _refused(as_mask, tmp_path, *MASKS[name])
+    refused(as_mask, tmp_path, *MASKS[name])
 
 
-def _refused(function: Callable[[Any], Any], folder: Path, file: str, recipe: Recipe, pattern: str) -> None:
+def refused(function: Callable[[Any], Any], folder: Path, file: str, recipe: Recipe, pattern: str) -> None:
+    """Check that a file of a table ends in one clear error."""
     kind, said = limited(function, recipe(folder / file))
     assert kind in ("ReadError", "MissingError", "FrameError", "OptionError"), (kind, said)
     assert re.search(pattern, said), said
@@ -269,11 +276,17 @@ def test_real_bad_files_keep_the_limits(mask: bool, data: Path) -> None:
     assert all(name in said and said.count("\n") <= 1 for name, said in texts.items() if not mask), texts
 
 
+def _busy() -> None:
+    while True:
+        pass
+
+
 def test_the_limits_are_limits(tmp_path: Path) -> None:
     """What runs away, aborts or raises is seen: else the tables above would prove nothing."""
     assert limited(lambda: bytearray(3 << 30))[0] == "ESCAPED"
     assert limited(os.abort) == ("DIED", "exit code -6")
-    assert limited(files.fifo(tmp_path / "pipe").read_bytes, seconds=1)[0] == "HUNG"
+    assert limited(files.fifo(tmp_path / "pipe").read_bytes, patience=1)[0] == "HUNG"
+    assert limited(_busy, seconds=1) == ("SLOW", "more than 1 s of processor time")
     assert limited(lambda: 7) == ("value", 7)
 
 
