@@ -22,7 +22,7 @@ from patchaug.foreground import Labels
 from patchaug.geometry import Window
 from patchaug.indexing import index_labels, read_at
 from patchaug.ram import budget
-from patchaug.rasters import Raster, kept, open_mask, open_raster
+from patchaug.rasters import Raster, ZarrRaster, kept, open_mask, open_raster
 from patchaug.rasters.base import require_inside
 from patchaug.resample import nearest, resized
 
@@ -73,9 +73,11 @@ def open_slide(
     """
     room = budget(ram, kept())
     path = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
+    opened = open_raster(image, ram=room)
+    if isinstance(opened, ZarrRaster) and opened is not image:  # an array of zarr knows its place, and "0" is no name
+        path, name = path or opened.path, name or opened.name
     if name is None:
         name = Path(path).name if path is not None else "array"
-    opened = open_raster(image, ram=room)
     labels = None if mask is None else open_mask(mask, opened.level_dimensions, codes=codes, void=void, ram=room)
     return Slide(opened, labels, name=name, codes=codes, void=void, path=path, mpp=mpp)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class ZarrRaster(TiledRaster):
         path: The folder, or a zip file. Its metadata are read at the first use.
         inside: Key of the array or group in it.
         mask: Read one integer a pixel, exactly as stored.
-        name: What window errors call it; the folder's name by default.
+        name: What window errors call it; by default the folder's name, and what follows a name in ".zarr".
         ram: Bytes of decoded chunks that may be kept, see `TiledRaster`.
 
     Images are uint8, (height, width) for grey and (height, width, 3) for RGB. Masks keep their integer dtype; bool
@@ -51,8 +52,10 @@ class ZarrRaster(TiledRaster):
         ram: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(path, name=name, ram=ram)
-        if name is None and inside:
-            self.name = f"{self.name}/{inside}"
+        if name is None:  # "a.zarr/0" rather than "0"
+            parts = Path(self.path).parts
+            first = next((n for n, part in enumerate(parts) if part.lower().endswith(".zarr")), len(parts) - 1)
+            self.name = "/".join([*parts[first:], *([inside] if inside else [])])
         self.inside, self.mask = inside, mask
         self._known: tuple[Store, Picture, Layout] | None = None
         self._keys: tuple[str, ...] = ()
