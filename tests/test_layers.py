@@ -46,6 +46,7 @@ FLOORS = {
     "predict": 6.5,
     "exported": 6,
     "dataset": 6,
+    "slots": 6,
     "fastai1": 7,
     "fastai2": 7,
     "fastai": 8,
@@ -90,7 +91,7 @@ INSIDE = {
 }
 # Third parties that only these rooms may import.
 ONLY = {
-    "torch": {"dataset", "rng", "predict", "fastai1", "fastai2"},
+    "torch": {"dataset", "slots", "rng", "predict", "fastai1", "fastai2"},
     "torchvision": {"fastai2"},
     "fastai": {"fastai1", "fastai2", "training"},
     "pandas": {"words"},

@@ -61,13 +61,21 @@ class OpenSlideMask(Transform):
 
 
 class PatchToFloat(IntToFloatTensor):
-    """fastai's `IntToFloatTensor`, the same numbers, without its detour through floats for masks left as they are."""
+    """fastai's `IntToFloatTensor`, the same numbers, without its detour through floats for masks left as they are.
+
+    On the CPU by NumPy, in one thread: fastai starts as many workers as there are cores, and each step that torch
+    shares out among its own threads then waits until the system takes a core from a worker, for milliseconds.
+    """
 
     def encodes(self, o: TensorImage):  # noqa: ANN201, D102 - as above
-        return o.float().div_(self.div)
+        if o.device.type != "cpu" or o.dtype != torch.uint8:
+            return o.float().div_(self.div)
+        return torch.from_numpy(np.divide(o.numpy(), np.float32(self.div), dtype=np.float32))
 
     def encodes(self, o: TensorMask):  # noqa: ANN201, D102, F811 - fastai collects them by annotation
-        return o.long() if self.div_mask == 1 else (o.long() / self.div_mask).long()
+        if self.div_mask != 1:
+            return (o.long() / self.div_mask).long()
+        return o.long() if o.device.type != "cpu" else torch.from_numpy(o.numpy().astype(np.int64))
 
 
 def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes

@@ -19,15 +19,17 @@ from fastai.vision.core import AddMaskCodes
 from fastai.vision.data import get_grid
 from fastcore.foundation import L
 from fasttransform import Pipeline
+from torch.utils.data import get_worker_info
 
 from patchaug.checks import checked_integer, sides
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop import CropHalo
-from patchaug.fastai2.randompatch import RandomPatch
+from patchaug.fastai2.randompatch import RandomPatch, pixels_of
 from patchaug.handles import Handle, slides_of
 from patchaug.plan import Draw, Plan
 from patchaug.rng import isolated_rng
 from patchaug.slide import Slide
+from patchaug.slots import Slots, slots_for
 
 
 class PatchDL(TfmdDL):
@@ -69,6 +71,7 @@ class PatchDL(TfmdDL):
         self.epoch = epoch
         self._first = 0  # batch that the coming pass begins with; above 0 once, in a run that goes on
         self._batch = 0  # batches handed out of this epoch
+        self._slots: Slots | None = None  # where workers put the batches of the pass that is beginning
         self._noted: list[Draw] | None = None  # the draws of a batch that is to be shown
         self._handles = [tuple(dataset[i]) for i in range(len(dataset))] if handles is None else handles
         if plan is None and self._handles:
@@ -111,9 +114,13 @@ class PatchDL(TfmdDL):
     def __iter__(self) -> Iterator[Any]:
         """The batches of a pass."""
         self._batch = self._first
+        # Before the workers start, which is with the first batch.
+        self._slots = slots = slots_for(self.fake_l.num_workers)
         for batch in super().__iter__():
+            self._slots = None
             self._batch += 1
             yield batch
+        del slots  # until now: batches were on their way
 
     def one_batch(self) -> Any:
         """The first batch of the coming pass; it does not move the state."""
@@ -218,11 +225,11 @@ class PatchDL(TfmdDL):
             draw = next(element.draw for element in item if isinstance(element, Handle))
             assert self.plan is not None
             assert draw is not None
-            if self._reads_only:
+            if self._reads_only and all(isinstance(element, Handle) for element in item):
                 for element in item:
-                    if isinstance(element, Handle):
-                        element.as_tensor = True
-                item = self.after_item(item)
+                    element.as_tensor = True
+                # What after_item makes of it, without a search for the types of each transform.
+                item = tuple(pixels_of(item, self.plan.read(draw)))
             else:
                 with isolated_rng(self.plan.transform_seed(draw)):
                     item = self.after_item(item)
@@ -231,6 +238,17 @@ class PatchDL(TfmdDL):
             return item
         except SkipItemException:
             return None
+
+    def create_batch(self, b: list[Any]) -> Any:
+        """A batch of some items."""
+        worker = None if self._slots is None else get_worker_info()
+        stacked = None if worker is None or self._slots is None else self._slots.stacked(b, worker.id)
+        return super().create_batch(b) if stacked is None else stacked
+
+    def do_batch(self, b: list[Any]) -> Any:
+        """A batch of some items, ready for its way to the main process."""
+        batch = super().do_batch(b)
+        return batch if self._slots is None else self._slots.packed(batch)
 
     @property
     def _reads_only(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -110,10 +111,13 @@ class RandomPatch(ItemTransform):
         if first.plan is None or first.draw is None:
             # Nobody drew a window: DataBlock.summary, or a call by hand, looks at one item. It sees the first.
             plan = self.samplers.plan("train", [slide_of(handles)], seed=self.seed, shuffle=False)
-            patch = plan.read(plan[0])
-        else:
-            patch = first.plan.read(first.draw)
-        return [_pixels(element, patch) for element in item]
+            return pixels_of(item, plan.read(plan[0]))
+        return pixels_of(item, first.plan.read(first.draw))
+
+
+def pixels_of(item: Iterable[Any], patch: Patch) -> list[Any]:
+    """An item with the pixels of a patch in place of its handles."""
+    return [_pixels(element, patch) for element in item]
 
 
 def _pixels(element: Any, patch: Patch) -> Any:

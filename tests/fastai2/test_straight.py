@@ -53,17 +53,22 @@ def test_without_item_transforms_pixels_skip_pillow(channels, dtype):
 
 
 @pytest.mark.parametrize("div_mask", [1, 255])
-def test_floats_are_those_of_fastai(div_mask):
-    """Images, masks, and back."""
-    image = TensorImage(torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).repeat(2, 3, 1, 1))
-    mask = TensorMask(torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16))
-    ours, theirs = PatchToFloat(div_mask=div_mask), IntToFloatTensor(div_mask=div_mask)
+@pytest.mark.parametrize("div", [255.0, 7, 1.1])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32])
+def test_floats_are_those_of_fastai(div, div_mask, dtype):
+    """Images, masks, and back: type, dtype, layout, what fastai keeps beside the numbers, and each bit."""
+    image = TensorImage(torch.arange(256, dtype=dtype).reshape(1, 1, 16, 16).repeat(2, 3, 1, 1))
+    image = image.permute(0, 1, 3, 2)
+    mask = TensorMask(torch.arange(256, dtype=dtype).reshape(1, 16, 16))
+    mask.codes = ["a"]
+    ours, theirs = PatchToFloat(div=div, div_mask=div_mask), IntToFloatTensor(div=div, div_mask=div_mask)
     for element in (image, mask):
         got, wanted = ours(element.clone()), theirs(element.clone())
         for one, other in ((got, wanted), (ours.decode(got), theirs.decode(wanted))):
             assert type(one) is type(other)
-            assert one.dtype == other.dtype
+            assert (one.dtype, one.stride()) == (other.dtype, other.stride())
             assert torch.equal(one.as_subclass(torch.Tensor), other.as_subclass(torch.Tensor))
+            assert getattr(one, "codes", None) == getattr(other, "codes", None)
 
 
 def test_a_totensor_of_ones_own_is_asked():
