@@ -29,7 +29,7 @@ _SIZE = 1 << 28  # bytes of a slot; those that are never touched take no memory
 _HEAD = mmap.ALLOCATIONGRANULARITY  # one byte a slot: whether it is in use
 _ALIGNED = 64
 _numbers = itertools.count()
-_known: weakref.WeakValueDictionary[int, Slots] = weakref.WeakValueDictionary()
+_known: weakref.WeakValueDictionary[tuple[int, int], Slots] = weakref.WeakValueDictionary()
 
 
 def slots_for(workers: int) -> Slots | None:
@@ -53,7 +53,8 @@ class Slots:
         self.fd, self.workers, self.token = fd, workers, token
         weakref.finalize(self, os.close, fd).atexit = False
         self._memory = mmap.mmap(fd, _HEAD + workers * EACH * _SIZE)
-        self._barrier, self._filled = threading.Lock(), None
+        self._barrier = threading.Lock()
+        self._filled: int | None = None
         _known[token] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
