@@ -34,6 +34,18 @@ class Packing:
     turned: bool
 
 
+def load(*codecs: str) -> None:
+    """Import imagecodecs, and the parts of it that decode these: each comes with its first use, under a lock.
+
+    A process that is forked while another thread is about it waits for that lock for ever; so it is done when a file
+    is opened, before anybody reads.
+    """
+    import imagecodecs
+
+    for codec in codecs:
+        getattr(imagecodecs, f"{codec}_decode", None)
+
+
 def unpack(codec: str, data: bytes | memoryview, size: int) -> Any:
     """The bytes that imagecodecs unpacks.
 

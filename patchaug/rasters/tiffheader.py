@@ -18,7 +18,7 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.rasters.base import Array, Sizes
 from patchaug.rasters.file import UnsuitedError, one_line
-from patchaug.rasters.packed import CODECS, Packing
+from patchaug.rasters.packed import CODECS, Packing, load
 from patchaug.rasters.tiled import Grid
 
 if TYPE_CHECKING:
@@ -193,6 +193,8 @@ def _jpeg(page: Any) -> dict[str, Any] | None:
     """Arguments of imagecodecs' JPEG decoder, as tifffile has them, for tiles of 8 bits."""
     from tifffile.tifffile import jpeg_decode_colorspace
 
+    if int(page.compression) in (6, 7, 33007, 34892):
+        load("jpeg8", "jpeg")
     if int(page.compression) != 7 or page.bitspersample != 8 or not page.is_tiled:
         return None
     said = page.photometric, page.planarconfig, page.extrasamples, page.is_jfif
@@ -207,6 +209,7 @@ def _packing(page: Any) -> Packing | None:
         return None
     if page.planarconfig != 1 or (bits == 1) != (page.dtype == bool) or (bits == 1 and int(page.predictor) == 2):
         return None
+    load(codec, *(["delta"] if int(page.predictor) == 2 else []), *(["bitorder"] if int(page.fillorder) == 2 else []))
     dtype = page.dtype.newbyteorder(page.parent.byteorder)
     return Packing(codec, dtype, int(page.predictor) == 2, int(page.fillorder) == 2)
 

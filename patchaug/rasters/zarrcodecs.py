@@ -18,7 +18,7 @@ from patchaug.errors import ReadError
 from patchaug.rasters.base import Array
 from patchaug.rasters.codestream import frame_size, require_jpeg_end
 from patchaug.rasters.file import one_line
-from patchaug.rasters.packed import unpack
+from patchaug.rasters.packed import load, unpack
 
 Unpack = Callable[[bytes, int], Any]  # (data, most bytes that may come out) -> bytes or an array
 
@@ -80,7 +80,7 @@ def unpacker(name: str, options: dict[str, Any]) -> Unpack:
     """
     name = name.removeprefix("numcodecs.")
     if name == "crc32c":
-        return _crc32c
+        return _checksum()
     return _common(name) if name in _COMMON else _rare(name, options)
 
 
@@ -90,21 +90,27 @@ def is_common(name: str) -> bool:
 
 
 def _common(name: str) -> Unpack:
+    load(name)
+
     def common(data: bytes, most: int) -> Any:
         return unpack(name, memoryview(data)[4 if name == "lz4" else 0 :], most)  # numcodecs notes lz4's length first
 
     return common
 
 
-def _crc32c(data: bytes, most: int) -> bytes:
+def _checksum() -> Unpack:
     try:
         import google_crc32c
     except ImportError:
         raise ReadError("checksums of CRC-32C need another library: pip install patchaug[zarr]") from None
-    data = bytes(data)
-    if len(data) < 4 or google_crc32c.value(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
-        raise ReadError("its CRC-32C is wrong; copy it again")
-    return data[:-4]
+
+    def crc32c(data: bytes, most: int) -> bytes:
+        data = bytes(data)
+        if len(data) < 4 or google_crc32c.value(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+            raise ReadError("its CRC-32C is wrong; copy it again")
+        return data[:-4]
+
+    return crc32c
 
 
 def _rare(name: str, options: dict[str, Any]) -> Unpack:
@@ -115,6 +121,7 @@ def _rare(name: str, options: dict[str, Any]) -> Unpack:
         if name.startswith("imagecodecs_"):
             import imagecodecs.numcodecs as theirs
 
+            load(name.removeprefix("imagecodecs_"), *(["jpeg8"] if name == "imagecodecs_jpeg" else []))
             kinds = {getattr(kind, "codec_id", None): kind for kind in vars(theirs).values()}
             codec: Any = kinds[name].from_config(options)
         else:
