@@ -1,8 +1,8 @@
 """zarr of versions 2 and 3, and OME-Zarr: windows straight from the chunks of a folder or a zip file.
 
 zarr itself is not asked to read: its reader works through an event loop and threads, which a forked worker does not
-have; in one measurement 13 of 300 forks beside a reading thread hung or failed. Here nothing is kept open but handles that a
-fork leaves behind, and each chunk is unpacked in the thread that wants it.
+have; in one measurement 13 of 300 forks beside a reading thread hung or failed. Here nothing is kept open but handles
+that a fork leaves behind, and each chunk is unpacked in the thread that wants it.
 """
 
 from __future__ import annotations
