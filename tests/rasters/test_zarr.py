@@ -317,6 +317,37 @@ def test_mpp_of_ome_zarr(tmp_path, unit, scale, mpp):
     assert open_raster(tmp_path / "a.zarr").mpp == (None if mpp is None else pytest.approx((mpp, mpp)))
 
 
+def test_levels_may_be_noted_by_centres_or_corners_and_not_elsewhere(tmp_path):
+    """Half a pixel of a level is how many writers note it; more is another frame, and refused."""
+    path = write_ome(tmp_path / "a.zarr", [coordinate_mask(64 // f, 48 // f, f) for f in (1, 2)])
+    said = json.loads((path / "zarr.json").read_text())
+    transforms = said["attributes"]["ome"]["multiscales"][0]["datasets"][1]["coordinateTransformations"]
+    for shift, good in ((0.25, True), (1.0, True), (1.5, False), (-40.0, False)):
+        transforms[1:] = [{"type": "translation", "translation": [0.0, shift]}]
+        (path / "zarr.json").write_text(json.dumps(said))
+        if good:
+            assert open_raster(path).level_downsamples == (1, 2)
+        else:
+            with pytest.raises(ReadError, match="its level s1 is shifted along x; levels must show one frame"):
+                open_raster(path)
+
+
+def test_a_picture_inside_a_group_is_found_if_it_is_the_only_one(tmp_path):
+    """bioformats2raw writes its pictures as 0, 1, ... beside a folder OME."""
+    path = tmp_path / "a.zarr"
+    for number in range(2):
+        if number == 0:
+            zarr.open_group(path, mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
+            zarr.open_group(path / "OME", mode="w", zarr_format=2)
+        write_ome(path / str(number), [coordinate_image(64, 48)], axes="yxc", version=2, factors=(1,))
+        if number == 0:
+            assert np.array_equal(open_raster(path).read(Window(3, 4, 50, 40)), coordinate_image(64, 48)[4:44, 3:53])
+            assert open_raster(path).mpp == (0.5, 0.5)
+    with pytest.raises(ReadError, match=r"it holds '0', '1', and a slide is one picture; open one of them"):
+        open_raster(path)
+    assert open_raster(path / "1").name == "a.zarr/1"
+
+
 def test_a_scale_of_all_levels_counts_too(tmp_path):
     """The transform of the multiscale comes after those of its levels."""
     both = [{"type": "scale", "scale": [2.0, 3.0]}]
