@@ -48,6 +48,8 @@ def find_masks(images: Iterable[Path], masks: str | os.PathLike[str]) -> list[Pa
         OptionError: An image has several.
     """
     folder = Path(masks)
+    if folder.is_file():
+        raise MissingError(f"{folder} is a file; give the folder that it lies in: masks are found there by their names")
     if not folder.is_dir():
         raise MissingError(f"there is no folder {folder}; masks are looked for in a folder")
     images = list(images)

@@ -106,5 +106,8 @@ def test_empty_and_missing_folders_are_named(tmp_path: Path) -> None:
     for find in (lambda: get_slide_files(tmp_path / "none"), lambda: find_masks([], tmp_path / "none")):
         with pytest.raises(MissingError, match="there is no folder .*none"):
             find()
+    (tmp_path / "mask.png").touch()
+    with pytest.raises(MissingError, match=r"mask.png is a file; give the folder"):
+        find_masks([], tmp_path / "mask.png")
     with pytest.raises(MissingError, match="2 slides do not exist: .*p, .*q"):
         require_files([tmp_path / "p", tmp_path, tmp_path / "q"], "slides")
