@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from patchaug.rasters.handles import Descriptor, handle
 from patchaug.rasters.packed import unpack_tile
 from patchaug.rasters.tiffheader import Header, Level, read_header
 from patchaug.rasters.tiled import Layout, TiledRaster
+
+_SMALL = 4 << 20  # bytes of a tile that each thread has room for
+_thread = threading.local()
 
 
 class TiffRaster(TiledRaster):
@@ -145,12 +149,17 @@ def _jpeg_tile(data: bytes, level: Level, samples: int, rows: int) -> Array | No
 
 
 def _off_grid(shape: tuple[int, ...]) -> Array:
-    """An empty uint8 array that begins 16 bytes past a multiple of 32.
+    """A uint8 array that begins 16 bytes past a multiple of 32; small ones are the thread's own, used again and again.
 
     Where rows begin at multiples of 32, libjpeg-turbo writes past the caches, which takes a third longer here, and
-    what is written is read again at once.
+    what is written is read again at once: whoever asks for a tile copies from it before the thread decodes the next.
     """
     size = math.prod(shape)
-    room = np.empty(size + 32, np.uint8)
-    start = (16 - room.ctypes.data) % 32
-    return room[start : start + size].reshape(shape)
+    room: Array | None = getattr(_thread, "room", None)
+    if room is None or room.size < size:
+        room = np.empty(size + 32, np.uint8)
+        start = (16 - room.ctypes.data) % 32
+        room = room[start : start + size]
+        if size <= _SMALL:
+            _thread.room = room
+    return room[:size].reshape(shape)
