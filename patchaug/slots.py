@@ -12,6 +12,7 @@ import itertools
 import math
 import mmap
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from patchaug.rasters.nameless import SHARES, memory_file
+from patchaug.rasters.nameless import memory_file
 
 EACH = 5  # slots of a worker: torch lets it be two batches ahead, and two more may be in use
 _SIZE = 1 << 28  # bytes of a slot; those that are never touched take no memory
@@ -33,8 +34,11 @@ _known: weakref.WeakValueDictionary[tuple[int, int], Slots] = weakref.WeakValueD
 
 
 def slots_for(workers: int) -> Slots | None:
-    """Slots for a pass; None without workers, and where the system has no nameless memory or too little room."""
-    if not workers or not SHARES or workers * EACH > _HEAD:
+    """Slots for a pass; None without workers, for more than hundreds of them, and where there is too little room.
+
+    On Linux alone: elsewhere nobody has seen yet whether copies to a device are through with a batch when it is let go.
+    """
+    if not workers or sys.platform != "linux" or workers * EACH > _HEAD:
         return None
     try:
         return Slots(memory_file(_HEAD + workers * EACH * _SIZE), workers, (os.getpid(), next(_numbers)))
