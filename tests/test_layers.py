@@ -64,7 +64,7 @@ FLOORS = {
 INSIDE = {
     "augment": ["tables", "reach", "apply", "padding", "pipelines", "__init__"],
     "rasters": [
-        *("base", "handles", "file", "array", "nameless", "arena", "store", "tiled", "codestream", "packed"),
+        *("base", "handles", "file", "nameless", "lent", "array", "arena", "store", "tiled", "codestream", "packed"),
         *("tiffheader", "tiff", "origins", "vendor", "image"),
         *("zarrstore", "zarrcodecs", "zarrmeta", "ngff", "zarrchunks", "zarr", "opening"),
         *("scan", "features", "geojson", "asap", "classes", "polygons", "masks", "__init__"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.context import get_spawning_popen
+from typing import Any
 
 import numpy as np
 
 from patchaug.errors import OptionError
 from patchaug.geometry import Window
 from patchaug.rasters.base import Array, Sizes, downsamples, require_inside
+from patchaug.rasters.lent import LEAST, Lent, Mapped
+from patchaug.shared import Moved
 
 
 class ArrayRaster:
@@ -18,6 +22,9 @@ class ArrayRaster:
         array: (height, width) or (height, width, channels), any dtype; or a sequence of those, finest level first.
         name: What errors call it.
         mpp: Micrometres per pixel at level 0 as (x, y).
+
+    Arrays must not change while they are read. Processes that are started by spawn or forkserver share one copy of an
+    array above `LEAST` bytes, from which this process then reads as well; of a memory map they map the file again.
 
     Raises:
         OptionError: An array has another number of axes or no pixels, or a level differs in dtype or channels.
@@ -46,7 +53,39 @@ class ArrayRaster:
         self.mpp = mpp
         self.level_dimensions: Sizes = tuple((pixels.shape[1], pixels.shape[0]) for pixels in levels)
         self.level_downsamples = downsamples(self.level_dimensions)
-        self._levels = levels
+        self._levels: list[Array | Callable[[], Array]] = [Mapped.of(pixels) or pixels for pixels in levels]
+        self._lent: dict[int, Lent | Moved] = {}
+
+    @classmethod
+    def asking(cls, pixels: Callable[[], Array], *, name: str) -> ArrayRaster:
+        """A raster that asks for its array at each read, since another's memory may move (a tensor's does)."""
+        raster = cls(pixels(), name=name)
+        raster._levels = [pixels]
+        return raster
+
+    def _pixels(self, level: int) -> Array:
+        found = self._levels[level]
+        return found() if callable(found) else found
+
+    def __getstate__(self) -> dict[str, Any]:
+        starting = get_spawning_popen() is not None
+        state = {**self.__dict__, "_lent": {}, "_levels": []}
+        for level, pixels in enumerate(self._levels):
+            array = None if isinstance(pixels, Mapped) else self._pixels(level)
+            if starting and array is not None and (level in self._lent or array.nbytes >= LEAST):
+                if level not in self._lent:
+                    self._lent[level] = Lent.of(array)
+                    self._levels[level] = self._lent[level].array()  # the private copy goes, if nobody else has it
+                state["_lent"][level] = self._lent[level]
+                state["_levels"].append(None)
+            else:
+                state["_levels"].append(pixels if array is None and starting else self._pixels(level))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for level, lent in self._lent.items():
+            self._levels[level] = lent.array()
 
     def __repr__(self) -> str:
         return f"ArrayRaster({self.name!r}, {self.level_dimensions})"
@@ -58,5 +97,5 @@ class ArrayRaster:
             WindowError: The window leaves its level, or there is no such level.
         """
         require_inside(self.name, self.level_dimensions, window)
-        part = self._levels[window.level][window.y : window.bottom, window.x : window.right]
+        part = self._pixels(window.level)[window.y : window.bottom, window.x : window.right]
         return np.array(part, order="C", subok=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 
@@ -45,9 +46,11 @@ def open_raster(
     if type(source).__module__.partition(".")[0] == "zarr" and hasattr(source, "store"):
         return _opened(opened_array(source, mask=mask, ram=ram, name=name))
     if type(source).__module__.partition(".")[0] in ("torch", "fastai") and hasattr(source, "detach"):
-        source = _pixels_last(source.detach().cpu().numpy(), "tensor" if name is None else name, mask=mask)
+        tensor, called = source.detach().cpu(), "tensor" if name is None else name
+        # Asked for anew at each read: torch moves a tensor that it shares with a worker, and frees the old memory.
+        return _array(lambda: _pixels_last(tensor.numpy(), called, mask=mask), mask=mask, name=called, moves=True)
     if isinstance(source, np.ndarray):
-        return _array(source, mask=mask, name="array" if name is None else name)
+        return _array(lambda: source, mask=mask, name="array" if name is None else name)
     if isinstance(source, str | os.PathLike):
         path = os.path.abspath(os.fsdecode(source))
         if is_zarr(path):
@@ -84,14 +87,18 @@ def _pixels_last(array: Array, name: str, *, mask: bool) -> Array:
     return array.transpose(1, 2, 0) if first else array
 
 
-def _array(array: Array, *, mask: bool, name: str) -> ArrayRaster:
+def _array(pixels: Callable[[], Array], *, mask: bool, name: str, moves: bool = False) -> ArrayRaster:
+    array = pixels()
     if mask and (array.ndim != 2 or array.dtype.kind not in "bui"):
         raise OptionError(f"{name}: a mask is (height, width) of integers, got {array.dtype} {array.shape}")
     if not mask and (array.dtype != np.uint8 or (array.ndim == 3 and array.shape[2] not in (1, 3))):
         raise OptionError(
             f"{name}: an image is uint8, (height, width) or (height, width, 1 or 3), got {array.dtype} {array.shape}"
         )
-    return ArrayRaster(array.view(np.uint8) if array.dtype == bool else array, name=name)
+    bits = array.dtype == bool
+    if moves:
+        return ArrayRaster.asking(lambda: pixels().view(np.uint8) if bits else pixels(), name=name)
+    return ArrayRaster(array.view(np.uint8) if bits else array, name=name)
 
 
 def _image(path: str, head: bytes, ram: int, name: str | None) -> Raster:
