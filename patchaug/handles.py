@@ -7,9 +7,12 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from patchaug.errors import FrameError, OptionError
 from patchaug.files import require_files
 from patchaug.plan import Draw, Plan
+from patchaug.rasters import ArrayRaster
 from patchaug.resolution import region
 from patchaug.samplers import Sampler
 from patchaug.slide import Slide, open_slide
@@ -136,3 +139,44 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
         if slide.mask is not None and slide.codes is not None:
             slide.labels(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
     return slides
+
+
+class Given:
+    """Arrays of items while a process is being started: what the slides already share is not copied once more.
+
+    Args:
+        items: For each slide, its `SlideImage` and, where it has one, its `SlideMask`.
+        slides: The slides that were opened from them.
+    """
+
+    def __init__(self, items: Sequence[Iterable[Any]], slides: Sequence[Slide]) -> None:
+        self._rasters: dict[int, ArrayRaster] = {}
+        for item, slide in zip(items, slides, strict=True):
+            for element in item:
+                raster = slide.image if isinstance(element, SlideImage) else slide.mask
+                source = getattr(element, "source", None)
+                if isinstance(source, np.ndarray) and isinstance(raster, ArrayRaster) and raster.dtype == source.dtype:
+                    self._rasters[id(source)] = raster
+
+    def swapped(self, item: Any) -> Any:
+        """An item, or its like, whose arrays are those of the slides where it is unpickled."""
+        if isinstance(item, np.ndarray):
+            raster = self._rasters.get(id(item))
+            return item if raster is None else _OfRaster(raster)
+        if isinstance(item, Handle):
+            new = copy.copy(item)
+            new.source = self.swapped(item.source)
+            return new
+        if isinstance(item, tuple) and hasattr(item, "_fields"):
+            return type(item)(*map(self.swapped, item))
+        return type(item)(map(self.swapped, item)) if type(item) in (tuple, list) else item
+
+
+class _OfRaster:
+    """Unpickles as the array of a raster."""
+
+    def __init__(self, raster: ArrayRaster) -> None:
+        self.raster = raster
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArrayRaster.array, (self.raster,)

@@ -74,6 +74,7 @@ INSIDE = {
         "crop",
         "arch",
         "randompatch",
+        "sending",
         "loader",
         "items",
         "factory",

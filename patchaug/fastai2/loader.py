@@ -25,6 +25,7 @@ from patchaug.checks import checked_integer, sides
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop import CropHalo
 from patchaug.fastai2.randompatch import RandomPatch, pixels_of
+from patchaug.fastai2.sending import Sent
 from patchaug.handles import Handle, slides_of
 from patchaug.plan import Draw, Plan
 from patchaug.rng import isolated_rng
@@ -32,7 +33,7 @@ from patchaug.slide import Slide
 from patchaug.slots import Slots, slots_for
 
 
-class PatchDL(TfmdDL):
+class PatchDL(Sent, TfmdDL):
     """A loader of patches; `SlideBlock` chooses it, nobody needs to name it.
 
     Whether it draws random windows or a grid is settled when it is made, from the split of its dataset: fastai's `tta`

@@ -51,6 +51,7 @@ class ArrayRaster:
                 )
         self.name = name
         self.mpp = mpp
+        self.dtype = levels[0].dtype
         self.level_dimensions: Sizes = tuple((pixels.shape[1], pixels.shape[0]) for pixels in levels)
         self.level_downsamples = downsamples(self.level_dimensions)
         self._levels: list[Array | Callable[[], Array]] = [Mapped.of(pixels) or pixels for pixels in levels]
@@ -63,7 +64,8 @@ class ArrayRaster:
         raster._levels = [pixels]
         return raster
 
-    def _pixels(self, level: int) -> Array:
+    def array(self, level: int = 0) -> Array:
+        """The array itself, (height, width[, channels]); in processes that share it, nobody may write to it."""
         found = self._levels[level]
         return found() if callable(found) else found
 
@@ -71,7 +73,7 @@ class ArrayRaster:
         starting = get_spawning_popen() is not None
         state = {**self.__dict__, "_lent": {}, "_levels": []}
         for level, pixels in enumerate(self._levels):
-            array = None if isinstance(pixels, Mapped) else self._pixels(level)
+            array = None if isinstance(pixels, Mapped) else self.array(level)
             if starting and array is not None and (level in self._lent or array.nbytes >= LEAST):
                 if level not in self._lent:
                     self._lent[level] = Lent.of(array)
@@ -79,7 +81,7 @@ class ArrayRaster:
                 state["_lent"][level] = self._lent[level]
                 state["_levels"].append(None)
             else:
-                state["_levels"].append(pixels if array is None and starting else self._pixels(level))
+                state["_levels"].append(pixels if array is None and starting else self.array(level))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -97,5 +99,5 @@ class ArrayRaster:
             WindowError: The window leaves its level, or there is no such level.
         """
         require_inside(self.name, self.level_dimensions, window)
-        part = self._pixels(window.level)[window.y : window.bottom, window.x : window.right]
+        part = self.array(window.level)[window.y : window.bottom, window.x : window.right]
         return np.array(part, order="C", subok=False)

@@ -49,7 +49,7 @@ def is_borrowed(array):
 
 def look(raster, windows, results):
     """In another process: what is read, and how many bytes of its own it reads from."""
-    arrays = [raster._pixels(level) for level in range(len(raster.level_dimensions))]
+    arrays = [raster.array(level) for level in range(len(raster.level_dimensions))]
     results.put((digests(raster, windows), sum(array.nbytes for array in arrays if not is_borrowed(array))))
 
 
