@@ -206,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
             total, bad = total + done, bad + wrong
             print(f"| {' | '.join(map(str, cell))} | {done} | {wrong} |", flush=True)
     print(f"\n{total:,} windows in {len(rows)} cells, {bad} wrong; {time.perf_counter() - began:.0f} s")
-    return bad > 0
+    return int(bad > 0)
 
 
 if __name__ == "__main__":
