@@ -136,7 +136,7 @@ function scaleBar() {
   if (!data.mpp) return;
   const perPixel = data.mpp[0] / view.scale, wanted = perPixel * 160, power = 10 ** Math.floor(Math.log10(wanted));
   const length = Math.max(...[1, 2, 5].map((n) => n * power).filter((n) => n <= wanted));
-  const width = length / perPixel, y = canvas.clientHeight - 18;
+  const width = length / perPixel, y = room().height - 18;
   pen.fillStyle = "rgba(255, 255, 255, .9)";
   pen.fillRect(12, y - 24, width + 16, 34);
   pen.fillStyle = "#1b1f24";
@@ -212,9 +212,11 @@ function panel() {
 }
 
 const held = new Map();                                // pointers on the canvas: one drags, two pinch
+let pressed = [0, 0];
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
   held.set(event.pointerId, event);
+  pressed = [event.clientX, event.clientY];
 });
 canvas.addEventListener("pointermove", (event) => {
   const before = held.get(event.pointerId);
@@ -231,7 +233,10 @@ canvas.addEventListener("pointermove", (event) => {
   held.set(event.pointerId, event);
 });
 for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => held.delete(event.pointerId));
-canvas.addEventListener("pointerleave", () => { under = null; tell(""); });
+canvas.addEventListener("pointerup", (event) => {      // a finger cannot hover: it taps
+  if (Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) < 6) look(event.clientX, event.clientY);
+});
+canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") { under = null; tell(""); } });
 canvas.addEventListener("wheel", (event) => {
   event.preventDefault();
   zoom(Math.exp(-event.deltaY / 500), event.clientX, event.clientY);

@@ -49,9 +49,7 @@ class Chrome:
             for domain in ("Page", "Runtime", "Network", "Log"):
                 self._do(f"{domain}.enable")
             # The window's frame takes part of --window-size: the picture is to have just this size.
-            self._do(
-                "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-            )
+            self.resize(width, height)
         except BaseException:
             self.close()
             raise
@@ -142,6 +140,19 @@ class Chrome:
         """Press a key where the focus is."""
         self._do("Input.dispatchKeyEvent", type="keyDown", key=key, text=key if len(key) == 1 else "")
         self._do("Input.dispatchKeyEvent", type="keyUp", key=key)
+        self.settle()
+
+    def tap(self, x: float, y: float) -> None:
+        """A finger's tap."""
+        self._do("Emulation.setTouchEmulationEnabled", enabled=True)
+        self._do("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self._do("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self._do("Emulation.setTouchEmulationEnabled", enabled=False)
+        self.settle()
+
+    def resize(self, width: int, height: int) -> None:
+        """Make the page as large as this."""
+        self._do("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.settle()
 
     def screenshot(self) -> bytes:

@@ -140,3 +140,29 @@ def test_scale_bar_is_as_long_as_it_says(page: Chrome) -> None:
     length = int(dark.sum())
     micrometres = length / page.run("view.scale") * 0.5
     assert min(abs(micrometres - step) for step in (50, 100, 200)) < 2
+
+
+def test_on_a_phone_nothing_is_hidden(page: Chrome, plan: Plan) -> None:
+    """At 380 px: slide and scale bar above the panel, no sideways scrolling, and a tap tells what a pointer would."""
+    page.resize(380, 740)
+    try:
+        page.run("whole()")
+        page.settle()
+        top = page.run("document.getElementById('panel').getBoundingClientRect().top")
+        for wide in ("document.documentElement", "document.getElementById('panel')"):
+            assert page.run(f"{wide}.scrollWidth <= {wide}.clientWidth")
+        for x, y in ((0, 0), (1500, 1000)):
+            column, row = to_screen(page, x, y)
+            assert 0 <= column <= 380 and 0 <= row <= top - 18
+        dark = (seen(page)[int(top) - 22 : int(top) - 10, :200] < 60).all(axis=2).sum(axis=0) >= 3
+        micrometres = int(dark.sum()) / page.run("view.scale") * 0.5
+        assert min(abs(micrometres / step - 1) for step in (100, 200, 500)) < 0.05
+        window = plan.ordered(False)[0].window
+        page.tap(*to_screen(page, window.x + 50, window.y + 50))
+        told = "document.getElementById('under')"
+        assert "epoch 1, draw" in page.run(f"{told}.textContent")
+        assert page.run(f"{told}.getBoundingClientRect().bottom") < 740
+        page.tap(2, 2)  # beside the slide
+        assert page.run(f"{told}.textContent") == ""
+    finally:
+        page.resize(1280, 800)
