@@ -12,7 +12,7 @@ from patchaug.cli.pairs import Pairs, pairs_of
 from patchaug.options import TrainOptions
 
 
-@takes(TrainOptions, size=256, per_slide=64, share=0.5)
+@takes(TrainOptions, size=256, per_slide=128, share=0.5)
 def train(options: Options, out: Out = Path("patchaug-run"), json: Json = False) -> None:
     """Train on slides and masks of yours; leave model, pictures, report and options in a folder.
 
