@@ -59,8 +59,8 @@ def train(
     encoder = architecture(options.arch)
     out.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed)
-    # Flips, quarter turns, light and colour: none of them invents a pixel at the border, as free rotation would. Colour,
-    # since stain and season differ from slide to slide, and a first run has few of them.
+    # Flips, quarter turns, light and colour: none of them invents a pixel at the border, as free rotation would.
+    # Colour, since stain and season differ from slide to slide, and a first run has few of them.
     geometry = {"max_rotate": 0.0, "max_zoom": 1.0, "max_warp": 0.0}
     colour = [Hue(0.05, p=0.75), Saturation(0.3, p=0.75)]
     dls = SlideDataLoaders.from_lists(
