@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.checks import checked_integer
-from patchaug.colours import class_colour, rising
+from patchaug.colours import class_colour, epoch_colour, hexadecimal, rising
 from patchaug.errors import MissingError, OptionError
 from patchaug.overview import overview
 from patchaug.page.tiles import TILE, class_map, heat_map, pyramid
@@ -78,7 +78,7 @@ def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, 
     frame = plan.laws[number].frame
     draws = [_draws(plan, number, epoch) for epoch in range(epochs)]
     counts = _times_drawn(draws, slide, frame.level)
-    per_epoch = [{"colour": _hex(_of_epoch(k, epochs)), "windows": _rows(one)} for k, one in enumerate(draws)]
+    per_epoch = [{"colour": hexadecimal(epoch_colour(k, epochs)), "windows": _rows(one)} for k, one in enumerate(draws)]
     return {
         "name": slide.name,
         "size": slide.dimensions,
@@ -91,7 +91,7 @@ def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, 
         "mask": None if small.mask is None else class_map(small.mask, slide.void),
         "classes": _classes(small.mask, slide),
         "drawn": {"picture": heat_map(counts), "most": int(counts.max())},
-        "scale": [_hex(rising(k / 6)) for k in range(7)],
+        "scale": [hexadecimal(rising(k / 6)) for k in range(7)],
         "level": frame.level,
         "window": (frame.width, frame.height),
         "downsample": slide.level_downsamples[frame.level],
@@ -134,25 +134,16 @@ def _times_drawn(epochs: list[list[Draw]], slide: Slide, level: int) -> Array:
     return np.asarray(steps.cumsum(0).cumsum(1)[:-1, :-1])
 
 
-def _of_epoch(number: int, epochs: int) -> tuple[int, int, int]:
-    """Blue where there is one epoch; else from dark to light, as epochs follow each other."""
-    return (0, 114, 178) if epochs == 1 else rising(0.1 + 0.9 * number / (epochs - 1))
-
-
 def _classes(mask: Array | None, slide: Slide) -> list[dict[str, str]]:
     names = slide.codes or ()
     return [
         {
             "name": "no label" if v == slide.void else names[v] if v < len(names) else f"class {v}",
-            "colour": _hex(class_colour(v, slide.void)),
+            "colour": hexadecimal(class_colour(v, slide.void)),
         }
         for v in ([] if mask is None else np.unique(mask).tolist())
         if v
     ]
-
-
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _filled(data: dict[str, Any]) -> str:

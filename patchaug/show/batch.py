@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from patchaug.colours import WINDOW, hexadecimal
 from patchaug.geometry import Window
 from patchaug.overview import overview
-from patchaug.show.sheet import CASING, WINDOW, box, picture, scale_bar
+from patchaug.show.sheet import box, picture, scale_bar
 from patchaug.slide import Patch, Slide
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ def add_slides(patches: Sequence[Axes], placed: Sequence[tuple[Slide, Window]]) 
     Raises:
         ReadError: A file cannot be read.
     """
-    from matplotlib.patheffects import withStroke
-
     figure: Any = patches[0].figure
     width, height = figure.get_size_inches()
     slides = list({id(slide): slide for slide, _ in placed}.values())
@@ -43,7 +42,6 @@ def add_slides(patches: Sequence[Axes], placed: Sequence[tuple[Slide, Window]]) 
     added = sum(rooms)
     _packed(figure, added)
     top = added
-    casing = [withStroke(linewidth=CASING, foreground="white", alpha=0.7)]
     for row, room in zip(rows, rooms, strict=True):
         for place, slide in enumerate(row):
             w, h = sizes[id(slide)]
@@ -57,7 +55,7 @@ def add_slides(patches: Sequence[Axes], placed: Sequence[tuple[Slide, Window]]) 
             ax.set_title(slide.name, fontsize=11, pad=16, parse_math=False)  # above the numbers along the border
             for number, (of, window) in enumerate(placed, 1):
                 if of is slide:
-                    outline = box(slide, window, l0_per_pixel, linewidth=1.2, path_effects=casing)
+                    outline = box(slide, window, l0_per_pixel)
                     ax.add_patch(outline)
                     _tag(ax, number, (outline.get_x(), outline.get_y()), "data", outside=True)
             scale_bar(ax, slide, l0_per_pixel)
@@ -87,5 +85,5 @@ def _tag(ax: Axes, number: int, place: tuple[float, float], coordinates: str, *,
     ax.annotate(
         str(number), place, (0, 1) if outside else (3, -3), xycoords=coordinates, textcoords="offset points",
         ha="left", va="bottom" if outside else "top", fontsize=8 if outside else 10, color="white", zorder=4,
-        bbox={"boxstyle": "square,pad=0.2", "facecolor": WINDOW, "edgecolor": "white", "linewidth": 0.5},
+        bbox={"boxstyle": "square,pad=0.2", "facecolor": hexadecimal(WINDOW), "edgecolor": "white", "linewidth": 0.5},
     )  # fmt: skip

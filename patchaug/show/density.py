@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from patchaug.checks import checked_integer
+from patchaug.colours import WINDOW, class_colour, hexadecimal
 from patchaug.overview import overview
 from patchaug.samplers import Sampler
 from patchaug.seen import chance_of_being_seen, places_of, times_seen
@@ -127,9 +128,16 @@ def _curve(ax: Any, shares: list[float], of_labels: list[float], law: tuple[Arra
     place = ax.get_position()  # room for the labels of the axes
     ax.set_position([place.x0 + 0.09, place.y0 + 0.06, place.width - 0.10, place.height - 0.06])
     epochs = np.arange(len(shares))
-    ax.plot(epochs, shares, color="#0072B2", marker="o", markersize=4, label="the whole slide")
+    ax.plot(epochs, shares, color=hexadecimal(WINDOW), marker="o", markersize=4, label="the whole slide")
     if len(of_labels) == len(shares):
-        ax.plot(epochs, of_labels, color="#D55E00", marker="s", markersize=4, label="its labelled pixels")
+        ax.plot(
+            epochs,
+            of_labels,
+            color=hexadecimal(class_colour(4, None)),
+            marker="s",
+            markersize=4,
+            label="its labelled pixels",
+        )
     if law is not None:
         chance, count = law
         expected = [float((1 - (1 - chance) ** (count * epoch)).mean()) for epoch in epochs]

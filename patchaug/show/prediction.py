@@ -72,5 +72,5 @@ def show_prediction(
             ax.set_title(name, fontsize=11, pad=5, parse_math=False)
         scale_bar(row[0], slide, l0)
     for ax in axes[0]:
-        ax.add_patch(box(slide, where, l0_per_pixel, linewidth=1.2))
+        ax.add_patch(box(slide, where, l0_per_pixel))
     return save(figure, out)

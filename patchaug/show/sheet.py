@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from patchaug.colours import class_colour
+from patchaug.colours import WINDOW, Colour, class_colour, hexadecimal, is_light
 from patchaug.errors import MissingError
 from patchaug.geometry import Window
 from patchaug.overview import borders, fitted
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 Out = str | os.PathLike[str] | None
 
-WINDOW, FRAME = "#0072B2", "#888888"  # the blue that no class has
-CASING = 2.6  # width of the white line below a window's outline, points
+FRAME = "#888888"
+_CASING = 3.0  # width of the line below a window's outline, points
 DPI = 100  # of the figures; the layout below counts in pixels
 _GAP, _TITLE, _HEADING, _BAR, _LINE = 12, 20, 24, 24, 24
 
@@ -130,14 +130,22 @@ def classes(
     return entries
 
 
-def box(slide: Slide, window: Window, l0_per_pixel: float, *, colour: Any = WINDOW, **style: Any) -> Any:
+def outlined(colour: Colour = WINDOW) -> dict[str, Any]:
+    """The style of an outline: a line of a colour, which a casing keeps apart from tissue of any colour."""
+    from matplotlib.patheffects import withStroke
+
+    casing = withStroke(linewidth=_CASING, foreground="black" if is_light(colour) else "white", alpha=0.6)
+    return {"facecolor": "none", "edgecolor": hexadecimal(colour), "path_effects": [casing]}
+
+
+def box(slide: Slide, window: Window, l0_per_pixel: float, *, colour: Colour = WINDOW, linewidth: float = 1.2) -> Any:
     """The outline of a window on an overview; not clipped, as half of a line along the slide's border lies outside."""
     from matplotlib.patches import Rectangle
 
     scale = slide.level_downsamples[window.level] / l0_per_pixel
     # Pixel centres are whole numbers on the axes, so a pixel's edges lie half a pixel before and behind.
     corner, sides = (window.x * scale - 0.5, window.y * scale - 0.5), (window.width * scale, window.height * scale)
-    return Rectangle(corner, *sides, facecolor="none", edgecolor=colour, clip_on=False, zorder=3, **style)
+    return Rectangle(corner, *sides, linewidth=linewidth, clip_on=False, zorder=3, **outlined(colour))
 
 
 def scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:

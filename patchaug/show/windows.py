@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from patchaug.checks import checked_integer
+from patchaug.colours import epoch_colour
 from patchaug.geometry import Window
 from patchaug.overview import overview
 from patchaug.plan import Plan
 from patchaug.rasters.base import require_inside
 from patchaug.samplers import Sampler
-from patchaug.show.sheet import CASING, WINDOW, Out, box, classes, picture, save, scale_bar, sheet
+from patchaug.show.sheet import Out, box, classes, outlined, picture, save, scale_bar, sheet
 from patchaug.slide import Slide
 
 if TYPE_CHECKING:
@@ -50,25 +51,22 @@ def show_windows(
         MissingError: There is no folder for `out`.
     """
     from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import withStroke
 
     sets = windows_of_epochs(slide, windows, epochs, seed)
     for window in (window for _, some in sets for window in some):
         require_inside(slide.name, slide.level_dimensions, window)
     small, l0_per_pixel = overview(slide, max_size=max_size)
-    colours = epoch_colours(len(sets))
-    outlines = [Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=colour, linewidth=1.5) for colour in colours]
+    colours = [epoch_colour(number, len(sets)) for number in range(len(sets))]
+    outlines = [Rectangle((0, 0), 1, 1, linewidth=1.5, **outlined(colour)) for colour in colours]
     entries = [(outline, f"{text}: {len(some)}") for outline, (text, some) in zip(outlines, sets, strict=True)]
     figure, ((ax,),) = sheet(
         [[small.image.shape]], (1000, 1000), title=title or _title(slide, sets), bars=int(slide.mpp is not None),
         legend=[*entries, *classes([small.mask], slide.codes, slide.void)],
     )  # fmt: skip
     picture(ax, small, tint=0.35, void=slide.void)
-    # A white casing keeps the lines apart from tissue of any colour.
-    casing = [withStroke(linewidth=CASING, foreground="white", alpha=0.7)]
     for colour, (_, some) in zip(colours, sets, strict=True):
         for window in some:
-            ax.add_patch(box(slide, window, l0_per_pixel, colour=colour, linewidth=1.0, path_effects=casing))
+            ax.add_patch(box(slide, window, l0_per_pixel, colour=colour, linewidth=1.4))
     scale_bar(ax, slide, l0_per_pixel)
     return save(figure, out)
 
@@ -89,13 +87,6 @@ def epoch_windows(slide: Slide, sampler: Sampler, seed: int) -> Iterable[list[Wi
     plan = Plan([slide], sampler, seed=seed, shuffle=False)
     indices = iter(range(2**32 * len(plan)))
     return iter(lambda: [plan[index].window for index in islice(indices, len(plan))], [])
-
-
-def epoch_colours(count: int) -> list[Any]:
-    """A colour for each epoch: blue alone, else from dark to light, which every kind of colour vision keeps apart."""
-    from matplotlib import colormaps
-
-    return [WINDOW] if count == 1 else [colormaps["plasma"](0.85 * k / (count - 1)) for k in range(count)]
 
 
 def _title(slide: Slide, sets: list[tuple[str, list[Window]]]) -> str:
