@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 # All of it, since fit_one_cycle and the progress bar are patched in by modules of their own.
-from fastai.vision.all import Callback, DiceMulti, Hue, Saturation, aug_transforms, set_seed, unet_learner
+from fastai.vision.all import Callback, DiceMulti, aug_transforms, set_seed, unet_learner
 
 from patchaug.fastai2.arch import SMALL, architecture
 from patchaug.fastai2.evaluate import predict_slide
@@ -59,13 +59,11 @@ def train(
     encoder = architecture(options.arch)
     out.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed)
-    # Flips, quarter turns, light and colour: none of them invents a pixel at the border, as free rotation would.
-    # Colour, since stain and season differ from slide to slide, and a first run has few of them.
+    # Flips, quarter turns and light: none of them invents a pixel at the border, as free rotation would.
     geometry = {"max_rotate": 0.0, "max_zoom": 1.0, "max_warp": 0.0}
-    colour = [Hue(0.05, p=0.75), Saturation(0.3, p=0.75)]
     dls = SlideDataLoaders.from_lists(
         train_pairs, valid_pairs, codes=options.codes, void=options.void, options=options, bs=options.bs,
-        num_workers=options.workers, path=out, batch_tfms=aug_transforms(flip_vert=True, xtra_tfms=colour, **geometry),
+        num_workers=options.workers, path=out, batch_tfms=aug_transforms(flip_vert=True, **geometry),
     )  # fmt: skip
     absolute = {name: str(Path(getattr(options, name)).resolve()) for name in ("images", "masks")}
     options.model_copy(update=absolute).save(out / OPTIONS)
