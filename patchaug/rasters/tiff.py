@@ -13,7 +13,6 @@ from patchaug.errors import ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.base import Array
 from patchaug.rasters.codestream import first_rows, frame_size, require_jpeg_end
-from patchaug.rasters.file import one_line
 from patchaug.rasters.handles import Descriptor, handle
 from patchaug.rasters.packed import unpack_tile
 from patchaug.rasters.tiffheader import Header, Level, read_header
@@ -88,11 +87,7 @@ class TiffRaster(TiledRaster):
         try:
             return self._pixels(header, header.levels[level], number, rows)
         except Exception as error:  # decoders raise errors of many libraries
-            why = str(error) if isinstance(error, ReadError) else one_line(error)
-            raise ReadError(
-                f"{self.path}: tile {number} of level {level} cannot be read ({why}), wanted for window "
-                f"x={window.x} y={window.y} {window.width} x {window.height}; copy or export the file again"
-            ) from error
+            raise self._unreadable(level, number, window, error) from error
 
     def _pixels(self, header: Header, level: Level, number: int, rows: int) -> Array:
         offset, count = int(level.offsets[number]), int(level.counts[number])

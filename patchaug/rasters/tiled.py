@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from patchaug.errors import ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.arena import Arena, arena
 from patchaug.rasters.base import Array, Sizes, downsamples, require_inside
-from patchaug.rasters.file import FileRaster
+from patchaug.rasters.file import FileRaster, one_line
 from patchaug.rasters.store import PrivateStore, SharedStore, Store
 
 
@@ -91,6 +92,14 @@ class TiledRaster(FileRaster):
     def _decoded(self, level: int, number: int, window: Window) -> Array:
         """A tile, (rows, columns[, channels]); rows and columns beyond the level may be missing."""
         raise NotImplementedError
+
+    def _unreadable(self, level: int, number: int, window: Window, error: Exception) -> ReadError:
+        """What is said of a tile that could not be read or decoded."""
+        why = str(error) if isinstance(error, ReadError) else one_line(error)
+        return ReadError(
+            f"{self.path}: tile {number} of level {level} cannot be read ({why}), wanted for window "
+            f"x={window.x} y={window.y} {window.width} x {window.height}; copy or export the file again"
+        )
 
     def _top(self, level: int, number: int, window: Window, rows: int) -> Array:
         """A tile of which only the first rows are wanted, and which is not kept; others may be missing."""

@@ -18,7 +18,7 @@ import numpy as np
 from patchaug.errors import OptionError, ReadError
 from patchaug.geometry import Window
 from patchaug.rasters.base import Array
-from patchaug.rasters.file import Fingerprint, one_line
+from patchaug.rasters.file import Fingerprint
 from patchaug.rasters.ngff import Picture, Plane, find_picture
 from patchaug.rasters.tiffheader import TILE_LIMIT
 from patchaug.rasters.tiled import Grid, Layout, TiledRaster
@@ -125,11 +125,7 @@ class ZarrRaster(TiledRaster):
             chunks = Chunks(store, (self.path, self._fingerprint))
             tile = _tile(chunks, plane, divmod(number, grid.across), layout)
         except Exception as error:  # decoders raise errors of many libraries
-            why = str(error) if isinstance(error, ReadError) else one_line(error)
-            raise ReadError(
-                f"{self.path}: tile {number} of level {level} cannot be read ({why}), wanted for window "
-                f"x={window.x} y={window.y} {window.width} x {window.height}; copy or export the file again"
-            ) from error
+            raise self._unreadable(level, number, window, error) from error
         return tile[: grid.tile_height, : grid.tile_width]
 
 

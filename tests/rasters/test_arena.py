@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import read_all, twice_by_two
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -159,24 +160,11 @@ def test_freed_memory_is_zero_and_used_again():
 def test_processes_decode_each_tile_once(slide, pixels, method):
     """Whoever asks first decodes; also processes that are started later, as new workers are in each epoch."""
     raster = CountingRaster(slide, ram=RAM)
-    context = multiprocessing.get_context(method)
     windows = some_windows(raster.level_dimensions, whole=True)
-    for _ in range(2):
-        results = context.SimpleQueue()
-        workers = [context.Process(target=_read_all, args=(raster, windows, results)) for _ in range(2)]
-        for worker in workers:
-            worker.start()
-        got = [results.get() for _ in workers]
-        for worker in workers:
-            worker.join()
-        assert got == [digests(TiffRaster(slide), windows)] * 2
+    assert twice_by_two(raster, windows, method) == [digests(TiffRaster(slide), windows)] * 4
     assert raster.decoded() == 8 * 7 + 4 * 4
     raster.read(Window(0, 0, 500, 400))
     assert raster.decoded() == 8 * 7 + 4 * 4
-
-
-def _read_all(raster, windows, results):
-    results.put(digests(raster, windows))
 
 
 def test_threads_decode_each_tile_once(slide, pixels):
@@ -220,7 +208,7 @@ def test_the_budget_holds_for_all_slides_and_processes(tmp_path, pixels, own, me
     results = context.SimpleQueue()
     windows = some_windows(rasters[0].level_dimensions)
     for raster in rasters:
-        worker = context.Process(target=_read_all, args=(raster, windows, results))
+        worker = context.Process(target=read_all, args=(raster, windows, results))
         worker.start()
         assert results.get() == digests(TiffRaster(raster.path), windows)
         worker.join()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import real
+from conftest import real, twice_by_two
 from test_vendor import whole_levels
 from vendor_files import pyramid, write_scn
 
@@ -115,22 +114,9 @@ def test_processes_read_each_block_once(tmp_path, method, own):
     write_pyramid(tmp_path / "slide.tiff", [coordinate_image(1300, 1100)])
     raster = CountingRaster(tmp_path / "slide.tiff", ram=RAM)
     windows = some_windows(raster.level_dimensions, whole=True)
-    context = multiprocessing.get_context(method)
-    for _ in range(2):
-        results = context.SimpleQueue()
-        workers = [context.Process(target=_read_all, args=(raster, windows, results)) for _ in range(2)]
-        for worker in workers:
-            worker.start()
-        got = [results.get() for _ in workers]
-        for worker in workers:
-            worker.join()
-        assert got == [digests(OpenSlideRaster(raster.path), windows)] * 2
+    assert twice_by_two(raster, windows, method) == [digests(OpenSlideRaster(raster.path), windows)] * 4
     raster.read(Window(0, 0, 1300, 1100))
     assert raster.reads() == 3 * 3
-
-
-def _read_all(raster, windows, results):
-    results.put(digests(raster, windows))
 
 
 def test_odd_downsamples_are_the_same_with_any_budget(tmp_path, own):
