@@ -20,7 +20,7 @@ SLICES = (
     [["--windows", "100000"]]
     if LONG
     else [
-        ["--windows", "2400", "--starts", "fork", "--workers", "0,2"],
+        ["--windows", "2400", "--starts", "fork", "--workers", "2"],
         ["--windows", "200", "--starts", "spawn", "--workers", "1", "--readers", "OpenSlide"],
     ]
 )
