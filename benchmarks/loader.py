@@ -102,6 +102,8 @@ def main() -> None:
     parser.add_argument("--bs", type=int, default=8)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    from fasttransform import Pipeline
+
     from patchaug import Window, open_slide
 
     slide = open_slide(args.slide, args.mask, codes=CODES, ram="8GB")
@@ -116,6 +118,9 @@ def main() -> None:
             )
             loaders[f"dls.train, {workers} workers"] = ours(args, workers)
             loaders[f"torch's DataLoader, {workers} workers"] = raw_torch(slide, args, workers)
+        # What the main process gets, and would send to a GPU, where it becomes floats.
+        loaders["dls.train, 2 workers, bytes"] = ours(args, 2)
+        loaders["dls.train, 2 workers, bytes"].after_batch = Pipeline([])
         loaders["dls.train, 2 persistent workers"] = ours(args, 2, persistent_workers=True)
         rates: dict[str, list[float]] = {name: [] for name in loaders}
         for _ in range(args.rounds + 1):
