@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import give
 
 SIZE = 512
 DRAWS = 2000
@@ -212,10 +213,7 @@ def main() -> None:
             side //= 2
         else:
             lines.append(f"| {name} | none | | | | |")
-    text = "\n".join(lines)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    give(lines, options.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ processor time. Where tiles are kept, the budget is filled first.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import give, load
 
 SIZE, TILE, FILES = 512, 256, 256
 SMALL = 4096
@@ -143,10 +143,7 @@ def main() -> None:
             )
             row.process.stdin.close()
             row.process.wait()
-    text = "\n".join([*lines, "", f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"])
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n")
+    give([*lines, "", load()], args.out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ includes starting them, as fastai does in each epoch.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import give, load
 
 SIZE = 512
 CODES = ["background", "nucleus"]
@@ -131,11 +131,8 @@ def main() -> None:
         for name, rate in found.items():
             base = found[f"tiles on disk, {2 if '2' in name else 0} workers"]
             lines.append(f"| {name} | {rate:,.0f} | {rate / base:.1f} |")
-        lines += ["", f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"]
-        text = "\n".join(lines)
-        print(text)
-        if args.out:
-            args.out.write_text(text + "\n")
+        lines += ["", load()]
+        give(lines, args.out)
 
 
 if __name__ == "__main__":

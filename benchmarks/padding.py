@@ -18,6 +18,7 @@ from pathlib import Path
 
 import albumentations as alb
 import numpy as np
+from tables import give
 
 from patchaug import Augment, Patch
 from patchaug.augment import padded_share
@@ -130,10 +131,7 @@ def main() -> None:
         shares = [share(*case, options.draws) for share in columns.values()]
         halo = Augment(pipeline(*case)).needed(SIZE, SIZE)[0]
         lines.append(f"| {name} | {' | '.join('0' if s == 0 else f'{s:.1%}' for s in shares)} | {halo} px |")
-    text = "\n".join(lines)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    give(lines, options.out)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import give
 
 SIDE, SIZE, SAMPLES = 64, 32, 40
 Origins = list[tuple[int, int]]
@@ -146,9 +147,7 @@ def main() -> None:
     lines = ["| sampler | same for 0 and 2 workers | windows drawn | last row or column | corners, times their share |"]
     lines.append("|---|---|---|---|---|")
     lines += [row(name, make, options.draws) for name, (module, make) in CANDIDATES.items() if find_spec(module)]
-    print("\n".join(lines))
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n")
+    give(lines, options.out)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import give, load
 
 SIZE = 512
 Read = Callable[[int, int], Any]
@@ -230,11 +231,8 @@ def main() -> None:
         ("warm image and mask, of the copy limit", "ours_warm_pair", "copy_limit_pair"),
     ):
         lines.append(f"{what}: {rate[one] / rate[other]:.2f}  ")
-    lines.append(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    text = "\n".join(lines)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n")
+    lines.append(load())
+    give(lines, args.out)
 
 
 if __name__ == "__main__":

@@ -242,8 +242,8 @@ class PatchDL(Sent, TfmdDL):
 
     def create_batch(self, b: list[Any]) -> Any:
         """A batch of some items."""
-        worker = None if self._slots is None else get_worker_info()
-        stacked = None if worker is None or self._slots is None else self._slots.stacked(b, worker.id)
+        worker = get_worker_info()
+        stacked = None if self._slots is None or worker is None else self._slots.stacked(b, worker.id)
         return super().create_batch(b) if stacked is None else stacked
 
     def do_batch(self, b: list[Any]) -> Any:

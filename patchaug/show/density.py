@@ -9,13 +9,14 @@ import numpy as np
 
 from patchaug.checks import checked_integer
 from patchaug.colours import WINDOW, class_colour, hexadecimal
+from patchaug.laws import Law
 from patchaug.overview import overview
 from patchaug.samplers import Sampler
 from patchaug.seen import chance_of_being_seen, places_of, times_seen
 from patchaug.show.heat import BAR, Panel, colour_bar, heat
 from patchaug.show.sheet import Out, classes, save, scale_bar, sheet
 from patchaug.show.windows import epoch_windows
-from patchaug.slide import Slide
+from patchaug.slide import Patch, Slide
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,9 +49,7 @@ def show_density(
         MissingError: There is no folder for `out`.
     """
     checked_integer("epochs", epochs, 1)
-    small, l0_per_pixel = overview(slide, max_size=max_size)
-    law = sampler.law(slide)
-    across, down = places_of(law.frame, small.image.shape, l0_per_pixel / slide.level_downsamples[law.frame.level])
+    small, l0_per_pixel, law, across, down = _map_of(slide, sampler, max_size)
     drawn, count = np.zeros((len(down), len(across)), np.int64), 0
     for windows in islice(epoch_windows(slide, sampler, seed), epochs):
         drawn += times_seen(windows, across, down)
@@ -97,9 +96,7 @@ def show_coverage(
         MissingError: There is no folder for `out`.
     """
     checked_integer("epochs", epochs, 1)
-    small, l0_per_pixel = overview(slide, max_size=max_size)
-    law = sampler.law(slide)
-    across, down = places_of(law.frame, small.image.shape, l0_per_pixel / slide.level_downsamples[law.frame.level])
+    small, l0_per_pixel, law, across, down = _map_of(slide, sampler, max_size)
     seen, shares = np.zeros((len(down), len(across)), np.int64), [0.0]
     labelled = None if small.mask is None else _labelled(small.mask, slide.void)
     of_labels = [0.0]
@@ -120,6 +117,14 @@ def show_coverage(
     scale_bar(map_ax, slide, l0_per_pixel)
     _curve(curve, shares, of_labels, None if stated is None else (stated, law.count))
     return save(figure, out)
+
+
+def _map_of(slide: Slide, sampler: Sampler, max_size: int) -> tuple[Patch, float, Law, Array, Array]:
+    """An overview, level-0 pixels per pixel of it, the law on the slide, and the overview's places along x and y."""
+    small, l0_per_pixel = overview(slide, max_size=max_size)
+    law = sampler.law(slide)
+    across, down = places_of(law.frame, small.image.shape, l0_per_pixel / slide.level_downsamples[law.frame.level])
+    return small, l0_per_pixel, law, across, down
 
 
 def _curve(ax: Any, shares: list[float], of_labels: list[float], law: tuple[Array, int] | None) -> None:

@@ -20,8 +20,8 @@ from fastai.vision.interpret import SegmentationInterpretation
 import patchaug
 from patchaug import OptionError, PatchOptions, ReadError, Window, open_slide
 from patchaug.fastai import SlideInterpretation, SlideItemList
-from patchaug.rasters.array import ArrayRaster
 from patchaug.testing import coordinate_image, coordinate_mask
+from tests.torn import Torn
 
 from .conftest import CODES, Places, bunch, mask_of
 
@@ -100,16 +100,6 @@ def test_predict_slide_is_the_whole_slide(learn: Learner, folder: Path, tmp_path
     odd = Learner(bunch(folder, PatchOptions((40, 56), overlap=7, valid="random", per_slide=4)), Places())
     assert (odd.predict_slide(open_slide(path, mask_of(path))) == expected).all()
     assert (odd.predict_slide(coordinate_image(100, 90)) == coordinate_mask(100, 90)).all()
-
-
-class Torn(ArrayRaster):
-    """A slide whose lower half cannot be read."""
-
-    def read(self, window: Window) -> np.ndarray:
-        """Fails below row 128."""
-        if window.bottom > 128:
-            raise ReadError("torn")
-        return super().read(window)
 
 
 def test_predict_slide_puts_no_window_in_the_place_of_another(folder: Path) -> None:

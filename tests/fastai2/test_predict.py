@@ -17,8 +17,8 @@ import patchaug
 from patchaug import FrameError, Grid, OptionError, Plan, ReadError, Window, open_slide
 from patchaug.fastai import RandomPatch, SlideBlock, SlideDataLoaders, SlideMaskBlock
 from patchaug.fastai2.arch import small
-from patchaug.rasters.array import ArrayRaster
 from patchaug.testing import coordinate_image, coordinate_mask
+from tests.torn import Torn
 
 from .conftest import CODES, Places, images_of, loaders, mask_of
 
@@ -69,16 +69,6 @@ def test_memory_does_not_grow_with_the_slide(folder: Path) -> None:
     learn.predict_slide(np.broadcast_to(np.uint8(9), (20_480, 1024, 3)), out=Sink())
     assert len(held) == 80
     assert max(held[40:]) - max(held[:40]) < 20_480 * 1024 / 4  # the lower half of a kept map would be a half
-
-
-class Torn(ArrayRaster):
-    """A slide whose lower half cannot be read."""
-
-    def read(self, window: Window) -> np.ndarray:
-        """Fails below row 128."""
-        if window.bottom > 128:
-            raise ReadError("torn")
-        return super().read(window)
 
 
 def test_predict_slide_puts_no_window_in_the_place_of_another(folder: Path) -> None:

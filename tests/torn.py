@@ -1,0 +1,19 @@
+"""A raster that fails, for tests under both fastai."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from patchaug.errors import ReadError
+from patchaug.geometry import Window
+from patchaug.rasters import ArrayRaster
+
+
+class Torn(ArrayRaster):
+    """A slide whose lower half cannot be read."""
+
+    def read(self, window: Window) -> np.ndarray:
+        """Fails below row 128."""
+        if window.bottom > 128:
+            raise ReadError("torn")
+        return super().read(window)
