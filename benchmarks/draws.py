@@ -103,7 +103,7 @@ CANDIDATES: dict[str, tuple[str, Callable[..., Iterator[Draw]]]] = {
 def whole_mask(path: str) -> np.ndarray:
     """All pixels of the mask, uint8 (height, width)."""
     from patchaug import Window
-    from patchaug.rasters import open_raster
+    from patchaug.readers import open_raster
 
     raster = open_raster(path, mask=True, ram=2**40)
     return raster.read(Window(0, 0, *raster.level_dimensions[0]))
@@ -138,7 +138,7 @@ def measure(name: str, path: str, side: int, memory: float) -> dict[str, float]:
 def decode_and_index(path: str) -> tuple[float, float, float]:
     """Seconds to decode the mask once in bands, to index it, and bytes per pixel and class of the index."""
     from patchaug import Window, open_slide
-    from patchaug.rasters import open_raster
+    from patchaug.readers import open_raster
 
     raster = open_raster(path, mask=True, ram=2**40)
     width, height = raster.level_dimensions[0]

@@ -56,7 +56,7 @@ def serve(folder: str, ram: str) -> None:
     import resource
 
     from patchaug import Plan, Uniform, open_slide
-    from patchaug.rasters.arena import kept
+    from patchaug.core.memory.arena import kept
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     images = sorted(path for path in Path(folder).iterdir() if "mask" not in path.name)

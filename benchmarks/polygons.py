@@ -17,8 +17,8 @@ import skimage.draw
 from PIL import Image, ImageDraw
 
 from patchaug import Window
-from patchaug.rasters import PolygonRaster
-from patchaug.rasters.scan import edges_of, fill
+from patchaug.readers import PolygonRaster
+from patchaug.readers.annotations.rasterize import edges_of, fill
 
 SIDE = 64
 CENTRES = np.mgrid[:SIDE, :SIDE][::-1] + 0.5

@@ -28,7 +28,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from patchaug import Draw, Foreground, Grid, PatchDataset, Slide, Uniform, open_slide
-from patchaug.rasters import OpenSlideRaster
+from patchaug.readers import OpenSlideRaster
 from patchaug.testing import coordinate_image, coordinate_mask, write_pyramid
 
 WIDTH, HEIGHT, SIZE = 720, 600, 40
@@ -163,7 +163,7 @@ def measure(cell: Cell, source: Path, budget: int | str, windows: int, seed: int
         done = wrong = 0
         context = multiprocessing.get_context(cell.start) if cell.workers else None
         if cell.start == "forkserver":
-            context.set_forkserver_preload(["torch", "patchaug.dataset"])
+            context.set_forkserver_preload(["torch", "patchaug.data.dataset"])
         # All data sets of a cell by one set of workers: starting them is what takes the time.
         loader = DataLoader(
             Several(datasets), batch_size=8, sampler=jobs,

@@ -31,8 +31,8 @@ from starlette.routing import Route
 
 from patchaug import PatchaugError, PatchOptions, Slide, Window, open_slide
 from patchaug.fastai import SlideDataLoaders
-from patchaug.fastai2.arch import small
-from patchaug.synthetic import write_slide
+from patchaug.fastai2.encoders import small
+from patchaug.testing.synthetic_slides import write_slide
 
 _FIELDS = {"train", "valid", "options", "epochs", "bs"}
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from patchaug.core.windows import Window
 from patchaug.errors import (
     ForegroundError,
     FrameError,
@@ -19,21 +20,24 @@ from patchaug.errors import (
     ReadError,
     WindowError,
 )
-from patchaug.geometry import Window
-from patchaug.plan import Draw, Plan
-from patchaug.rasters import Raster
-from patchaug.samplers import Foreground, Grid, Uniform
-from patchaug.slide import Patch, Slide, open_slide
+from patchaug.readers import Raster
+from patchaug.sampling import Foreground, Grid, Uniform
+from patchaug.sampling.plan import Draw, Plan
+from patchaug.slides.slide import Patch, Slide, open_slide
 
 if TYPE_CHECKING:
     from patchaug.augment import Augment
-    from patchaug.dataset import PatchDataset
-    from patchaug.options import PatchOptions
+    from patchaug.data.dataset import PatchDataset
+    from patchaug.options.fields import PatchOptions
 
 __version__ = "0.1.0"
 
 # Loaded when first asked for: torch takes seconds to import, pydantic a tenth of one.
-_LAZY = {"Augment": "patchaug.augment", "PatchDataset": "patchaug.dataset", "PatchOptions": "patchaug.options"}
+_LAZY = {
+    "Augment": "patchaug.augment",
+    "PatchDataset": "patchaug.data.dataset",
+    "PatchOptions": "patchaug.options.fields",
+}
 
 __all__ = [
     "Augment",

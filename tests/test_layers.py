@@ -1,4 +1,4 @@
-"""A file imports only from floors below its own, and third parties only where the design lets them in."""
+"""A file imports only from packages on floors below its own, and third parties only where the design lets them in."""
 
 import ast
 from pathlib import Path
@@ -9,150 +9,112 @@ ROOT = Path(__file__).resolve().parents[1] / "patchaug"
 
 FLOORS = {
     "errors": 0,
-    "geometry": 0.1,
-    "shared": 0.1,
-    "colours": 0.1,
-    "progress": 0.1,
-    "checks": 0.5,
-    "ram": 0.5,
-    "rasters": 1,
-    "synthetic": 1,
-    "files": 1.5,
-    "alignment": 1.5,
-    "runs": 1.5,
-    "foreground": 2,
-    "resample": 1.5,
-    "laws": 2.5,
-    "indexing": 2.5,
-    "restricted": 2.7,
-    "slide": 3,
-    "resolution": 3.5,
-    "scores": 3.5,
-    "overview": 3.5,
-    "tissue": 3.7,
-    "samplers": 4,
+    "core": 1,
+    "readers": 2,
+    "slides": 3,
+    "sampling": 4,
     "augment": 4,
-    "sharing": 4.5,
-    "replaced": 0.5,
-    "manifest": 1.5,
-    "check": 5,
-    "plan": 5,
-    "rng": 0.5,
-    "splits": 5.5,
-    "seen": 5,
-    "handles": 6,
-    "words": 6.5,
-    "stitch": 6,
-    "predict": 6.5,
-    "exported": 6,
-    "dataset": 6,
-    "slots": 6,
-    "fastai1": 7,
-    "fastai2": 7,
-    "fastai": 8,
-    "settings": 7,
-    "options": 7.5,
-    "show": 6.8,
-    "page": 7.5,
-    "training": 8,
-    "cli": 9,
-    "__main__": 10,
-    "__init__": 10,
-    "testing": 11,
+    "data": 5,
+    "predict": 5,
+    "viz": 5,
+    "options": 5,
+    "testing": 5,
+    "fastai1": 6,
+    "fastai2": 6,
+    "cli": 7,
+    "fastai": 7,
+    "__init__": 8,
+    "__main__": 8,
 }
-# Inside rooms with several files, in the order in which they build on each other.
-INSIDE = {
-    "augment": ["tables", "reach", "apply", "padding", "pipelines", "__init__"],
-    "rasters": [
-        *("base", "handles", "file", "nameless", "lent", "array", "arena", "store", "tiled", "codestream", "packed"),
-        *("tiffheader", "tiff", "origins", "vendor", "image"),
-        *("zarrstore", "zarrcodecs", "zarrmeta", "ngff", "zarrchunks", "zarr", "opening"),
-        *("scan", "features", "geojson", "asap", "classes", "polygons", "masks", "__init__"),
-    ],
-    "fastai1": ["repairs", "loader", "labels", "items", "evaluate", "__init__"],
-    "fastai2": [
-        "crop",
-        "arch",
-        "randompatch",
-        "sending",
-        "loader",
-        "items",
-        "factory",
-        "itemlist",
-        "evaluate",
-        "guards",
-        "__init__",
-    ],
-    "page": ["tiles", "__init__"],
-    "samplers": ["common", "grid", "random", "__init__"],
-    "settings": ["texts", "files", "problems", "model", "__init__"],
-    "show": ["figure", "sheet", "heat", "windows", "patches", "prediction", "density", "augment", "batch", "__init__"],
-    "cli": ["common", "pairs", "train", "demo", "show", "check", "schema", "bench", "__init__"],
-    "testing": ["coordinates", "strategies", "augmenting", "contract", "__init__"],
-}
-# Third parties that only these rooms may import.
+LOOSE = {"__init__", "__main__", "errors", "fastai"}
+# Packages inside packages. `core.memory` builds on nothing else of `core` but its arrays and validation.
+NESTED = {"core.memory", "readers.annotations", "readers.codecs", "readers.tiff", "readers.zarr", "viz.web_page"}
+# Third parties that only these packages may import.
 ONLY = {
-    "torch": {"dataset", "slots", "rng", "predict", "fastai1", "fastai2"},
+    "torch": {"data", "predict", "fastai1", "fastai2"},
     "torchvision": {"fastai2"},
-    "fastai": {"fastai1", "fastai2", "training"},
-    "pandas": {"words"},
+    "fastai": {"fastai1", "fastai2", "cli"},
+    "pandas": {"data"},
     "fastcore": {"fastai2"},
     "fasttransform": {"fastai2"},
-    "pydantic": {"settings", "options"},
+    "pydantic": {"options"},
     "typer": {"cli"},
-    "matplotlib": {"show"},
-    "mpl_toolkits": {"show"},
-    "openslide": {"rasters"},
-    "imagecodecs": {"rasters"},
-    "tifffile": {"rasters", "synthetic", "testing"},
-    "numcodecs": {"rasters"},
-    "google_crc32c": {"rasters"},
+    "matplotlib": {"viz"},
+    "mpl_toolkits": {"viz"},
+    "openslide": {"readers"},
+    "imagecodecs": {"readers"},
+    "tifffile": {"readers", "testing"},
+    "numcodecs": {"readers"},
+    "google_crc32c": {"readers"},
     "zarr": set(),
-    "PIL": {"rasters", "page"},
-    "psutil": {"ram"},
+    "PIL": {"readers", "viz"},
+    "psutil": {"core"},
     "albumentations": {"augment", "testing"},
     "cv2": {"augment"},
-    "skimage": {"tissue", "resample"},
-    "shapely": {"rasters"},
-    "rich": {"progress", "cli"},
+    "skimage": {"slides", "core"},
+    "shapely": {"readers"},
+    "rich": {"core", "cli"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},
+}
+# Files that derive random generators for samples, and what else draws random numbers.
+GENERATORS = {
+    "sampling/plan.py",
+    "data/isolated_rng.py",
+    "data/item_list.py",  # splits slides as fastai 1 does, before any window is drawn
+    "augment/measure_padding.py",  # measures pipelines on made pictures
 }
 FILES = sorted(ROOT.rglob("*.py"))
 
 
+def name_of(file: Path) -> str:
+    """The dotted name of a module without "patchaug."; of a package without "__init__"."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {name_of(file): file for file in FILES}
+
+
 def imports(file: Path) -> list[str]:
-    """Dotted names of all modules that a file imports, at any depth of its code."""
-    found = []
+    """Return the dotted names of all modules that a file imports, at any depth of its code."""
+    names = []
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            found.append(node.module or "")
-    return found
-
-
-def room_of(file: Path) -> str:
-    """The first part of a file's name below the package."""
-    return file.relative_to(ROOT).with_suffix("").parts[0]
+            module = node.module or ""
+            submodules = [f"{module}.{alias.name}" for alias in node.names]
+            known = [name for name in submodules if name.removeprefix("patchaug.") in MODULES]
+            names += known if len(known) == len(submodules) else [module, *known]
+    return names
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_point_downwards(file: Path) -> None:
-    """Every import of the package names a room on a lower floor, or an earlier file of the same room."""
-    room = room_of(file)
+    """Every import names a package on a lower floor, or another file of the same package."""
+    package = name_of(file).split(".")[0]
     for name in imports(file):
         parts = name.split(".")
         if parts[0] != "patchaug":
-            assert room in ONLY.get(parts[0], {room}), f"{room} may not import {parts[0]}"
+            assert package in ONLY.get(parts[0], {package}), f"{package} may not import {parts[0]}"
         elif len(parts) == 1:
             pytest.fail(f"{file.name} imports the whole package")
-        elif parts[1] == room and room in INSIDE:
-            order = INSIDE[room]
-            assert order.index(parts[2]) < order.index(file.stem), f"{file.name} imports {name}"
-        else:
-            assert FLOORS[parts[1]] < FLOORS[room], f"{room} (floor {FLOORS[room]}) imports {name}"
+        elif parts[1] != package:
+            assert FLOORS[parts[1]] < FLOORS[package], f"{package} (floor {FLOORS[package]}) imports {name}"
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    """The files of the whole package can be put in one order; an import of a package stands for its `__init__`."""
+    needs = {
+        name: {target for one in imports(file) if (target := one.removeprefix("patchaug.")) in MODULES} - {name}
+        for name, file in MODULES.items()
+    }
+    done: set[str] = set()
+    while ready := {name for name, below in needs.items() if name not in done and below <= done}:
+        done |= ready
+    assert not set(needs) - done, f"these files import each other: {sorted(set(needs) - done)}"
 
 
 def test_files_are_small() -> None:
@@ -161,25 +123,30 @@ def test_files_are_small() -> None:
     assert not long
 
 
-def test_every_room_has_a_floor() -> None:
-    """The table above names just the rooms that exist."""
-    assert {room_of(file) for file in FILES} == set(FLOORS)
-    for room, names in INSIDE.items():
-        assert {file.stem for file in FILES if room_of(file) == room and file.parent != ROOT} == set(names)
+def test_the_house_has_few_rooms() -> None:
+    """The tables above name just the packages that exist; no file is loose but four; 22 rooms and 9 floors at most."""
+    packages = {name_of(file.parent / "__init__.py") for file in FILES if file.parent != ROOT}
+    assert {name.split(".")[0] for name in packages} | LOOSE == set(FLOORS)
+    assert {name for name in packages if "." in name} == NESTED
+    assert {file.stem for file in ROOT.glob("*.py")} == LOOSE
+    assert len(packages | LOOSE - {"__init__", "__main__"}) <= 22
+    assert len(set(FLOORS.values())) <= 9
+
+
+def test_every_package_says_what_it_holds() -> None:
+    """Each folder of code is a package, and its docstring is the first thing that a reader sees."""
+    for folder in {file.parent for file in FILES}:
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
 
 
 def test_random_generators_are_made_in_one_file() -> None:
     """Only the plan derives generators for samples; the demo's slides have their own seed, the tests theirs."""
-    makers = {
-        room_of(file)
-        for file in FILES
-        if any(
-            word in file.read_text()
-            for word in ("default_rng(", "RandomState(", "random.seed(", "SeedSequence(", "PCG64(")
-        )
-    }
-    # "words" splits slides as fastai 1 does, before any window is drawn; "augment" measures pipelines on made pictures.
-    assert makers <= {"plan", "synthetic", "testing", "rng", "words", "augment"}
-    assert not [
-        f.stem for f in FILES if room_of(f) == "augment" and "default_rng(" in f.read_text() and f.stem != "padding"
-    ]
+    words = ("default_rng(", "RandomState(", "random.seed(", "SeedSequence(", "PCG64(")
+    makers = {str(f.relative_to(ROOT)) for f in FILES if any(word in f.read_text() for word in words)}
+    assert {name for name in makers if not name.startswith("testing/")} <= GENERATORS
+
+
+def test_the_tests_mirror_the_packages() -> None:
+    """Each package but the two that only hold names has a folder of tests."""
+    folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
+    assert set(FLOORS) - LOOSE <= folders

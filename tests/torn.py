@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from patchaug.core.windows import Window
 from patchaug.errors import ReadError
-from patchaug.geometry import Window
-from patchaug.rasters import ArrayRaster
+from patchaug.readers import ArrayRaster
 
 
 class Torn(ArrayRaster):

@@ -10,10 +10,10 @@ import numpy as np
 import typer
 
 from patchaug.cli.common import Json, Options, bars_wanted, require, say, takes
-from patchaug.options import PatchOptions
-from patchaug.plan import Plan
-from patchaug.progress import bars
-from patchaug.slide import open_slide
+from patchaug.core.progress import bars
+from patchaug.options.fields import PatchOptions
+from patchaug.sampling.plan import Plan
+from patchaug.slides.slide import open_slide
 
 Mask = Annotated[Path | None, typer.Option(help="Its mask.")]
 Seconds = Annotated[float, typer.Option(help="How long to read.")]

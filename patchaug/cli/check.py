@@ -45,7 +45,7 @@ def check(
         _padding(padding, size, as_json=json)
     if not paths:
         return
-    from patchaug.check import check as run
+    from patchaug.slides.audit import check as run
 
     logging.getLogger("tifffile").disabled = True  # what it says of broken tags, the problems say
     names = None if codes is None else [code.strip() for code in codes.split(",")]

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from patchaug.errors import OptionError
-from patchaug.options import PatchOptions
-from patchaug.settings.model import Settings, help_of, metavar_of
+from patchaug.options.fields import PatchOptions
+from patchaug.options.settings import Settings, help_of, metavar_of
 
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from patchaug.cli.common import Json, Options, Out, require, takes
-from patchaug.cli.pairs import pairs_of
+from patchaug.cli.split_pairs import pairs_of
 from patchaug.cli.train import run
-from patchaug.options import TrainOptions
-from patchaug.progress import progress
+from patchaug.core.progress import progress
+from patchaug.options.fields import TrainOptions
 
 Side = Annotated[int, typer.Option(help="Side of the made slides in pixels, at least 1024.")]
 
@@ -25,7 +25,7 @@ def demo(options: Options, out: Out = Path("patchaug-demo"), slide_size: Side = 
 
     Example: patchaug demo --out demo
     """
-    from patchaug.synthetic import write_slide
+    from patchaug.testing.synthetic_slides import write_slide
 
     require(slide_size >= 1024, f"--slide-size must be at least 1024, got {slide_size}")
     folder = str(out / "slides")

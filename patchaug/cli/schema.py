@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from patchaug.options import PatchOptions, TrainOptions
+from patchaug.options.fields import PatchOptions, TrainOptions
 
 Whole = Annotated[bool, typer.Option("--run", help="The options of a whole run, as `patchaug train` takes them.")]
 

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from patchaug.cli.common import Json, Options, require, say, takes
-from patchaug.cli.pairs import pairs_of
+from patchaug.cli.split_pairs import pairs_of
 from patchaug.errors import OptionError
-from patchaug.options import PatchOptions, TrainOptions
-from patchaug.plan import Plan
-from patchaug.slide import Slide, open_slide
+from patchaug.options.fields import PatchOptions, TrainOptions
+from patchaug.sampling.plan import Plan
+from patchaug.slides.slide import Slide, open_slide
 
 Mask = Annotated[Path | None, typer.Option(help="Its mask.")]
 Picture = Annotated[Path, typer.Option(help="Where the picture goes: .png, or .html with --html.")]
@@ -71,12 +71,12 @@ def show(
         require(not html, "--augment makes a picture; leave --html out")
         return _augmented(opened, made, augment, index or 0, draws, out, json)
     if html:
-        from patchaug.page import write_page
+        from patchaug.viz.web_page import write_page
 
         out = out.with_suffix(".html")
         write_page(Plan([opened], sampler, seed=made.seed, shuffle=False), out, epochs=epochs)
         return say({"out": str(out), "slide": str(slide), "what": "page"}, f"the page is in {out}", as_json=json)
-    from patchaug.show import show_coverage, show_density, show_windows  # matplotlib takes a while to import
+    from patchaug.viz import show_coverage, show_density, show_windows  # matplotlib takes a while to import
 
     draw = {"windows": show_windows, "density": show_density, "coverage": show_coverage}[what]
     draw(opened, sampler, epochs=epochs, seed=made.seed, out=out)  # type: ignore[operator]
@@ -87,7 +87,7 @@ def _augmented(
     slide: Slide, made: PatchOptions, pipeline: str, index: int, draws: int, out: Path, as_json: bool
 ) -> None:
     from patchaug.augment import Augment, named
-    from patchaug.show import show_augment
+    from patchaug.viz import show_augment
 
     sampler, augment = made.samplers().train, Augment(named(pipeline).transform, halo=made.halo)
     show_augment(slide, sampler, augment, draws=draws, index=index, seed=made.seed, edge=made.edge, out=out)
@@ -97,7 +97,7 @@ def _augmented(
 
 def _sample(options: Options, index: int, slide: Path | None, mask: Path | None, out: Path, as_json: bool) -> None:
     """Read one sample as its run does, and draw it; an error in reading it is the error of the run."""
-    from patchaug.show import show_patches
+    from patchaug.viz import show_patches
 
     run = _run_of(options)
     slides: list[Slide]

@@ -8,8 +8,8 @@ from pathlib import Path
 import typer
 
 from patchaug.cli.common import Json, Options, Out, bars_wanted, say, takes
-from patchaug.cli.pairs import Pairs, pairs_of
-from patchaug.options import TrainOptions
+from patchaug.cli.split_pairs import Pairs, pairs_of
+from patchaug.options.fields import TrainOptions
 
 
 @takes(TrainOptions, size=256, per_slide=128, share=0.5)
@@ -30,7 +30,7 @@ def run(train_pairs: Pairs, valid_pairs: Pairs, options: TrainOptions, out: Path
     """Train, and say what came of it; exit code 1 where the run was ended before its time."""
     with warnings.catch_warnings():  # of fastai on what it uses of torch: nothing that a user could mend
         warnings.simplefilter("ignore", FutureWarning)
-        from patchaug.training import train as trained  # takes seconds: wrong use is told before
+        from patchaug.cli.training import train as trained  # takes seconds: wrong use is told before
 
     report = trained(train_pairs, valid_pairs, options=options, out=out, bars=bars_wanted(as_json))
     done = f"stopped after {report['epochs_done']} of {options.epochs} epochs; " if report["interrupted"] else ""

@@ -2,11 +2,11 @@
 
 from fastai.vision.transform import get_transforms
 
-import patchaug.fastai1.repairs  # noqa: F401 - importing it makes them
-from patchaug.fastai1.evaluate import SlideInterpretation, predict_slide
-from patchaug.fastai1.items import SlideItemList
-from patchaug.fastai1.loader import SlideDataBunch
-from patchaug.files import get_slide_files
+import patchaug.fastai1.compat  # noqa: F401 - importing it makes them
+from patchaug.fastai1.databunch import SlideDataBunch
+from patchaug.fastai1.learner import SlideInterpretation, predict_slide
+from patchaug.fastai1.slide_list import SlideItemList
+from patchaug.slides.discovery import get_slide_files
 
 __all__ = [
     "SlideDataBunch",

@@ -1,14 +1,14 @@
 """patchaug for fastai 2: blocks, item transform, loader, factories, and a slide-wise look at a learner."""
 
-import patchaug.fastai2.guards  # noqa: F401 - importing it puts them in their places
-from patchaug.fastai2.evaluate import SlideInterpretation, predict_slide
-from patchaug.fastai2.factory import SlideDataLoaders
-from patchaug.fastai2.itemlist import SlideDataBunch, SlideItemList, get_transforms
-from patchaug.fastai2.items import SlideBlock, SlideMaskBlock
-from patchaug.fastai2.loader import PatchDL
-from patchaug.fastai2.randompatch import RandomPatch
-from patchaug.files import get_slide_files
-from patchaug.handles import SlideImage, SlideMask
+import patchaug.fastai2.learner_patches  # noqa: F401 - importing it puts them in their places
+from patchaug.data.slide_items import SlideImage, SlideMask
+from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
+from patchaug.fastai2.dataloaders import SlideDataLoaders
+from patchaug.fastai2.item_list import SlideDataBunch, SlideItemList, get_transforms
+from patchaug.fastai2.learner import SlideInterpretation, predict_slide
+from patchaug.fastai2.patch_dl import PatchDL
+from patchaug.fastai2.random_patch import RandomPatch
+from patchaug.slides.discovery import get_slide_files
 
 __all__ = [
     "PatchDL",

@@ -7,12 +7,12 @@ imported when it is asked for.
 from importlib import import_module
 from typing import Any
 
-from patchaug.testing.coordinates import coordinate_image, coordinate_mask, mask_at, places, write_pyramid
+from patchaug.testing.coordinate_slides import coordinate_image, coordinate_mask, mask_at, places, write_pyramid
 
 _LAZY = {
-    "RasterTests": "contract",
+    "RasterTests": "raster_contract",
     "masks": "strategies",
-    "pipelines": "augmenting",
+    "pipelines": "pipeline_strategies",
     "samplers": "strategies",
     "slides": "strategies",
     "windows": "strategies",

@@ -13,14 +13,13 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from patchaug.alignment import whole_factors
-from patchaug.geometry import Window
-from patchaug.rasters import ArrayRaster
-from patchaug.samplers import Foreground, Grid, Sampler, Uniform
-from patchaug.slide import Slide
-from patchaug.testing.coordinates import coordinate_image, coordinate_mask
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
+from patchaug.readers import ArrayRaster
+from patchaug.sampling import Foreground, Grid, Sampler, Uniform
+from patchaug.slides.mask_alignment import whole_factors
+from patchaug.slides.slide import Slide
+from patchaug.testing.coordinate_slides import coordinate_image, coordinate_mask
 
 
 @st.composite

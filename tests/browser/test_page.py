@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from patchaug import Foreground, Plan, open_slide
-from patchaug.page import write_page
+from patchaug.viz.web_page import write_page
 from tests.browser.chrome import Chrome
 
 NAME = 'a"b</script><img src=x onerror=alert(1)> & c'

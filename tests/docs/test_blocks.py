@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from patchaug.synthetic import write_slide
+from patchaug.testing.synthetic_slides import write_slide
 
 from .blocks import PAGES, ROOT, run
 

@@ -86,7 +86,7 @@ def test_global_generators_are_left_alone(folder: Path) -> None:
 
 def test_image_and_mask_come_from_one_read(folder: Path, monkeypatch) -> None:
     """fastai asks for them apart; the slide is read once, and they show one place, in any epoch."""
-    from patchaug.plan import Plan
+    from patchaug.sampling.plan import Plan
 
     data, reads = bunch(folder), []
     original = Plan.read

@@ -16,8 +16,8 @@ from PIL import Image
 
 from patchaug import Plan, Window, open_slide
 from patchaug.cli import main
-from patchaug.options import TrainOptions
-from patchaug.synthetic import write_slide
+from patchaug.options.fields import TrainOptions
+from patchaug.testing.synthetic_slides import write_slide
 
 RESULTS = {"model.pkl", "windows.png", "batch.png", "prediction.png", "report.json", "options.json"}
 COMMON = ["--images", "images", "--masks", "masks", "--codes", "background,nucleus"]
@@ -247,7 +247,7 @@ def test_ctrl_c_keeps_what_was_trained(slides: Path, tmp_path: Path) -> None:
 
 def test_remarks_name_what_was_not_learnt() -> None:
     """And a cure that fits: more training, or, after much of it, a look at the pictures."""
-    from patchaug.training import remarks
+    from patchaug.cli.training import remarks
 
     dice = {"ground": 0.99, "nucleus": 0.0, "vessel": None, "fat": 0.49}
     few, many = remarks(dice, 16, 128), remarks(dice, 1000, 8000)

@@ -9,10 +9,10 @@ import torch
 from fastai.vision.all import DataLoaders
 
 from patchaug import MissingError, OptionError, PatchOptions
+from patchaug.data.item_list import valid_count
 from patchaug.fastai import RandomPatch, SlideDataLoaders
-from patchaug.fastai2.factory import _random_split
+from patchaug.fastai2.dataloaders import _random_split
 from patchaug.testing import coordinate_image, coordinate_mask
-from patchaug.words import valid_count
 
 from .conftest import CODES, images_of, mask_of
 

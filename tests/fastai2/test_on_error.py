@@ -7,7 +7,7 @@ import pytest
 
 from patchaug import OptionError, PatchOptions, ReadError
 from patchaug.fastai import RandomPatch
-from tests.test_on_error import spoil
+from tests.sampling.test_on_error import spoil
 
 from .conftest import loaders
 

@@ -16,7 +16,7 @@ from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, IndexSplitte
 import patchaug
 from patchaug import FrameError, Grid, OptionError, Plan, ReadError, Window, open_slide
 from patchaug.fastai import RandomPatch, SlideBlock, SlideDataLoaders, SlideMaskBlock
-from patchaug.fastai2.arch import small
+from patchaug.fastai2.encoders import small
 from patchaug.testing import coordinate_image, coordinate_mask
 from tests.torn import Torn
 

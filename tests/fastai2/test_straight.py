@@ -12,7 +12,7 @@ from fasttransform import Transform
 
 from patchaug import PatchOptions
 from patchaug.fastai import SlideDataLoaders
-from patchaug.fastai2.items import PatchToFloat
+from patchaug.fastai2.blocks import PatchToFloat
 from patchaug.testing import coordinate_image, coordinate_mask
 
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from patchaug import PatchOptions, Window, open_slide
-from patchaug.files import find_masks, get_slide_files
-from patchaug.manifest import compare_manifest
-from patchaug.settings.files import LARGEST
+from patchaug.options.files import LARGEST
+from patchaug.slides.checksums import compare_manifest
+from patchaug.slides.discovery import find_masks, get_slide_files
 from patchaug.testing import coordinate_image, write_pyramid
 from tests.hostile import files
 from tests.hostile.limits import limited

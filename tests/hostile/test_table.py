@@ -20,7 +20,7 @@ import tifffile
 from PIL import Image
 
 from patchaug import ReadError, Window, open_slide
-from patchaug.rasters.codestream import require_whole_png
+from patchaug.readers.codecs.image_headers import require_whole_png
 from patchaug.testing import coordinate_image, coordinate_mask, write_pyramid
 from tests.hostile import files
 from tests.hostile.limits import limited

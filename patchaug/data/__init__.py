@@ -1,0 +1,1 @@
+"""Windows as a torch dataset, and what both fastai plugins share."""

@@ -1,0 +1,70 @@
+"""A plan as a map-style torch dataset: for any training loop, fastai's or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from patchaug.augment import as_augment
+from patchaug.core.validation import OnError
+from patchaug.sampling import Sampler
+from patchaug.sampling.plan import Edge, Plan
+from patchaug.slides.slide import Patch, Slide
+
+
+class PatchDataset(Dataset[Patch]):
+    """Patches by index: `ds[epoch * len(ds) + place]`, the same bytes in any worker, in any order.
+
+    torch's own samplers ask for indices 0 to len(ds) - 1, so for them every epoch is epoch 0. Hand the loader the
+    indices of the epoch instead:
+
+        DataLoader(ds, batch_size=8, sampler=range(epoch * len(ds), (epoch + 1) * len(ds)))
+
+    Args:
+        slides: The slides, see `open_slide`.
+        sampler: `Uniform`, `Foreground` or `Grid`.
+        augment: A transform of albumentations, or an `Augment`.
+        seed: 0 to 2^32 - 1.
+        shuffle: Mix the slides' windows anew in each epoch; else slide by slide.
+        halo: Pixels around each patch; "auto" is what `augment` needs. Without `augment`, patches come out larger by it
+            on each side, for transforms of yours that crop them.
+        edge: "shift" or "reflect", see `Plan`.
+        on_error: "raise" or "resample", see `Plan`; `plan.replaced` has the counts.
+
+    Raises:
+        PatchaugError: See `Plan`.
+    """
+
+    def __init__(
+        self,
+        slides: Sequence[Slide],
+        sampler: Sampler,
+        *,
+        augment: Any = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        halo: int | str = "auto",
+        edge: Edge = "shift",
+        on_error: OnError = "raise",
+    ) -> None:
+        self.plan = Plan(
+            slides, sampler, seed=seed, shuffle=shuffle, augment=as_augment(augment, halo),
+            halo=0 if halo == "auto" else halo, edge=edge, on_error=on_error,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, index: int) -> Patch:
+        """Image uint8 (height, width, channels) and mask (height, width) of an index.
+
+        Raises:
+            ReadError: A file cannot be read there; the text holds slide, level, window, seed and index.
+        """
+        return self.plan.read(self.plan[index])
+
+    def __iter__(self) -> Iterator[Patch]:
+        """The patches of epoch 0. Without this, Python's loop over indices would never end."""
+        return (self[index] for index in range(len(self)))

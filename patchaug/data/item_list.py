@@ -1,0 +1,235 @@
+"""What the slide lists of fastai 1 and 2 have in common: how they start and how they split. One text, so one meaning.
+
+The words are those of fastai 1's data block. Items are slides, never windows, until the loaders are made: whatever
+splits them cannot put windows of one slide on both sides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from patchaug.data.slide_items import Handle, source_of
+from patchaug.errors import MissingError, OptionError
+from patchaug.readers import Raster
+from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.slide import Array, Slide
+
+
+def valid_count(slides: int, valid_pct: float) -> int:
+    """How many of some slides validate: their share rounded down, as fastai does, but at least one on each side.
+
+    Raises:
+        OptionError: There are fewer than two slides, or the share is not between 0 and 1.
+    """
+    if not 0 < valid_pct < 1:
+        raise OptionError(f"valid_pct must lie between 0 and 1, got {valid_pct}; 0.2 is usual")
+    if slides < 2:
+        raise OptionError(
+            f"{'there is no slide' if not slides else 'one slide cannot be split'}: the split is by slide, so that no "
+            f"window of a validation slide is trained on, and two are the least; add a slide, or cut a large one and "
+            f"its mask in two files"
+        )
+    return min(max(int(valid_pct * slides), 1), slides - 1)
+
+
+def as_items(sources: Iterable[Any], names: Sequence[str] | None = None) -> Array:
+    """Slides or masks as fastai 1 holds items: an object array (n,), with paths as `Path` and all else in a `Handle`.
+
+    numpy would take a list of equal arrays apart into pixels, and a list of tuples into a table.
+
+    Args:
+        sources: Paths, arrays, tensors, `Raster`s, `Slide`s; or the numbers of windows, which stay as they are.
+        names: What slides without a path are called; windows are drawn by name.
+
+    Raises:
+        OptionError: Something else stands among them, or there are more or fewer names.
+    """
+    if isinstance(sources, np.ndarray) and sources.dtype != object:
+        if sources.ndim == 1 and sources.dtype.kind in "iu":
+            return sources
+        if sources.ndim != 1:
+            raise OptionError(f"items must be a list of slides, got one array {sources.shape}; put it in a list")
+    sources = list(sources)
+    if names is not None and len(names) != len(sources):
+        raise OptionError(f"{len(sources)} slides have {len(names)} names; give one for each")
+    items = np.empty(len(sources), object)
+    for number, source in enumerate(sources):
+        items[number] = _as_item(number, source, None if names is None else str(names[number]))
+    return items
+
+
+def _as_item(number: int, source: Any, name: str | None) -> Any:
+    if isinstance(source, Handle):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source) if name is None else Handle(Path(source), name=name)
+    if isinstance(source, (Slide, Raster, Mapping)) or hasattr(source, "__array__"):
+        return Handle(source, name=name)
+    raise OptionError(
+        f"item {number} is a {type(source).__name__}, and an item is one slide: a path, an array or an open slide; "
+        f"masks come from label_from_func or label_from_lists, the number of windows from per_slide of the options"
+    )
+
+
+def column(frame: Any, name: int | str) -> Array:
+    """A column of a pandas data frame, by name or number.
+
+    Raises:
+        OptionError: There is no such column, some of its rows are empty, or a file that was read by `from_csv` names
+            a path that leaves its folder.
+    """
+    if isinstance(name, str) and name not in frame.columns:
+        raise OptionError(f"the data frame has no column {name!r}; it has {', '.join(map(str, frame.columns))}")
+    if isinstance(name, int) and not 0 <= name < len(frame.columns):
+        raise OptionError(f"the data frame has no column {name}; it has {len(frame.columns)}, counted from 0")
+    values = frame[name] if isinstance(name, str) else frame.iloc[:, name]
+    if values.isna().any():
+        raise OptionError(f"column {name!r} is empty in rows {', '.join(map(str, values.index[values.isna()]))}")
+    if "csv" in getattr(frame, "attrs", ()):  # somebody else may have written it; a frame is the caller's own
+        for row, value in values.items():
+            if isinstance(value, str) and (os.path.isabs(value) or os.path.normpath(value).startswith("..")):
+                raise OptionError(
+                    f"{frame.attrs['csv']}: row {row} of column {name!r} is {value!r}, which leaves the folder; if "
+                    f"that is meant, read the table with pandas, and pass it to from_df"
+                )
+    return np.asarray(values.to_numpy())
+
+
+def require_as_many(slides: Sized, masks: Sized) -> None:
+    """Raise OptionError unless there is one mask for each slide."""
+    if len(slides) != len(masks):
+        raise OptionError(f"{len(slides)} slides have {len(masks)} masks; give one for each")
+
+
+def require_apart(train: Iterable[Any], valid: Iterable[Any]) -> None:
+    """Raise OptionError with all the paths that stand on both sides of a split."""
+    first, second = ({os.fspath(s) for s in side if isinstance(s, (str, os.PathLike))} for side in (train, valid))
+    if both := sorted(first & second):
+        raise OptionError(f"slides stand in both train and valid: {', '.join(both)}; put each in one")
+
+
+def require_patch(patch: Any) -> None:
+    """Raise OptionError unless a list was told its windows."""
+    if patch is None:
+        raise OptionError("SlideItemList needs to know its windows: say patch=PatchOptions(512, per_slide=64)")
+
+
+class Listed(Protocol):
+    """What the words below need of a list."""
+
+    items: Array
+    path: Path
+    inner_df: Any
+
+    def split_by_idxs(self, train_idx: Any, valid_idx: Any) -> Any:
+        """Split by the numbers of the items on both sides."""
+
+
+class SlideWords:
+    """`from_*` and `split_by_*`, in fastai 1's words. `patch=` takes a `PatchOptions`, `ram=` a budget."""
+
+    @classmethod
+    def from_folder(
+        cls, path: str | os.PathLike[str], *, recurse: bool = True, include: Sequence[str] = (), **kwargs: Any
+    ) -> Any:
+        """All slides below a folder, see `get_slide_files`; `include` names the subfolders to look into.
+
+        Raises:
+            MissingError: There is no such folder, or no slide in it.
+        """
+        return cls.from_lists(get_slide_files(path, recurse=recurse, folders=include), path=path, **kwargs)
+
+    @classmethod
+    def from_lists(cls, sources: Iterable[Any], path: str | os.PathLike[str] = ".", **kwargs: Any) -> Any:
+        """Slides given one by one: paths, arrays, open slides."""
+        make: Any = cls  # fastai's lists take items first
+        return make(as_items(sources), path=Path(path), **kwargs)
+
+    @classmethod
+    def from_arrays(cls, images: Iterable[Any], *, names: Sequence[str] | None = None, **kwargs: Any) -> Any:
+        """Slides in memory, uint8 (height, width, 3) each; nothing is copied.
+
+        Args:
+            images: The arrays.
+            names: What they are called: windows are drawn by name. Default: "array 0", "array 1", ... in each split.
+            **kwargs: See `from_lists`.
+        """
+        return cls.from_lists(as_items(images, names), **kwargs)
+
+    @classmethod
+    def from_df(
+        cls, df: Any, path: str | os.PathLike[str] = ".", cols: int | str = 0, folder: str | None = None,
+        suffix: str = "", **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """Paths from a column of a pandas data frame, below `path` and `folder`, with `suffix` added."""
+        root = Path(path, folder or "")
+        return cls.from_lists([root / f"{name}{suffix}" for name in column(df, cols)], path=path, inner_df=df, **kwargs)
+
+    @classmethod
+    def from_csv(
+        cls, path: str | os.PathLike[str], csv_name: str, header: Any = "infer", delimiter: str | None = None,
+        **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """As `from_df`, from a file below `path`, which may only name what lies below it too.
+
+        Raises:
+            MissingError: There is no such file.
+            OptionError: It names a path that is absolute, or leaves the folder by "..".
+        """
+        import pandas as pd  # comes with fastai
+
+        file = Path(path, csv_name)
+        if not file.is_file():
+            raise MissingError(f"there is no file {file}")
+        frame = pd.read_csv(file, header=header, delimiter="," if delimiter is None else delimiter)
+        frame.attrs["csv"] = str(file)
+        return cls.from_df(frame, path=path, **kwargs)
+
+    def split_by_idx(self: Listed, valid_idx: Iterable[int]) -> Any:
+        """Slides with these numbers are for validation."""
+        valid = list(valid_idx)
+        return self.split_by_idxs(np.setdiff1d(np.arange(len(self.items)), valid), valid)
+
+    def split_by_rand_pct(self: Any, valid_pct: float = 0.2, seed: int | None = None) -> Any:
+        """A share of the slides, at least one, is for validation: by numpy's legacy generator, as in fastai 1.
+
+        Raises:
+            OptionError: There are fewer than two slides.
+        """
+        count = valid_count(len(self.items), valid_pct)
+        return self.split_by_idx(np.random.RandomState(seed).permutation(len(self.items))[:count])
+
+    def split_by_valid_func(self: Any, func: Callable[[Any], bool]) -> Any:
+        """Slides for which the function of path or array is true are for validation."""
+        return self.split_by_idx([i for i, item in enumerate(self.items) if func(source_of(item))])
+
+    def split_by_files(self: Any, valid_names: Iterable[Any]) -> Any:
+        """Slides with these file names, or names of arrays, are for validation.
+
+        Raises:
+            OptionError: No slide has one of the names.
+        """
+        names = {Path(name).name for name in valid_names}
+        found = [item.name or "" for item in self.items]
+        if missing := sorted(names - set(found)):
+            raise OptionError(f"no slide is called {', '.join(missing)}; slides are {', '.join(sorted(found))}")
+        return self.split_by_idx([i for i, name in enumerate(found) if name in names])
+
+    def split_by_fname_file(self: Any, fname: str, path: str | os.PathLike[str] | None = None) -> Any:
+        """Slides whose file names stand in a file, one a line, are for validation."""
+        lines = Path(self.path if path is None else path, fname).read_text().splitlines()
+        return self.split_by_files([line.strip() for line in lines if line.strip()])
+
+    def split_by_folder(self: Any, train: str = "train", valid: str = "valid") -> Any:
+        """Slides below these folders of `path` are for training and for validation, all others for neither."""
+        first = [item.relative_to(self.path).parts[0] if isinstance(item, Path) else "" for item in self.items]
+        return self.split_by_idxs(*([i for i, name in enumerate(first) if name == one] for one in (train, valid)))
+
+    def split_from_df(self: Any, col: int | str = 2) -> Any:
+        """Slides for which a column of the data frame is true are for validation."""
+        return self.split_by_idx(np.flatnonzero(column(self.inner_df, col).astype(bool)))

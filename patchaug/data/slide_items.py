@@ -1,0 +1,182 @@
+"""What stands for a slide in fastai's items until its window is known."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from patchaug.errors import FrameError, OptionError
+from patchaug.readers import ArrayRaster
+from patchaug.sampling import Sampler
+from patchaug.sampling.plan import Draw, Plan
+from patchaug.slides.discovery import require_files
+from patchaug.slides.resolution import region
+from patchaug.slides.slide import Slide, open_slide
+
+
+class Handle:
+    """The source of a slide's image or mask; with a plan and a draw, one window of it.
+
+    Not a tuple, since fastai's transforms would go through its elements.
+    """
+
+    plan: Plan | None = None
+    draw: Draw | None = None
+    as_tensor = False  # whether nothing that follows wants a Pillow image
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        ram: int | str = "auto",
+        mpp: float | tuple[float, float] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.source, self.ram, self.mpp, self.name = source, ram, mpp, name
+
+    def at(self, plan: Plan, draw: Draw) -> Handle:
+        """A copy that stands for one window."""
+        new = copy.copy(self)
+        new.plan, new.draw = plan, draw
+        return new
+
+    @property
+    def path(self) -> str | None:
+        """Path of the source, None for arrays."""
+        return os.fspath(self.source) if isinstance(self.source, (str, os.PathLike)) else None
+
+    def __repr__(self) -> str:
+        what = self.path or type(self.source).__name__
+        at = "" if self.draw is None else f", {self.draw.window}"
+        return f"{type(self).__name__}({what}{at})"
+
+
+class SlideImage(Handle):
+    """The image of a slide."""
+
+
+class SlideMask(Handle):
+    """The mask of a slide, with the names of its classes."""
+
+    def __init__(
+        self, source: Any, *, codes: list[str] | None = None, void: int | None = None, ram: int | str = "auto"
+    ) -> None:
+        super().__init__(source, ram=ram)
+        self.codes, self.void = codes, void
+
+
+def source_of(item: Any) -> Any:
+    """What a user's function is called with: the path or array of an item."""
+    return item.source if isinstance(item, Handle) else item
+
+
+def name_of(item: Any) -> str | None:
+    """What an item was named by its user; None for paths, which name themselves."""
+    return item.name if isinstance(item, Handle) else None
+
+
+def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
+    """Open the slide of an item: its first image and, where it has one, its mask.
+
+    Args:
+        item: The elements of a tuple of fastai's.
+        name: Name of a slide that has no path.
+
+    Raises:
+        OptionError: The item holds no slide.
+        FrameError: A mask is asked of an open slide that has none.
+        PatchaugError: See `open_slide`.
+    """
+    elements = list(item)
+    image = next((e for e in elements if isinstance(e, SlideImage)), None)
+    mask = next((e for e in elements if isinstance(e, SlideMask)), None)
+    if image is None:
+        raise OptionError("an item holds no slide; the first block of the DataBlock must be a SlideBlock")
+    source, mpp = image.source, image.mpp
+    called = image.name or (None if image.path is not None else name)
+    if isinstance(source, Slide):
+        if mask is None:
+            return source.without_mask()
+        if isinstance(mask.source, Slide):  # an open slide is its own label
+            if source.mask is None:
+                raise FrameError(
+                    f"{source.name}: labels are asked of a slide without a mask; open it with one, "
+                    f"open_slide(image, mask), or leave out with_labels"
+                )
+            return source
+        source, mpp, called = source.image, source.mpp, source.name
+    return open_slide(
+        source,
+        None if mask is None else mask.source,
+        name=called,
+        codes=None if mask is None else mask.codes,
+        void=None if mask is None else mask.void,
+        ram=image.ram,
+        mpp=mpp,
+    )
+
+
+def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
+    """Open the slides of all items, and check their masks against the codes before anything is trained.
+
+    Args:
+        items: For each slide, its `SlideImage` and, where it has one, its `SlideMask`.
+        sampler: What will be drawn from them.
+
+    Raises:
+        MissingError: Files do not exist; all of them are named.
+        PatchaugError: See `open_slide` and `Slide.labels`.
+    """
+    for kind, what in ((SlideImage, "slides"), (SlideMask, "masks")):
+        paths = [element.path for item in items for element in item if isinstance(element, kind)]
+        require_files([path for path in paths if path is not None], what)
+    slides = [slide_of(item, name=f"array {number}") for number, item in enumerate(items)]
+    for slide in slides:
+        if slide.mask is not None and slide.codes is not None:
+            slide.labels(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
+    return slides
+
+
+class Given:
+    """Arrays of items while a process is being started: what the slides already share is not copied once more.
+
+    Args:
+        items: For each slide, its `SlideImage` and, where it has one, its `SlideMask`.
+        slides: The slides that were opened from them.
+    """
+
+    def __init__(self, items: Sequence[Iterable[Any]], slides: Sequence[Slide]) -> None:
+        self._rasters: dict[int, ArrayRaster] = {}
+        for item, slide in zip(items, slides, strict=True):
+            for element in item:
+                raster = slide.image if isinstance(element, SlideImage) else slide.mask
+                source = getattr(element, "source", None)
+                if isinstance(source, np.ndarray) and isinstance(raster, ArrayRaster) and raster.dtype == source.dtype:
+                    self._rasters[id(source)] = raster
+
+    def swapped(self, item: Any) -> Any:
+        """An item, or its like, whose arrays are those of the slides where it is unpickled."""
+        if isinstance(item, np.ndarray):
+            raster = self._rasters.get(id(item))
+            return item if raster is None else _OfRaster(raster)
+        if isinstance(item, Handle):
+            new = copy.copy(item)
+            new.source = self.swapped(item.source)
+            return new
+        if isinstance(item, tuple) and hasattr(item, "_fields"):
+            return type(item)(*map(self.swapped, item))
+        return type(item)(map(self.swapped, item)) if type(item) in (tuple, list) else item
+
+
+class _OfRaster:
+    """Unpickles as the array of a raster."""
+
+    def __init__(self, raster: ArrayRaster) -> None:
+        self.raster = raster
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArrayRaster.array, (self.raster,)

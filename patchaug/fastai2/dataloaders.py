@@ -1,0 +1,193 @@
+"""`SlideDataLoaders`: slides and masks to DataLoaders in one call, in the words of fastai's own factories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from fastai.data.block import DataBlock
+from fastai.data.core import DataLoaders
+from fastai.data.transforms import IndexSplitter, RandomSplitter
+from fastcore.foundation import L
+
+from patchaug.data.item_list import column, require_apart, valid_count
+from patchaug.errors import OptionError
+from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
+from patchaug.fastai2.random_patch import RandomPatch
+from patchaug.slides.discovery import find_masks, get_slide_files
+
+
+class Pair(NamedTuple):
+    """One item: a slide and its mask. Named, since fastai's transforms go through the elements of plain tuples."""
+
+    image: Any
+    mask: Any
+
+
+class SlideDataLoaders(DataLoaders):
+    """Factories for segmentation on slides.
+
+    All take `codes` (class names in the order of the mask's integers), `void` (the integer that means "no label"),
+    `ram` (see `open_slide`), `batch_tfms`, and the windows either as `options=PatchOptions(...)` or as
+    `item_tfms=RandomPatch(...)`. Further arguments, such as bs and num_workers, go to the loaders. The split is by
+    slide: no window of a validation slide is trained on.
+    """
+
+    @classmethod
+    def from_lists(
+        cls,
+        train: Sequence[tuple[Any, Any]],
+        valid: Sequence[tuple[Any, Any]],
+        *,
+        codes: Sequence[str] | None = None,
+        void: int | None = None,
+        options: Any = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        ram: int | str = "auto",
+        path: str | os.PathLike[str] = ".",
+        **kwargs: Any,
+    ) -> DataLoaders:
+        """From (image, mask) pairs of paths or arrays, for training and for validation.
+
+        An open `Slide` that has a mask may stand for both, (slide, slide).
+
+        Raises:
+            OptionError: A list is empty, or a slide stands in both.
+            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+        """
+        train, valid = [Pair(*pair) for pair in train], [Pair(*pair) for pair in valid]
+        for name, pairs in (("train", train), ("valid", valid)):
+            if not pairs:
+                raise OptionError(f"{name} must hold at least one (image, mask) pair, got none")
+        require_apart(*([pair.image for pair in pairs] for pairs in (train, valid)))
+        items = [*train, *valid]
+        block = _block(
+            codes, void, options, item_tfms, batch_tfms, ram,
+            getters=[_image_of, _mask_of], splitter=IndexSplitter(range(len(train), len(items))),
+        )  # fmt: skip
+        return cls.from_dblock(block, items, path=path, **kwargs)
+
+    @classmethod
+    def from_label_func(
+        cls,
+        path: str | os.PathLike[str],
+        fnames: Sequence[Path],
+        label_func: Callable[[Path], Any],
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        codes: Sequence[str] | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        *,
+        void: int | None = None,
+        options: Any = None,
+        ram: int | str = "auto",
+        **kwargs: Any,
+    ) -> DataLoaders:
+        """From image paths and a function that gives the mask of one; arguments as in SegmentationDataLoaders.
+
+        Raises:
+            OptionError: There are fewer than two slides.
+            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+        """
+        fnames = list(fnames)
+        splitter = _random_split(len(fnames), valid_pct, seed)
+        block = _block(
+            codes, void, options, item_tfms, batch_tfms, ram, getters=[_itself, label_func], splitter=splitter
+        )
+        return cls.from_dblock(block, fnames, path=path, **kwargs)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | os.PathLike[str],
+        images: str = "images",
+        masks: str = "masks",
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> DataLoaders:
+        """From a folder of images and a folder of masks below `path`; a mask is named like its image.
+
+        Raises:
+            MissingError: There are no slides, or some have no mask (all are listed).
+            OptionError: There are fewer than two slides.
+            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+        """
+        files = get_slide_files(Path(path, images))
+        pairs = list(zip(files, find_masks(files, Path(path, masks)), strict=True))
+        train, valid = _random_split(len(pairs), valid_pct, seed)(pairs)
+        return cls.from_lists([pairs[i] for i in train], [pairs[i] for i in valid], path=path, **kwargs)
+
+    @classmethod
+    def from_df(
+        cls,
+        df: Any,
+        path: str | os.PathLike[str] = ".",
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        fn_col: int | str = 0,
+        label_col: int | str = 1,
+        valid_col: int | str | None = None,
+        **kwargs: Any,
+    ) -> DataLoaders:
+        """From a data frame with a column of images and one of masks, paths below `path`.
+
+        Args:
+            df: The pandas data frame.
+            path: Folder that relative paths start from.
+            valid_pct: Share of the slides for validation, where there is no valid_col.
+            seed: Seed of that split.
+            fn_col: Column of images, name or number.
+            label_col: Column of masks, name or number.
+            valid_col: Column of booleans, true for validation slides.
+            **kwargs: See the class.
+
+        Raises:
+            OptionError: There are fewer than two slides.
+            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+        """
+        image, mask = (column(df, name) for name in (fn_col, label_col))
+        pairs = [(Path(path, i), Path(path, m)) for i, m in zip(image, mask, strict=True)]
+        if valid_col is None:
+            train, valid = _random_split(len(pairs), valid_pct, seed)(pairs)
+        else:
+            chosen = column(df, valid_col).astype(bool)
+            train, valid = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+        return cls.from_lists([pairs[i] for i in train], [pairs[i] for i in valid], path=path, **kwargs)
+
+
+def _block(
+    codes: Any, void: int | None, options: Any, item_tfms: Any, batch_tfms: Any, ram: int | str, **kwargs: Any
+) -> DataBlock:
+    item_tfms = L(item_tfms)
+    if options is not None:
+        if any(isinstance(t, RandomPatch) for t in item_tfms):
+            raise OptionError("windows are described twice, by options= and by RandomPatch in item_tfms; keep one")
+        item_tfms = L(RandomPatch.from_options(options)) + item_tfms
+        ram = options.ram if ram == "auto" else ram
+    blocks = (SlideBlock(ram=ram), SlideMaskBlock(codes, void=void, ram=ram))
+    return DataBlock(blocks=blocks, item_tfms=item_tfms, batch_tfms=batch_tfms, **kwargs)
+
+
+def _random_split(slides: int, valid_pct: float, seed: int | None) -> RandomSplitter:
+    """fastai's splitter, with at least one slide on each side."""
+    # It rounds a share of them down: half a slide more keeps that from the mistakes of floats.
+    return RandomSplitter((valid_count(slides, valid_pct) + 0.5) / slides, seed=seed)
+
+
+# Getters are functions of the module: lambdas and methods do not pickle to spawned workers.
+def _itself(item):  # noqa: ANN001, ANN202 - fastai dispatches on annotations; none means every type
+    return item
+
+
+def _image_of(item):  # noqa: ANN001, ANN202 - as above
+    return item.image
+
+
+def _mask_of(item):  # noqa: ANN001, ANN202 - as above
+    return item.mask

@@ -1,0 +1,209 @@
+"""fastai 1's data block words on fastai 2: `SlideItemList`, a thin builder over `SlideDataLoaders`.
+
+    data = (SlideItemList.from_folder(path, patch=PatchOptions(512, per_slide=64))
+            .split_by_rand_pct(0.2, seed=42)
+            .label_from_func(mask_of, classes=codes)
+            .transform(get_transforms(flip_vert=True), tfm_y=True)
+            .databunch(bs=8))
+
+It collects slides, masks and options, and hands them on; nothing here knows of windows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastai.data.core import DataLoaders
+from fastai.data.transforms import Normalize
+from fastai.vision.augment import aug_transforms
+from fastcore.foundation import L
+
+from patchaug.data.item_list import SlideWords, as_items, column, require_apart, require_as_many, require_patch
+from patchaug.data.slide_items import source_of
+from patchaug.errors import OptionError
+from patchaug.fastai2.dataloaders import SlideDataLoaders
+
+_ORDER = "the order is SlideItemList.from_...(), .split_by_...(), .label_from_...(), .transform(), .databunch()"
+
+
+class SlideDataBunch(DataLoaders):
+    """`DataLoaders` that also answer to fastai 1's names.
+
+    Attributes:
+        train_dl, valid_dl: The loaders, `train` and `valid` of fastai 2.
+        classes: Names of the classes, `vocab` of fastai 2.
+    """
+
+    @property
+    def train_dl(self) -> Any:
+        """The loader of the training slides."""
+        return self.train
+
+    @property
+    def valid_dl(self) -> Any:
+        """The loader of the validation slides."""
+        return self.valid
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the mask's integers."""
+        return self.train.vocab  # type: ignore[no-any-return] - a list of codes
+
+    def normalize(self, stats: Any = None) -> SlideDataBunch:
+        """Normalize images, by (mean, std) for each channel, or by those of the first training batch."""
+        norm = Normalize() if stats is None else Normalize.from_stats(*stats)
+        if stats is None:
+            norm.setup(self.train)
+        self.add_tfms([norm], "after_batch")
+        return self
+
+
+class _Stage:
+    """One step of the builder; the words of other steps are answered with the order."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("split_", "label_", "transform", "databunch", "dataloaders")):
+            raise OptionError(f"there is no {name} at this point; {_ORDER}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+
+class SlideItemList(SlideWords, _Stage):
+    """Slides, in the words of fastai 1's `SegmentationItemList`; see `SlideWords` for `from_*` and `split_by_*`.
+
+    Args:
+        items: Paths, arrays, open slides.
+        path: Folder that relative paths of data frames and the learner's files start from.
+        patch: The windows, a `PatchOptions`.
+        ram: Budget for decoded pixels, see `open_slide`.
+        inner_df: The data frame that the slides came from.
+
+    Raises:
+        OptionError: An item is no slide.
+    """
+
+    def __init__(
+        self, items: Iterable[Any], path: str | os.PathLike[str] = ".", *, patch: Any = None, ram: int | str = "auto",
+        inner_df: Any = None,
+    ) -> None:  # fmt: skip
+        self.items, self.path = as_items(items), Path(path)
+        self.patch, self.ram, self.inner_df = patch, ram, inner_df
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __repr__(self) -> str:
+        return f"SlideItemList({len(self)} slides, {self.patch})"
+
+    def split_by_idxs(self, train_idx: Sequence[int], valid_idx: Sequence[int]) -> SlideItemLists:
+        """Slides by their numbers."""
+        return SlideItemLists(self._some(train_idx), self._some(valid_idx))
+
+    def split_by_list(self, train: SlideItemList, valid: SlideItemList) -> SlideItemLists:
+        """Two lists given in advance.
+
+        Raises:
+            OptionError: A slide stands in both.
+        """
+        require_apart(train.items, valid.items)
+        return SlideItemLists(train, valid)
+
+    def _some(self, numbers: Sequence[int]) -> SlideItemList:
+        frame = None if self.inner_df is None else self.inner_df.iloc[list(numbers)]
+        return SlideItemList(
+            self.items[list(numbers)], self.path, patch=self.patch, ram=self.ram, inner_df=frame
+        )  # fmt: skip
+
+
+class SlideItemLists(_Stage):
+    """Training and validation slides that wait for their labels."""
+
+    def __init__(self, train: SlideItemList, valid: SlideItemList) -> None:
+        self.train, self.valid = train, valid
+
+    def label_from_func(self, func: Callable[[Any], Any], **labels: Any) -> LabelledSlides:
+        """Masks by a function of path or array; `classes` names the mask's integers, `void` the one for "no label"."""
+        masks = ([func(source_of(item)) for item in one.items] for one in (self.train, self.valid))
+        return self.label_from_lists(*masks, **labels)
+
+    def label_from_df(self, cols: int | str = 1, **labels: Any) -> LabelledSlides:
+        """Masks from a column of the data frame, paths below `path`."""
+        masks = ([one.path / name for name in column(one.inner_df, cols)] for one in (self.train, self.valid))
+        return self.label_from_lists(*masks, **labels)
+
+    def label_from_lists(
+        self, train_labels: Iterable[Any], valid_labels: Iterable[Any], *, classes: Sequence[str],
+        void: int | None = None,
+    ) -> LabelledSlides:  # fmt: skip
+        """Masks given one by one: paths or arrays.
+
+        Raises:
+            OptionError: There are more or fewer of them than slides.
+        """
+        masks = as_items(train_labels), as_items(valid_labels)
+        for side, labels in zip((self.train, self.valid), masks, strict=True):
+            require_as_many(side.items, labels)
+        return LabelledSlides(self, *masks, classes, void)
+
+
+class LabelledSlides(_Stage):
+    """Slides with masks; what is left to say is batch transforms and the size of a batch."""
+
+    def __init__(
+        self, slides: SlideItemLists, train_masks: Any, valid_masks: Any, classes: Sequence[str], void: int | None
+    ) -> None:
+        self.slides, self.masks = slides, (train_masks, valid_masks)
+        self.classes, self.void = classes, void
+        self.batch_tfms: list[Any] = []
+
+    def transform(self, tfms: Any = None, *, tfm_y: bool = False) -> LabelledSlides:
+        """Batch transforms: a list of them, or a pair of lists as `get_transforms` makes it.
+
+        Raises:
+            OptionError: `tfm_y` is false, or there are transforms for validation slides.
+        """
+        train, valid = tfms if _is_pair(tfms) else (tfms, None)
+        if L(valid):
+            raise OptionError(
+                "on fastai 2 transforms know themselves whether they run on validation slides; pass one list"
+            )
+        if L(train) and not tfm_y:
+            raise OptionError("images would move and masks would not: say tfm_y=True")
+        self.batch_tfms = list(L(train))
+        return self
+
+    def databunch(self, path: str | os.PathLike[str] | None = None, **kwargs: Any) -> SlideDataBunch:
+        """The loaders; arguments such as bs and num_workers go to them.
+
+        Raises:
+            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+        """
+        sides = (self.slides.train, self.slides.valid)
+        require_patch(sides[0].patch)
+        pairs = [list(zip(one.items, masks, strict=True)) for one, masks in zip(sides, self.masks, strict=True)]
+        dls = SlideDataLoaders.from_lists(
+            *pairs, codes=self.classes, void=self.void, options=sides[0].patch, batch_tfms=self.batch_tfms,
+            ram=sides[0].ram, path=sides[0].path if path is None else path, **kwargs,
+        )  # fmt: skip
+        return SlideDataBunch(*dls.loaders, path=dls.path, device=dls.device)
+
+    dataloaders = databunch
+
+
+def get_transforms(
+    do_flip: bool = True, flip_vert: bool = False, max_rotate: float = 10.0, max_zoom: float = 1.1,
+    max_lighting: float = 0.2, max_warp: float = 0.2, p_affine: float = 0.75, p_lighting: float = 0.75,
+    xtra_tfms: Any = None,
+) -> tuple[list[Any], list[Any]]:  # fmt: skip
+    """fastai 1's `get_transforms`, by fastai 2's `aug_transforms`: lists for training and for validation slides."""
+    made = aug_transforms(
+        do_flip=do_flip, flip_vert=flip_vert, max_rotate=max_rotate, max_zoom=max_zoom, max_lighting=max_lighting,
+        max_warp=max_warp, p_affine=p_affine, p_lighting=p_lighting, xtra_tfms=xtra_tfms,
+    )  # fmt: skip
+    return list(made), []
+
+
+def _is_pair(tfms: Any) -> bool:
+    return isinstance(tfms, (tuple, list)) and len(tfms) == 2 and all(isinstance(t, (tuple, list)) for t in tfms)

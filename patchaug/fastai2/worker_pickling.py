@@ -1,0 +1,36 @@
+"""What of a loader is sent to a process that is being started: all of it, but for arrays that its slides share."""
+
+from __future__ import annotations
+
+import copy
+from multiprocessing.context import get_spawning_popen
+from typing import Any
+
+from fastcore.foundation import L
+
+from patchaug.data.slide_items import Given
+from patchaug.sampling.plan import Plan
+
+
+class Sent:
+    """What a loader of slides is to other processes.
+
+    Attributes:
+        plan: Its plan, or None.
+    """
+
+    plan: Plan | None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__
+        if get_spawning_popen() is None or self.plan is None:
+            return state
+        given = Given(state["_handles"], self.plan.slides)
+        dataset = copy.copy(state["dataset"])
+        if hasattr(dataset, "tls"):  # fastai's Datasets: one list for each element, over the same items
+            dataset.tls = L([copy.copy(items) for items in dataset.tls], use_list=True)
+            for items in dataset.tls:
+                items.items = [given.swapped(item) for item in items.items]
+            for copied in (dataset, *dataset.tls):
+                copied.__dict__.pop("dataloaders", None)  # a method bound to what was copied, in fastai's __init__
+        return {**state, "dataset": dataset, "_handles": [given.swapped(item) for item in state["_handles"]]}

@@ -1,0 +1,175 @@
+"""The options of a run, each said once: for scripts, command line, files, environment and forms.
+
+A new option is one field of `PatchOptions`, with title, help text, unit, limits and example; flags, files, environment
+variables and the schema follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, WithJsonSchema, field_validator
+
+from patchaug.core.memory.budget import budget
+from patchaug.options import Settings
+from patchaug.sampling.splits import Samplers, samplers_for
+
+# Draft 7 and 2020-12 write pairs in two ways, and forms know the one or the other; this says it to both.
+Pair = Annotated[
+    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
+    WithJsonSchema(
+        {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2,
+         "title": "height, width"}
+    ),
+]  # fmt: skip
+Count = Annotated[int, Field(ge=1, lt=2**32)]
+Weight = Annotated[float, Field(ge=0)]
+
+_NOT_OF_SAMPLERS = {"seed", "ram"}  # options that say nothing about which windows there are
+
+
+def _unit(text: str) -> dict[str, Any]:
+    return {"unit": text}
+
+
+class PatchOptions(Settings):
+    """What windows are drawn, and how they are read: the arguments of `RandomPatch`, and `ram`.
+
+    Raises:
+        OptionError: An option is unknown, of a wrong type, or out of its limits; one line names them all.
+    """
+
+    size: Annotated[int, Field(ge=1, title="one side")] | Pair = Field(
+        title="Window size", description="side of the window in pixels of the level, or (height, width)",
+        examples=[256, [256, 512]], json_schema_extra=_unit("px"),
+    )  # fmt: skip
+    per_slide: Count | Literal["area", "tissue"] = Field(
+        1, title="Windows per slide", examples=[64, "tissue"],
+        description='windows of each slide in an epoch, or what to share "windows" out by: "area" or "tissue"',
+    )  # fmt: skip
+    windows: Count | None = Field(
+        None, title="Windows in all", examples=[1000],
+        description='windows of all slides in an epoch, shared out where per_slide is "area" or "tissue"',
+    )  # fmt: skip
+    share: float = Field(
+        0.0, title="Foreground share", description="probability that a draw is a foreground draw, 0 to 1",
+        ge=0, le=1, examples=[0.5],
+    )  # fmt: skip
+    classes: dict[int | str, Weight] | list[int | str] | None = Field(
+        None, title="Foreground classes", examples=[["tumor", "stroma"], {"tumor": 2, "stroma": 1}],
+        description="classes that count as foreground, or their weights; left out, all but 0 and the void",
+    )  # fmt: skip
+    min_fraction: float = Field(
+        0.0, title="Least fraction", description="least share of a window's pixels in those classes, 0 to 1",
+        ge=0, le=1, examples=[0.05],
+    )  # fmt: skip
+    empty: Literal["raise", "uniform", "skip"] = Field(
+        "raise", title="Slides without foreground", description="what to do with slides without foreground",
+        examples=["skip"],
+    )  # fmt: skip
+    mode: Literal["random", "grid", "random-grid"] = Field(
+        "random", title="Training windows", description="windows of the training slides", examples=["random-grid"]
+    )
+    overlap: int = Field(
+        0, title="Overlap", description="pixels that neighbours of a grid share", ge=0, lt=2**32, examples=[32],
+        json_schema_extra=_unit("px"),
+    )  # fmt: skip
+    valid: Literal["grid", "random"] = Field(
+        "grid", title="Validation windows", description="windows of the validation slides", examples=["random"]
+    )
+    level: int = Field(
+        0, title="Level", description="pyramid level to read, 0 is the finest", ge=0, lt=2**32, examples=[1]
+    )
+    mpp: float | None = Field(
+        None, title="Resolution", description="micrometres per pixel of the patches, in place of a level",
+        gt=0, examples=[0.5], json_schema_extra=_unit("µm/px"),
+    )  # fmt: skip
+    halo: Annotated[int, Field(ge=0, le=2**16)] | Literal["auto"] = Field(
+        "auto", title="Halo", examples=[32, "auto"], json_schema_extra=_unit("px"),
+        description='pixels read around each training patch; "auto" is what augmentation needs',
+    )  # fmt: skip
+    edge: Literal["shift", "reflect"] = Field(
+        "shift", title="Halo at the border", examples=["reflect"],
+        description='keep windows inside for the halo ("shift"), or mirror at the border ("reflect")',
+    )  # fmt: skip
+    on_error: Literal["raise", "resample"] = Field(
+        "raise", title="Unreadable windows", examples=["resample"],
+        description="what to do with a window that cannot be read: stop, or read another in its place",
+    )  # fmt: skip
+    seed: int = Field(
+        42, title="Seed", description="0 to 2^32 - 1; same seed, same windows", ge=0, lt=2**32, examples=[42]
+    )
+    ram: Annotated[int, Field(ge=0)] | str = Field(
+        "auto", title="Memory", examples=["8GB", 0],
+        description='memory for decoded pixels: "auto", a size such as "8GB", or 0', json_schema_extra=_unit("bytes"),
+    )  # fmt: skip
+
+    def __init__(self, size: Any = None, **values: Any) -> None:
+        super().__init__(**values if size is None else {"size": size, **values})
+
+    def arguments(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Those of the options that a function takes, as its keyword arguments."""
+        return {name: getattr(self, name) for name in signature(function).parameters if name in type(self).model_fields}
+
+    def samplers(self) -> Samplers:
+        """The samplers that the options describe, for training, validation and test slides."""
+        return samplers_for(**self.model_dump(include=PatchOptions.model_fields.keys() - _NOT_OF_SAMPLERS))
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        """Files and flags have no other keys than text: a class that is named like a number is that number."""
+        if not isinstance(value, dict):
+            return value
+        keys = [int(key) if isinstance(key, str) and key.isdecimal() and str(int(key)) == key else key for key in value]
+        if len(set(keys)) < len(keys):
+            raise ValueError("weights of different classes, and one number is given twice")
+        return dict(zip(keys, value.values(), strict=True))
+
+    def _check(self) -> None:
+        # What depends on several options, and what their own rooms know better, is said there.
+        budget(self.ram)
+        self.samplers()
+
+
+class TrainOptions(PatchOptions):
+    """A whole training run: the windows, the data, and the learner. `patchaug train` leaves it as options.json."""
+
+    images: str = Field(title="Slides", description="folder of slides", min_length=1, examples=["slides"])
+    masks: str = Field(
+        title="Masks", description="folder of masks, named like their images, with or without _mask", min_length=1,
+        examples=["masks"],
+    )  # fmt: skip
+    codes: list[str] = Field(
+        title="Class names", description="class names in the order of the masks' integers, with commas", min_length=1,
+        examples=[["background", "nucleus"]],
+    )  # fmt: skip
+    void: int | None = Field(
+        None, title="Void", description='integer of the masks that means "no label"', examples=[255]
+    )
+    valid_slides: list[str] = Field(
+        [], title="Validation slides", description='names of validation slides, such as "valid_*", with commas',
+        examples=[["valid_*"]],
+    )  # fmt: skip
+    valid_pct: float = Field(
+        0.2, title="Validation share", gt=0, lt=1, examples=[0.2],
+        description="share of the slides for validation, at least one, where none are named",
+    )  # fmt: skip
+    epochs: int = Field(5, title="Epochs", description="passes over the slides' windows", ge=1, examples=[10])
+    bs: int = Field(8, title="Batch size", description="patches in a batch", ge=1, examples=[16])
+    lr: float = Field(3e-3, title="Learning rate", description="highest learning rate", gt=0, examples=[0.003])
+    arch: str = Field(
+        "small", title="Encoder", description='encoder of the U-Net: "small", or one of torchvision, such as resnet34',
+        examples=["resnet34"],
+    )  # fmt: skip
+    workers: int | None = Field(
+        None, title="Workers", description="processes that read; fastai chooses when left out", ge=0, examples=[4]
+    )
+    pretrained: bool = Field(False, title="Pretrained", description="start from torchvision's weights")

@@ -1,0 +1,1 @@
+"""From a model to the class map of a whole slide, and its scores."""

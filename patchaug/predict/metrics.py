@@ -1,0 +1,52 @@
+"""How well a class map agrees with a slide's mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.windows import Window
+from patchaug.errors import FrameError
+from patchaug.slides.slide import Slide
+
+_ROWS = 1024
+
+
+def dice_by_class(
+    slides: Sequence[Slide], predictions: Sequence[np.ndarray[Any, Any]], *, levels: Sequence[int]
+) -> dict[str, float | None]:
+    """Dice score of each class over all pixels of all slides: 2 |P and T| / (|P| + |T|).
+
+    Pixels whose label is the void do not count. A class that neither mask nor prediction holds has no score: None.
+
+    Args:
+        slides: Slides with masks and codes.
+        predictions: For each, its class map, integer (height, width).
+        levels: For each, the level of its map.
+
+    Raises:
+        FrameError: A map is not of the level's size.
+    """
+    codes = slides[0].codes or ()
+    both, either = np.zeros(len(codes), np.int64), np.zeros(len(codes), np.int64)
+    for slide, predicted, level in zip(slides, predictions, levels, strict=True):
+        width, height = slide.level_dimensions[level]
+        if predicted.shape != (height, width):
+            raise FrameError(
+                f"{slide.name}: the prediction has {predicted.shape[1]} x {predicted.shape[0]} px, level {level} has "
+                f"{width} x {height}"
+            )
+        for top in range(0, height, _ROWS):  # bands: the mask of a slide need not fit into memory
+            truth = slide.read_mask(Window(0, top, width, min(_ROWS, height - top), level))
+            guess = predicted[top : top + _ROWS]
+            if slide.void is not None:
+                truth, guess = truth[truth != slide.void], guess[truth != slide.void]
+            for number in range(len(codes)):
+                of_truth, of_guess = truth == number, guess == number
+                both[number] += np.count_nonzero(of_truth & of_guess)
+                either[number] += np.count_nonzero(of_truth) + np.count_nonzero(of_guess)
+    return {
+        code: float(2 * hits / total) if total else None for code, hits, total in zip(codes, both, either, strict=True)
+    }

@@ -1,0 +1,65 @@
+"""A trained model over a whole slide: batches in, class map out, for fastai 1 and 2 alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from patchaug.core.resampling import nearest
+from patchaug.errors import OptionError
+from patchaug.predict.stitch import Array, class_map
+from patchaug.sampling.plan import Plan
+
+
+def predict_map(model: nn.Module, plan: Plan, batches: Iterable[torch.Tensor], out: Any = None) -> Any:
+    """The class of each pixel of a slide: the argmax of the model's output on the windows of a grid.
+
+    In memory at any time: one batch with its activations, and a band of the slide of at most a window's height.
+
+    Args:
+        model: A module that gives (n, classes, height, width) for (n, channels, height, width).
+        plan: The grid of one slide, see `class_bands`.
+        batches: Its windows as the model wants them, in order.
+        out: Where to put the map, see `class_map`.
+
+    Returns:
+        (height, width) of the plan's level: `out`, or a new array of uint8, of uint16 where there are more than 256
+        classes.
+
+    Raises:
+        OptionError: The model's output is of another shape, or `out` does not fit.
+    """
+    with _evaluating(model), torch.no_grad():
+        return class_map(plan, _maps(model, plan, batches), out)
+
+
+def _maps(model: nn.Module, plan: Plan, batches: Iterable[torch.Tensor]) -> Iterator[Array]:
+    window = plan[0].window  # those of a grid have one size
+    for images in batches:
+        scores = model(images)
+        if scores.ndim != 4 or scores.shape[1] < 2 or scores.shape[-2:] != images.shape[-2:]:
+            raise OptionError(
+                f"for windows of shape {tuple(images.shape)} the model gives {tuple(scores.shape)}, and a class map "
+                f"needs (n, classes, height, width) with two classes at least"
+            )
+        dtype = np.uint8 if scores.shape[1] <= 256 else np.uint16
+        for classes in scores.argmax(dim=1).cpu().numpy().astype(dtype):
+            # Patches of another resolution than their level's grow back to their window.
+            yield nearest(classes, window.height, window.width)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode, and afterwards as it was: frozen layers may differ from the whole."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

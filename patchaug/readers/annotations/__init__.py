@@ -1,0 +1,1 @@
+"""Masks from polygons: GeoJSON, QuPath and ASAP annotations, rasterised per window."""

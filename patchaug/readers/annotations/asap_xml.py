@@ -1,0 +1,43 @@
+"""Annotations of ASAP (Automated Slide Analysis Platform), the XML of the CAMELYON data sets."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from patchaug.errors import ReadError
+from patchaug.readers.annotations.features import Feature, ring_of
+from patchaug.readers.file import one_line
+
+_AREAS = ("Polygon", "Spline", "Rectangle")  # splines are joined by straight lines, as all readers of the format do
+
+
+def parse_asap(what: str, source: bytes) -> list[Feature]:
+    """The features of an ASAP text; the class of an annotation is its group.
+
+    Raises:
+        ReadError: It is no such XML, or an annotation is no area; it is named.
+    """
+    if b"<!DOCTYPE" in source or b"<!ENTITY" in source:  # entities can make gigabytes of a kilobyte
+        raise ReadError(f"{what}: XML with a DOCTYPE is not read; export the annotations again")
+    try:
+        root = ElementTree.fromstring(source)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
+        raise ReadError(f"{what}: is no XML ({one_line(error)}); export the annotations again") from None
+    if root.tag != "ASAP_Annotations":
+        raise ReadError(f"{what}: the XML is {root.tag}, only ASAP_Annotations is read; export as GeoJSON or ASAP")
+    found = []
+    for number, annotation in enumerate(root.iterfind("Annotations/Annotation")):
+        where = f"{what}: feature {number} ({annotation.get('Name')})"
+        if annotation.get("Type") not in _AREAS:
+            raise ReadError(f"{where}: {annotation.get('Type')} has no area, and a mask is made of areas; delete it")
+        try:
+            points = sorted(
+                (int(point.attrib["Order"]), float(point.attrib["X"]), float(point.attrib["Y"]))
+                for point in annotation.iterfind("Coordinates/Coordinate")
+            )
+        except (KeyError, ValueError) as error:
+            raise ReadError(f"{where}: a coordinate is broken ({one_line(error)})") from None
+        group = annotation.get("PartOfGroup")
+        ring = ring_of(where, [point[1:] for point in points])
+        found.append(Feature(number, None if group in (None, "", "None") else group, [[ring]]))
+    return found

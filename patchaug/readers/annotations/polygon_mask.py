@@ -1,0 +1,174 @@
+"""Polygons as a mask: the labels of a window are drawn when it is read, from the polygons that touch it.
+
+Rules. A pixel is inside a polygon if its centre is; the precise rule is in `scan`. Later features are drawn over
+earlier ones, holes are not drawn, and what no feature covers is class 0. A polygon may leave the slide. At a coarser
+level each pixel has the label of the level-0 pixel under its centre, as with any mask that has no levels
+(`patchaug.slides.mask_alignment`): drawing the whole of level 0 once, and reading that, gives the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.context import get_spawning_popen
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.memory.shared_arrays import SharesArrays
+from patchaug.core.windows import Window
+from patchaug.errors import FrameError
+from patchaug.readers.annotations.asap_xml import parse_asap
+from patchaug.readers.annotations.class_names import numbers_of
+from patchaug.readers.annotations.features import Feature, require_sound, shapely_module, text_of
+from patchaug.readers.annotations.geojson import parse_geojson
+from patchaug.readers.annotations.rasterize import edges_of, fill
+from patchaug.readers.base import Sizes, downsamples, require_inside
+from patchaug.readers.file import FileRaster
+
+
+@dataclass(eq=False)
+class Polygons(SharesArrays):
+    """All polygons of a mask, in the order in which they are drawn.
+
+    Attributes:
+        edges: float64 (4, n), see `edges_of`.
+        firsts: First edge of each polygon, and n at the end; int64.
+        values: Class number of each polygon; the dtype is the mask's.
+        bounds: Least and greatest x and y of each polygon: float64 (polygons, 4) of x0, y0, x1, y1.
+    """
+
+    edges: Array = field(repr=False)
+    firsts: Array = field(repr=False)
+    values: Array = field(repr=False)
+    bounds: Array = field(repr=False)
+    _tree: Any = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, features: list[Feature], numbers: list[int]) -> Polygons:
+        """The polygons of features, each with the class number of its feature."""
+        flat = [(number, rings) for one, number in zip(features, numbers, strict=True) for rings in one.polygons]
+        edges = [edges_of(rings) for _, rings in flat]
+        bounds = [(*rings[0].min(0), *rings[0].max(0)) for _, rings in flat]
+        values = np.array([number for number, _ in flat])
+        dtype = np.result_type(*(np.min_scalar_type(int(number)) for number in (values.min(), values.max())))
+        firsts = np.cumsum([0] + [one.shape[1] for one in edges])
+        return cls(np.concatenate(edges, axis=1), firsts, values.astype(dtype), np.array(bounds))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_tree": None}
+
+    def touching(self, x0: float, y0: float, x1: float, y1: float) -> list[int]:
+        """Numbers of the polygons whose bounds touch a rectangle, in the order of drawing."""
+        shapely, tree = shapely_module(), self._tree
+        if tree is None:
+            tree = shapely.STRtree(shapely.box(*self.bounds.T))
+            tree.query(shapely.box(0, 0, 1, 1))  # some releases finish the tree at the first query: not in two threads
+            self._tree = tree
+        return sorted(tree.query(shapely.box(x0, y0, x1, y1)).tolist())
+
+
+class PolygonRaster(FileRaster):
+    """A mask of polygons, in the frame of an image.
+
+    Args:
+        source: Path of a GeoJSON file (also packed by gzip) or an ASAP XML; or parsed GeoJSON, a mapping or a list.
+        sizes: (width, height) of the image's levels, finest first: they become the mask's.
+        codes: Class names, in the order of the integers that are drawn.
+        void: Integer that QuPath's class "Ignore*" is drawn with.
+        name: What errors call it; the file's name by default.
+    """
+
+    mpp = None
+
+    def __init__(
+        self,
+        source: Any,
+        sizes: Sizes,
+        *,
+        codes: Sequence[str] | None,
+        void: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        is_file = isinstance(source, (str, os.PathLike))
+        super().__init__(source if is_file else "polygons", name=name)
+        self.level_dimensions = tuple(sizes)
+        self.codes, self.void = codes, void
+        self._is_file = is_file
+        self._known = None if is_file else self._polygons(parse_geojson(self.name, source))
+
+    @property
+    def level_downsamples(self) -> tuple[float, ...]:
+        """Level-0 pixels per pixel of each level."""
+        return downsamples(self.level_dimensions)
+
+    @property
+    def polygons(self) -> Polygons:
+        """What is drawn; a file is parsed once in each process.
+
+        Raises:
+            ReadError: The file cannot be read, has changed, or holds what has no area.
+            LabelError: A class is none of the codes.
+        """
+        if self._known is None:
+            self._same_file()
+            text = text_of(self.path)
+            parse = parse_asap if text[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" else parse_geojson
+            self._known = self._polygons(parse(self.path, text))
+        return self._known
+
+    def _polygons(self, features: list[Feature]) -> Polygons:
+        require_sound(self.what, features)
+        return Polygons.of(features, numbers_of(self.what, features, self.codes, self.void))
+
+    @property
+    def what(self) -> str:
+        """What errors about the annotations themselves call them."""
+        return self.path if self._is_file else self.name
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker shares what was parsed; elsewhere a file is parsed again, and pickles as its path.
+        return {**self.__dict__, **({"_known": None} if self._is_file and get_spawning_popen() is None else {})}
+
+    def read(self, window: Window) -> Array:
+        """The window's class numbers, integer (height, width).
+
+        Raises:
+            WindowError: The window leaves its level, or there is no such level.
+            ReadError: The file cannot be read, or has changed.
+        """
+        require_inside(self.name, self.level_dimensions, window)
+        polygons = self.polygons
+        size, l0_size = self.level_dimensions[window.level], self.level_dimensions[0]
+        spans = ((window.x, window.right), (window.y, window.bottom))
+        # The level-0 pixel under the centre of each pixel, in whole numbers: what `Alignment.under` says.
+        columns, rows = (
+            (((2 * np.arange(*span, dtype=np.int64) + 1) * l0 // (2 * length)).astype(np.float64))
+            for span, length, l0 in zip(spans, size, l0_size, strict=True)
+        )
+        out = np.zeros((window.height, window.width), polygons.values.dtype)
+        for k in polygons.touching(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1):
+            edges = polygons.edges[:, polygons.firsts[k] : polygons.firsts[k + 1]]
+            fill(out, int(polygons.values[k]), edges, columns, rows)
+        return out
+
+    def outside(self) -> list[int]:
+        """Numbers of the polygons that lie outside the image altogether.
+
+        Raises:
+            FrameError: They are more than half, or would all lie inside if x and y were exchanged.
+        """
+        width, height = self.level_dimensions[0]
+        x0, y0, x1, y1 = self.polygons.bounds.T
+        out = (x1 <= 0) | (y1 <= 0) | (x0 >= width) | (y0 >= height)
+        if out.any():
+            swapped = (y0 >= 0) & (x0 >= 0) & (y1 <= width) & (x1 <= height)
+            if 2 * out.sum() > len(out) or swapped.all():
+                cure = "exchange x and y" if swapped.all() else "are they those of this slide, in pixels of level 0?"
+                raise FrameError(
+                    f"{self.what}: {out.sum()} of {len(out)} polygons lie outside the image of {width} x {height} px "
+                    f"(the first spans x {x0[out][0]:g} to {x1[out][0]:g}, y {y0[out][0]:g} to {y1[out][0]:g}); {cure}"
+                )
+        return [int(k) for k in np.flatnonzero(out)]

@@ -1,0 +1,104 @@
+"""Arrays as rasters: pictures that are in memory already, and the double that tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from multiprocessing.context import get_spawning_popen
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.memory.shared_arrays import Moved
+from patchaug.core.memory.shared_inputs import LEAST, Lent, Mapped
+from patchaug.core.windows import Window
+from patchaug.errors import OptionError
+from patchaug.readers.base import Sizes, downsamples, require_inside
+
+
+class ArrayRaster:
+    """A numpy array or memmap, or one array per level.
+
+    Args:
+        array: (height, width) or (height, width, channels), any dtype; or a sequence of those, finest level first.
+        name: What errors call it.
+        mpp: Micrometres per pixel at level 0 as (x, y).
+
+    Arrays must not change while they are read. Processes that are started by spawn or forkserver share one copy of an
+    array above `LEAST` bytes, from which this process then reads as well; of a memory map they map the file again.
+
+    Raises:
+        OptionError: An array has another number of axes or no pixels, or a level differs in dtype or channels.
+    """
+
+    def __init__(
+        self, array: Array | Sequence[Array], *, name: str = "array", mpp: tuple[float, float] | None = None
+    ) -> None:
+        levels = (array,) if isinstance(array, np.ndarray) else tuple(array)
+        if not levels:
+            raise OptionError(f"{name}: at least one array is needed, got none")
+        for level, pixels in enumerate(levels):
+            if not isinstance(pixels, np.ndarray):
+                raise OptionError(f"{name}: level {level} must be a numpy array, got {type(pixels).__name__}")
+            if pixels.ndim not in (2, 3) or pixels.size == 0:
+                raise OptionError(
+                    f"{name}: level {level} must be (height, width) or (height, width, channels) with at least one "
+                    f"pixel, got shape {pixels.shape}"
+                )
+            if (pixels.dtype, pixels.shape[2:]) != (levels[0].dtype, levels[0].shape[2:]):
+                raise OptionError(
+                    f"{name}: level {level} is {pixels.dtype} {pixels.shape}, level 0 is {levels[0].dtype} "
+                    f"{levels[0].shape}; dtype and channels must be the same"
+                )
+        self.name = name
+        self.mpp = mpp
+        self.dtype = levels[0].dtype
+        self.level_dimensions: Sizes = tuple((pixels.shape[1], pixels.shape[0]) for pixels in levels)
+        self.level_downsamples = downsamples(self.level_dimensions)
+        self._levels: list[Array | Callable[[], Array]] = [Mapped.of(pixels) or pixels for pixels in levels]
+        self._lent: dict[int, Lent | Moved] = {}
+
+    @classmethod
+    def asking(cls, pixels: Callable[[], Array], *, name: str) -> ArrayRaster:
+        """A raster that asks for its array at each read, since another's memory may move (a tensor's does)."""
+        raster = cls(pixels(), name=name)
+        raster._levels = [pixels]
+        return raster
+
+    def array(self, level: int = 0) -> Array:
+        """The array itself, (height, width[, channels]); in processes that share it, nobody may write to it."""
+        found = self._levels[level]
+        return found() if callable(found) else found
+
+    def __getstate__(self) -> dict[str, Any]:
+        starting = get_spawning_popen() is not None
+        state = {**self.__dict__, "_lent": {}, "_levels": []}
+        for level, pixels in enumerate(self._levels):
+            array = None if isinstance(pixels, Mapped) else self.array(level)
+            if starting and array is not None and (level in self._lent or array.nbytes >= LEAST):
+                if level not in self._lent:
+                    self._lent[level] = Lent.of(array)
+                    self._levels[level] = self._lent[level].array()  # the private copy goes, if nobody else has it
+                state["_lent"][level] = self._lent[level]
+                state["_levels"].append(None)
+            else:
+                state["_levels"].append(pixels if array is None and starting else self.array(level))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for level, lent in self._lent.items():
+            self._levels[level] = lent.array()
+
+    def __repr__(self) -> str:
+        return f"ArrayRaster({self.name!r}, {self.level_dimensions})"
+
+    def read(self, window: Window) -> Array:
+        """The window's pixels as a copy, so that nobody writes into the source.
+
+        Raises:
+            WindowError: The window leaves its level, or there is no such level.
+        """
+        require_inside(self.name, self.level_dimensions, window)
+        part = self.array(window.level)[window.y : window.bottom, window.x : window.right]
+        return np.array(part, order="C", subok=False)

@@ -1,0 +1,1 @@
+"""Decompression into a known size, and the sizes that compressed data claim."""

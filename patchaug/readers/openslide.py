@@ -1,0 +1,234 @@
+"""Slide formats of the scanner makers, through OpenSlide."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
+from patchaug.errors import ReadError
+from patchaug.readers.base import Sizes, require_inside
+from patchaug.readers.file import UnsuitedError, one_line
+from patchaug.readers.file_handles import forget, handle
+from patchaug.readers.openslide_origins import SIDE, Piece, pieces
+from patchaug.readers.tiled import Grid, Layout, TiledRaster
+
+if TYPE_CHECKING:
+    from openslide import OpenSlide, OpenSlideCache
+
+CACHE_BYTES = 32 << 20  # one cache for all slides of a process; without it each slide grows by as much
+
+_caches: dict[int, OpenSlideCache] = {}  # by process id: a fork must not use, nor free, its parent's
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What OpenSlide says about a slide, in the frame of its bounds."""
+
+    layout: Layout  # blocks that are kept as tiles are elsewhere
+    downsamples: tuple[float, ...]
+    offsets: Sizes  # pixels (x, y) of each level of the file before the first of the frame
+    truncates: bool  # whether origins are rounded down to the level's grid
+    mpp: tuple[float, float] | None
+    background: tuple[int, int, int]
+
+
+class _NoRoomError(Exception):
+    """A block is not kept, and will not be."""
+
+
+class OpenSlideRaster(TiledRaster):
+    """A slide that OpenSlide reads, as uint8 (height, width, 3).
+
+    Args:
+        path: The file. It is opened at the first use in each process.
+        name: What window errors call it; the file's name by default.
+        ram: Bytes of decoded pixels that may be kept, see `TiledRaster`: in blocks of `SIDE` px of a level, each of
+            which is read whole when a window first touches it. With 0, windows alone are read.
+
+    The slide is the rectangle of `openslide.bounds-x`, `-y`, `-width` and `-height` where the file has them (MRXS, SCN,
+    CZI), and coordinates count from its corner, at each level from the pixel nearest to it: masks and polygons belong
+    to that frame. Where the scanner recorded nothing, pixels have the slide's background colour.
+
+    Windows of level 0, and of all levels whose downsample is a whole number, hold the pixels as they are stored. So do
+    those of other levels, `LOOK_BACK` pixels more being read where need be, but for downsamples very near a small
+    fraction: see `patchaug.readers.openslide_origins.pieces` for where, and how far off. Of a Leica SCN file with several
+    scanned areas and such a level, what lies right of or below the beginning of an area may be one pixel off.
+    """
+
+    _lazy = ("_known", "_stored")
+
+    def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
+        super().__init__(path, name=name, ram=ram)
+        self._known: _Facts | None = None
+
+    @property
+    def _facts(self) -> _Facts:
+        if self._known is None:
+            slide = self._slide()
+            try:
+                self._known = _facts_of(slide)
+            except Exception as error:  # also bounds that are no numbers, or leave the slide
+                forget(self._key)
+                raise ReadError(f"{self.path}: OpenSlide cannot read its header ({one_line(error)})") from error
+        return self._known
+
+    @property
+    def _layout(self) -> Layout:
+        return self._facts.layout
+
+    @property
+    def level_downsamples(self) -> tuple[float, ...]:
+        """Level-0 pixels per pixel of each level."""
+        return self._facts.downsamples
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Micrometres per pixel at level 0 as (x, y); None where the file does not say."""
+        return self._facts.mpp
+
+    def read(self, window: Window) -> Array:
+        """The window's pixels on the slide's background colour.
+
+        Raises:
+            WindowError: The window leaves its level, or there is no such level. (OpenSlide would return black.)
+            ReadError: OpenSlide cannot read it, in a handle opened afresh too.
+        """
+        if self.ram:
+            try:
+                return super().read(window)
+            except (_NoRoomError, ReadError):  # of a block: perhaps in a part of it that the window does not touch
+                pass
+        require_inside(self.name, self.level_dimensions, window)
+        return self._region(window)
+
+    def _decoded(self, level: int, number: int, window: Window) -> Array:
+        grid = self._layout.grids[level]
+        x, y = number % grid.across * grid.tile_width, number // grid.across * grid.tile_height
+        size = min(grid.tile_width, grid.width - x), min(grid.tile_height, grid.height - y)
+        return self._region(Window(x, y, *size, level))
+
+    def _top(self, level: int, number: int, window: Window, rows: int) -> Array:
+        raise _NoRoomError  # the window alone is read sooner than its parts
+
+    def _region(self, window: Window) -> Array:
+        """The pixels of a window that is known to be inside, in an array of its own."""
+        facts, level = self._facts, window.level
+
+        def parts(by_block: bool) -> list[list[Piece]]:
+            ends = (window.x, window.right), (window.y, window.bottom)
+            said = {"truncates": facts.truncates, "by_block": by_block}
+            return [pieces(facts.downsamples[level], facts.offsets[level][k], *ends[k], **said) for k in (0, 1)]
+
+        across, down = parts(by_block=False)
+        if not all(piece.exact for piece in (*across, *down)):
+            across, down = parts(by_block=True)
+        if len(across) == len(down) == 1:
+            return self._piece(across[0], down[0], window)
+        return np.concatenate(
+            [np.concatenate([self._piece(x, y, window) for x in across], axis=1) for y in down], axis=0
+        )
+
+    def _piece(self, x: Piece, y: Piece, window: Window) -> Array:
+        """A part of a window, read from origins of its own."""
+        l0_origin = x.l0_origin, y.l0_origin
+        size = x.before + x.stop - x.start, y.before + y.stop - y.start
+        try:
+            rgba = self._rgba(l0_origin, window.level, size)
+        except Exception:
+            forget(self._key)
+            try:
+                rgba = self._rgba(l0_origin, window.level, size)
+            except ReadError:  # the file has changed, or is gone
+                raise
+            except Exception as error:
+                forget(self._key)
+                raise ReadError(
+                    f"{self.path}: OpenSlide cannot read level {window.level}, window x={window.x} y={window.y} "
+                    f"{window.width} x {window.height} ({one_line(error)}); copy or export the file again"
+                ) from error
+        return _composited(rgba[y.before :, x.before :], self._facts.background)
+
+    def _rgba(self, l0_origin: tuple[int, int], level: int, size: tuple[int, int]) -> Array:
+        return np.asarray(self._slide().read_region(l0_origin, level, size))
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return "openslide", self.path, self._fingerprint
+
+    def _slide(self) -> OpenSlide:
+        if self._fingerprint is None:
+            self._same_file()
+        return handle(self._key, self._open)
+
+    def _open(self) -> OpenSlide:
+        from openslide import OpenSlide, OpenSlideCache, OpenSlideUnsupportedFormatError
+
+        self._same_file()
+        try:
+            slide = OpenSlide(self.path)
+        except OpenSlideUnsupportedFormatError:
+            raise UnsuitedError(f"{self.path}: no format that OpenSlide knows") from None
+        except Exception as error:
+            raise UnsuitedError(f"{self.path}: OpenSlide cannot open it ({one_line(error)})") from error
+        pid = os.getpid()
+        if pid not in _caches:
+            _caches[pid] = OpenSlideCache(CACHE_BYTES)
+        slide.set_cache(_caches[pid])
+        return slide
+
+
+def _facts_of(slide: OpenSlide) -> _Facts:
+    properties = slide.properties
+    try:
+        x, y = (float(properties[f"openslide.mpp-{axis}"]) for axis in "xy")
+    except (KeyError, ValueError):
+        x = y = 0.0
+    mpp = (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
+    red, green, blue = bytes.fromhex(properties.get("openslide.background-color", "FFFFFF"))
+    sizes, offsets = _framed(properties, slide.level_dimensions, slide.level_downsamples)
+    grids = tuple(Grid(w, h, min(w, SIDE), min(h, SIDE)) for w, h in sizes)
+    truncates = properties.get("openslide.vendor") == "leica"
+    return _Facts(
+        Layout(grids, np.dtype(np.uint8), (3,)), slide.level_downsamples, offsets, truncates, mpp, (red, green, blue)
+    )
+
+
+def _framed(properties: Mapping[str, str], sizes: Sizes, downsamples: tuple[float, ...]) -> tuple[Sizes, Sizes]:
+    """Dimensions of the levels within the slide's bounds, and where each of them begins, both to the nearest pixel."""
+    whole = (0, 0, *sizes[0])
+    names = ("x", "y", "width", "height")
+    x, y, width, height = (int(properties.get(f"openslide.bounds-{k}", v)) for k, v in zip(names, whole, strict=True))
+    if min(x, y, width - 1, height - 1) < 0 or x + width > sizes[0][0] or y + height > sizes[0][1]:
+        raise ValueError(f"bounds x={x} y={y} {width} x {height} leave its {sizes[0][0]} x {sizes[0][1]} px")
+    framed, offsets = [], []
+    for size, downsample in zip(sizes, downsamples, strict=True):
+        left, across = _cut(x, width, sizes[0][0], size[0], downsample)
+        top, down = _cut(y, height, sizes[0][1], size[1], downsample)
+        framed.append((across, down))
+        offsets.append((left, top))
+    return tuple(framed), tuple(offsets)
+
+
+def _cut(l0_start: int, l0_length: int, l0_side: int, side: int, downsample: float) -> tuple[int, int]:
+    """Where the frame begins on an axis of a level, and its length there."""
+    if l0_length == l0_side:
+        return 0, side
+    start = min(round(l0_start / downsample), side - 1)
+    return start, min(max(round(l0_length / downsample), 1), side - start)
+
+
+def _composited(rgba: Array, background: tuple[int, int, int]) -> Array:
+    """RGBA uint8 (h, w, 4) on a colour, as uint8 (h, w, 3) in an array of its own."""
+    alpha = rgba[..., 3:]
+    if alpha.min() == 255:
+        return np.array(rgba[..., :3], order="C")
+    wide = rgba.astype(np.uint16)
+    mixed = wide[..., :3] * alpha + np.asarray(background, np.uint16) * (255 - wide[..., 3:])
+    return ((mixed + 127) // 255).astype(np.uint8)

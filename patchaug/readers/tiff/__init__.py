@@ -1,0 +1,1 @@
+"""Tiled TIFF, BigTIFF, SVS and OME-TIFF."""

@@ -1,0 +1,243 @@
+"""Headers of TIFF files: where each tile lies, how it is decoded, and whether it can be read here.
+
+tifffile knows the tag tables of generic pyramids, SVS and OME-TIFF. It is asked once and closed again: no handle of it
+is read from later, so none can cross a fork.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.errors import ReadError
+from patchaug.readers.base import Sizes
+from patchaug.readers.codecs.decompress import CODECS, Packing, load
+from patchaug.readers.file import UnsuitedError, one_line
+from patchaug.readers.tiled import Grid
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
+TILE_LIMIT = 64 << 20  # pixels
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# Overlapping tiles, padded levels or several areas: OpenSlide knows how these makers lay their slides out.
+_VENDORS = frozenset({"ndpi", "scn", "bif", "philips"})
+_LOSSLESS = frozenset({1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000})  # CCITT, LZW, deflate, LZMA, Zstd
+_ELSEWHERE = frozenset({6, 33003})  # old JPEG; JPEG 2000 whose YCbCr tifffile does not convert
+_MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "μm": 1.0, "nm": 1e-3, "in": 25400.0}
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One level: tiles, or strips as tiles that are as wide as the picture. Sizes in pixels of the level."""
+
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    offsets: Array  # uint64, bytes from the start of the file
+    counts: Array  # uint64, bytes
+    decode: Callable[..., Any]  # tifffile's: (bytes, tile number, jpegtables=) -> (pixels, place, shape)
+    tables: bytes | None  # JPEG tables that the tiles share
+    jpeg: dict[str, Any] | None  # what imagecodecs needs to decode a tile without tifffile; None where it cannot
+    packing: Packing | None  # the same for lossless tiles
+
+    @property
+    def grid(self) -> Grid:
+        """How the level is cut."""
+        return Grid(self.width, self.height, self.tile_width, self.tile_height)
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """All that reading needs to know about a TIFF file."""
+
+    levels: tuple[Level, ...]
+    tiled: bool
+    dtype: np.dtype[Any]  # of the samples as stored; bool for 1 bit
+    samples: int
+    mpp: tuple[float, float] | None
+    codec: str  # how tiles are coded, in TIFF's word
+
+    @property
+    def dimensions(self) -> Sizes:
+        """(width, height) per level in pixels."""
+        return tuple((level.width, level.height) for level in self.levels)
+
+
+def is_tiff(head: bytes) -> bool:
+    """Whether a file that begins with `head` is TIFF or BigTIFF."""
+    return head[:4] in MAGIC
+
+
+def read_header(path: str, *, mask: bool) -> Header:
+    """Parse the tag tables of the first picture and of its levels.
+
+    Raises:
+        UnsuitedError: Another source may read the file.
+        ReadError: None may: another one would drop bits, channels or pages in silence.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            series = tiff.series[0]
+            pages = [level.pages[0] for level in series.levels]
+            _require_plain(path, tiff, pages)
+            for page in pages:
+                (_require_mask if mask else _require_image)(path, page)
+            first: Any = pages[0]
+            if any(_kind(page) != _kind(first) for page in pages):
+                raise UnsuitedError(f"{path}: its levels differ in dtype, channels or tiling")
+            levels = tuple(_level(path, page) for page in pages)
+            return Header(
+                levels, first.is_tiled, first.dtype, first.samplesperpixel, _mpp(tiff, first), _word(first.compression)
+            )
+    except ReadError:
+        raise
+    except Exception as error:  # a broken header raises whatever the parser met first
+        raise UnsuitedError(f"{path}: broken TIFF header ({one_line(error)}); copy or export the file again") from error
+
+
+def _kind(page: Any) -> tuple[Any, int, bool]:
+    return page.dtype, page.samplesperpixel, page.is_tiled
+
+
+def _word(tag: Any) -> str:
+    return str(getattr(tag, "name", tag))
+
+
+def _require_plain(path: str, tiff: TiffFile, pages: list[Any]) -> None:
+    """One contiguous picture, upright, and none that its maker lays out in a way of its own."""
+    series = tiff.series[0]
+    if series.kind in _VENDORS or "MedScan" in str(pages[0].software if pages[0] is not None else ""):
+        raise UnsuitedError(f"{path}: a slide of kind {series.kind}, which OpenSlide reads")
+    if any(len(level.pages) != 1 for level in series.levels):
+        raise ReadError(
+            f"{path}: holds a stack of pictures (shape {series.shape}, axes {series.axes}), and a slide is one; "
+            "save the wanted plane as a TIFF of its own"
+        )
+    for page in pages:
+        turned = page.tags.valueof(274, 1)
+        if turned != 1:
+            raise ReadError(f"{path}: orientation tag is {turned}, only 1 (upright) is read; save it upright")
+
+
+def _require_image(path: str, page: Any) -> None:
+    """8 bits; grey, RGB, or YCbCr inside JPEG."""
+    if page.dtype != np.uint8 or page.bitspersample != 8:
+        raise ReadError(f"{path}: samples are {page.bitspersample}-bit {page.dtype}, an image is 8-bit; convert")
+    # An extra channel of unknown meaning: others would take near infrared for transparency.
+    if 0 in page.extrasamples or (page.photometric == 2 and page.samplesperpixel > 3 and not page.extrasamples):
+        raise ReadError(f"{path}: {page.samplesperpixel} channels, only grey, RGB and alpha are read; keep three")
+    plain = {1: 1, 2: 3, 6: 3}.get(int(page.photometric))  # MINISBLACK, RGB, YCBCR
+    ycbcr_elsewhere = int(page.photometric) == 6 and int(page.compression) != 7
+    if page.samplesperpixel != plain or page.planarconfig != 1 or ycbcr_elsewhere or page.compression in _ELSEWHERE:
+        raise UnsuitedError(
+            f"{path}: TIFF with photometric {_word(page.photometric)}, {page.samplesperpixel} samples, planes "
+            f"{_word(page.planarconfig)}, compression {_word(page.compression)} is not read tile by tile"
+        )
+
+
+def _require_mask(path: str, page: Any) -> None:
+    """One integer a pixel, exactly as it was written."""
+    if page.samplesperpixel != 1:
+        raise ReadError(f"{path}: {page.samplesperpixel} samples per pixel, a mask has 1; save class numbers")
+    if page.dtype is None or page.dtype.kind not in "bui":
+        raise ReadError(f"{path}: samples are {page.dtype}, a mask holds integers; save class numbers")
+    if int(page.photometric) not in (1, 3):  # MINISBLACK, PALETTE
+        raise ReadError(
+            f"{path}: photometric is {_word(page.photometric)}, a mask has MINISBLACK or PALETTE; save it so"
+        )
+    if int(page.compression) not in _LOSSLESS:
+        raise ReadError(
+            f"{path}: compression {_word(page.compression)} may alter class numbers; save the mask with deflate or LZW"
+        )
+
+
+def _level(path: str, page: Any) -> Level:
+    """The page's tiles or strips, checked against its dimensions before anything is allocated."""
+    width, height = page.imagewidth, page.imagelength
+    tile_width, tile_height = (page.tilewidth, page.tilelength) if page.is_tiled else (width, page.rowsperstrip)
+    if min(width, height, tile_width, tile_height) < 1:
+        raise ReadError(f"{path}: {width} x {height} px in tiles of {tile_width} x {tile_height}, sides start at 1 px")
+    if page.imagedepth != 1 or page.tiledepth > 1:
+        raise ReadError(f"{path}: a volume of {page.imagedepth} planes, and a slide has one; save one plane")
+    tile_height = tile_height if page.is_tiled else min(tile_height, height)
+    if page.is_tiled and tile_width * tile_height > TILE_LIMIT:
+        raise ReadError(
+            f"{path}: tiles of {tile_width} x {tile_height} px are above the limit of {TILE_LIMIT >> 20} Mpx; "
+            "save it with tiles of 256 px"
+        )
+    offsets, counts = (np.asarray(values, np.uint64) for values in (page.dataoffsets, page.databytecounts))
+    needed = -(-width // tile_width) * -(-height // tile_height)
+    if not len(offsets) == len(counts) == needed:
+        raise ReadError(
+            f"{path}: {width} x {height} px need {needed} tiles, the header lists {len(offsets)} offsets and "
+            f"{len(counts)} sizes; copy or export the file again"
+        )
+    return Level(
+        width, height, tile_width, tile_height, offsets, counts, page.decode, page.jpegtables, _jpeg(page),
+        _packing(page),
+    )  # fmt: skip
+
+
+def _jpeg(page: Any) -> dict[str, Any] | None:
+    """Arguments of imagecodecs' JPEG decoder, as tifffile has them, for tiles of 8 bits."""
+    from tifffile.tifffile import jpeg_decode_colorspace
+
+    if int(page.compression) in (6, 7, 33007, 34892):
+        load("jpeg8", "jpeg")
+    if int(page.compression) != 7 or page.bitspersample != 8 or not page.is_tiled:
+        return None
+    said = page.photometric, page.planarconfig, page.extrasamples, page.is_jfif
+    inside, outside = jpeg_decode_colorspace(*said)
+    return {"tables": page.jpegtables, "colorspace": inside, "outcolorspace": outside}
+
+
+def _packing(page: Any) -> Packing | None:
+    """How tiles are packed, where that is without loss, and samples are whole bytes, or bits."""
+    codec, bits = CODECS.get(int(page.compression)), page.bitspersample
+    if codec is None or not page.is_tiled or bits not in (1, 8, 16, 32, 64) or int(page.predictor) not in (1, 2):
+        return None
+    if page.planarconfig != 1 or (bits == 1) != (page.dtype == bool) or (bits == 1 and int(page.predictor) == 2):
+        return None
+    load(codec, *(["delta"] if int(page.predictor) == 2 else []), *(["bitorder"] if int(page.fillorder) == 2 else []))
+    dtype = page.dtype.newbyteorder(page.parent.byteorder)
+    return Packing(codec, dtype, int(page.predictor) == 2, int(page.fillorder) == 2)
+
+
+def _mpp(tiff: TiffFile, page: Any) -> tuple[float, float] | None:
+    """Micrometres per pixel, from the words of the format or else the resolution tags; None where they say nothing."""
+    try:
+        if tiff.is_svs:
+            found = re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", page.description)
+            x = y = float(found[1]) if found else 0.0
+        elif tiff.is_ome:
+            x, y = _ome_mpp(tiff.ome_metadata or "")
+        else:
+            unit = {2: 25400.0, 3: 10000.0}[int(page.tags.valueof(296, 2))]  # inch, centimetre
+            x, y = (unit * per[1] / per[0] for per in (page.tags.valueof(282), page.tags.valueof(283)))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError):
+        # tags that are missing or of a wrong type, zero denominators, XML that is none: the file does not say
+        return None
+    return (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
+
+
+def _ome_mpp(text: str) -> tuple[float, float]:
+    """Physical size of a pixel in micrometres, 0 where the XML does not say."""
+    pixels = ElementTree.fromstring(text).find(".//{*}Pixels")
+    said = {} if pixels is None else pixels.attrib
+    x, y = (
+        float(said.get(f"PhysicalSize{axis}", "0")) * _MICROMETRES[said.get(f"PhysicalSize{axis}Unit", "µm")]
+        for axis in "XY"
+    )
+    return x, y

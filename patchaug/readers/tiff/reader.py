@@ -1,0 +1,160 @@
+"""Tiled TIFF, BigTIFF, SVS and OME-TIFF: windows straight from the tiles."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
+from patchaug.errors import ReadError
+from patchaug.readers.codecs.decompress import unpack_tile
+from patchaug.readers.codecs.image_headers import first_rows, frame_size, require_jpeg_end
+from patchaug.readers.file_handles import Descriptor, handle
+from patchaug.readers.tiff.header import Header, Level, read_header
+from patchaug.readers.tiled import Layout, TiledRaster
+
+_SMALL = 4 << 20  # bytes of a tile that each thread has room for
+_thread = threading.local()
+
+
+class TiffRaster(TiledRaster):
+    """A TIFF file, read tile by tile.
+
+    Args:
+        path: The file. Its header is read at the first use.
+        mask: Read one integer a pixel, exactly as stored (also palette indices), and refuse lossy compression.
+        name: What window errors call it; the file's name by default.
+        ram: Bytes of decoded tiles that may be kept, see `TiledRaster`.
+
+    Images are uint8, (height, width) for grey and (height, width, 3) for RGB. Masks keep their integer dtype; 1-bit
+    ones become uint8 0 and 1.
+    """
+
+    _lazy = ("_known", "_stored")
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, mask: bool = False, name: str | None = None, ram: int = 0
+    ) -> None:
+        super().__init__(path, name=name, ram=ram)
+        self.mask = mask
+        self._known: tuple[Header, Layout] | None = None
+
+    @property
+    def header(self) -> Header:
+        """What the tag tables say.
+
+        Raises:
+            ReadError: The file cannot be opened, has changed, or is none that this class reads.
+        """
+        return self._read_header()[0]
+
+    @property
+    def _layout(self) -> Layout:
+        return self._read_header()[1]
+
+    def _read_header(self) -> tuple[Header, Layout]:
+        if self._known is None:  # two threads may both parse it: the same result, and no lock to be left over in a fork
+            self._same_file()
+            header = read_header(self.path, mask=self.mask)
+            dtype = np.dtype(np.uint8) if header.dtype == bool else header.dtype.newbyteorder("=")
+            channels = (header.samples,) if header.samples > 1 else ()
+            self._known = header, Layout(tuple(level.grid for level in header.levels), dtype, channels)
+        return self._known
+
+    @property
+    def codec(self) -> str:
+        """How tiles are coded: "JPEG", "LZW", "NONE", ..."""
+        return self.header.codec
+
+    def _about(self) -> tuple[object, ...]:
+        return (self.mask,)
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Micrometres per pixel at level 0 as (x, y); None where the file does not say."""
+        return self.header.mpp
+
+    def _decoded(self, level: int, number: int, window: Window) -> Array:
+        return self._top(level, number, window, self.header.levels[level].tile_height)
+
+    def _top(self, level: int, number: int, window: Window, rows: int) -> Array:
+        header = self.header
+        try:
+            return self._pixels(header, header.levels[level], number, rows)
+        except Exception as error:  # decoders raise errors of many libraries
+            raise self._unreadable(level, number, window, error) from error
+
+    def _pixels(self, header: Header, level: Level, number: int, rows: int) -> Array:
+        offset, count = int(level.offsets[number]), int(level.counts[number])
+        if count == 0:
+            raise ReadError("missing: the header says 0 bytes")
+        assert self._fingerprint is not None  # taken before the header was read
+        size = self._fingerprint[0]
+        if offset + count > size:  # before the bytes are allocated
+            raise ReadError(f"cut off: bytes {offset} to {offset + count} of a file of {size} bytes")
+        data = handle(("tiff", self.path, self._fingerprint), self._open).read(offset, count)
+        if len(data) < count:
+            raise ReadError(f"cut off: got {len(data)} of {count} bytes")
+        require_jpeg_end(data)
+        tile = None if level.jpeg is None else _jpeg_tile(data, level, header.samples, rows)
+        if tile is None and level.packing is not None:
+            tile = unpack_tile(data, level.packing, (level.tile_height, level.tile_width, header.samples))
+            if tile is not None and header.samples == 1:
+                tile = tile[..., 0]
+        if tile is not None:
+            return tile
+        claimed = frame_size(data)
+        if claimed is not None and (claimed[0] > level.tile_width or claimed[1] > level.tile_height):
+            raise ReadError(
+                f"its data claim {claimed[0]} x {claimed[1]} px, tiles have {level.tile_width} x {level.tile_height}"
+            )
+        pixels: Any = level.decode(data, number, jpegtables=level.tables)[0]
+        if pixels.dtype != header.dtype:
+            raise ReadError(f"decodes to {pixels.dtype}, the header says {header.dtype}")
+        plane: Array = pixels[0] if header.samples > 1 else pixels[0, :, :, 0]
+        return plane
+
+    def _open(self) -> Descriptor:
+        self._same_file()
+        return Descriptor(self.path)
+
+
+def _jpeg_tile(data: bytes, level: Level, samples: int, rows: int) -> Array | None:
+    """A tile of 8-bit JPEG, or at least its first rows, decoded without the ways round.
+
+    None for any other, which tifffile then looks at.
+    """
+    import imagecodecs
+
+    height = level.tile_height
+    if rows < height and (shorter := first_rows(data, height, rows)) is not None:
+        data, height = shorter
+    shape = (height, level.tile_width, *((samples,) if samples > 1 else ()))
+    assert level.jpeg is not None
+    try:
+        tile: Array = imagecodecs.jpeg8_decode(data, out=_off_grid(shape), **level.jpeg)
+    except Exception:  # an edge tile of the level's own size, or what tifffile will say in its words
+        return None
+    return tile
+
+
+def _off_grid(shape: tuple[int, ...]) -> Array:
+    """A uint8 array that begins 16 bytes past a multiple of 32; small ones are the thread's own, used again and again.
+
+    Where rows begin at multiples of 32, libjpeg-turbo writes past the caches, which takes a third longer here, and
+    what is written is read again at once: whoever asks for a tile copies from it before the thread decodes the next.
+    """
+    size = math.prod(shape)
+    room: Array | None = getattr(_thread, "room", None)
+    if room is None or room.size < size:
+        room = np.empty(size + 32, np.uint8)
+        start = (16 - room.ctypes.data) % 32
+        room = room[start : start + size]
+        if size <= _SMALL:
+            _thread.room = room
+    return room[:size].reshape(shape)

@@ -1,0 +1,267 @@
+"""Formats without random access (PNG, JPEG, BMP, stripped TIFF): decoded whole, once for all processes."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.memory.arena import UNIT
+from patchaug.core.memory.tile_cache import Store
+from patchaug.core.windows import Window
+from patchaug.errors import ReadError
+from patchaug.readers.codecs.image_headers import require_whole_png
+from patchaug.readers.file import UnsuitedError, one_line
+from patchaug.readers.tiff.header import is_tiff
+from patchaug.readers.tiff.reader import TiffRaster
+from patchaug.readers.tiled import Grid, Layout, TiledRaster
+
+if TYPE_CHECKING:
+    from PIL.Image import Transpose
+    from PIL.ImageFile import ImageFile
+
+_BAND = 4 << 20  # pixels converted at a time
+_MASK_MODES = {"1": "u1", "L": "u1", "P": "u1", "I;16": "u2", "I;16B": "u2", "I;16L": "u2", "I": "i4"}
+_EOI = b"\xff\xd9"  # how a JPEG ends
+_SCALED = {1: 1, 2: 85, 4: 17}  # Pillow spreads grey of so many bits over 0 to 255
+
+
+class ImageRaster(TiledRaster):
+    """A picture file that can only be decoded as a whole, with one level.
+
+    Args:
+        path: The file. Its header is read at the first use, its pixels at the first read.
+        mask: Keep the integers as stored: indices of a palette, grey values, 0 and 1 of 1-bit files.
+        ram: Bytes that may be kept, see `TiledRaster`; the decoded pixels must fit in.
+        name: What window errors call it; the file's name by default.
+
+    Images are uint8, (height, width) for grey and (height, width, 3) for colour; transparency is laid on white. The
+    orientation that a camera noted (EXIF) is applied.
+    """
+
+    _lazy = ("_known", "_stored")
+    _whole = True
+
+    def __init__(self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None) -> None:
+        super().__init__(path, name=name, ram=ram)
+        self.mask = mask
+        self._known: tuple[Layout, tuple[float, float] | None] | None = None
+
+    @property
+    def _facts(self) -> tuple[Layout, tuple[float, float] | None]:
+        """Layout and mpp; from the header alone."""
+        if self._known is None:
+            self._same_file()
+            tiff = self._strips()
+            if tiff is not None:
+                layout, mpp = tiff._layout, tiff.mpp
+                ((width, height), *_), dtype, channels = tiff.level_dimensions, layout.dtype, layout.channels
+            else:
+                with self._picture() as picture:
+                    (width, height), mpp = _upright(picture)[1], None
+                    dtype = np.dtype(_MASK_MODES[picture.mode] if self.mask else np.uint8)
+                    channels = () if self.mask or (picture.mode == "L" and not _see_through(picture)) else (3,)
+            self._known = Layout((Grid(width, height, width, height),), dtype, channels), mpp
+        return self._known
+
+    @property
+    def _layout(self) -> Layout:
+        return self._facts[0]
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Micrometres per pixel as (x, y), where a TIFF says so."""
+        return self._facts[1]
+
+    def _about(self) -> tuple[object, ...]:
+        return (self.mask,)
+
+    def _limit(self) -> int:
+        return self.ram + 2 * UNIT  # the table, and rounding: the pixels alone count
+
+    def require_fits(self) -> None:
+        """Check from the header that the decoded pixels fit into the budget, and take the room for them.
+
+        Raises:
+            ReadError: They do not, or the file is none that this class reads.
+        """
+        self._room()
+
+    def _room(self) -> Store:
+        layout = self._layout
+        grid, shape = layout.grids[0], layout.shapes[0]
+        size = layout.dtype.itemsize * (3 if layout.channels else 1)
+        whole = grid.width * grid.height * size
+        store = self._store() if whole <= self.ram else None
+        if store is None or not store.reserve(0, whole):
+            kind = "deflate" if self.mask else "jpeg"
+            taken = "" if whole > self.ram else ", which other slides have taken already"
+            raise ReadError(
+                f"{self.path}: {grid.width} x {grid.height} px x {size} bytes = {whole:,} bytes must be decoded "
+                f"whole, and the budget is ram={self.ram:,}{taken}; raise ram=, or convert to a tiled TIFF (vips "
+                f"tiffsave in.png out.tiff --tile --pyramid --compression {kind}), or pass an array"
+            )
+        assert shape[:2] == (grid.height, grid.width)
+        return store
+
+    def _tile(self, store: Store | None, level: int, number: int, window: Window, rows: int) -> Array:
+        layout = self._layout
+        return self._room().fill(0, layout.shapes[0], layout.dtype, self._decode)
+
+    def _decode(self, out: Array) -> None:
+        """All pixels, into an array that is there already."""
+        height, width = out.shape[:2]
+        tiff = self._strips()
+        if tiff is not None:
+            rows = tiff._layout.grids[0].tile_height  # each strip is decoded for one band alone
+            rows *= max(1, _BAND // (rows * width))
+            for top in range(0, height, rows):
+                out[top : top + rows] = tiff.read(Window(0, top, width, min(rows, height - top)))
+            return
+        self._same_file()
+        with self._picture() as picture:
+            try:
+                if not _straight(self.path, picture, out, self.mask):
+                    self._convert(picture, out)
+                    if picture.format == "PNG":
+                        require_whole_png(self.path)
+            except ReadError:
+                raise
+            except Exception as error:  # Pillow's decoders raise many kinds
+                raise ReadError(f"{self.path}: cannot be decoded ({one_line(error)}); copy the file again") from error
+
+    def _strips(self) -> TiffRaster | None:
+        """The file as TIFF in strips, unless it is another format, or a TIFF that only Pillow reads."""
+        with open(self.path, "rb") as file:
+            if not is_tiff(file.read(4)):
+                return None
+        tiff = TiffRaster(self.path, mask=self.mask, name=self.name)
+        tiff._fingerprint = self._fingerprint
+        try:
+            tiff.header  # noqa: B018 - reads it
+        except UnsuitedError:
+            if self.mask:
+                raise
+            return None
+        return tiff
+
+    def _picture(self) -> ImageFile:
+        """The opened file, nothing decoded yet."""
+        from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+
+        with open(self.path, "rb") as file:
+            head = file.read(26)
+        # The classes themselves, and not Image.open, whose limit on pixels is a setting of the whole program.
+        opener: type[ImageFile]
+        if head.startswith(b"\x89PNG\r\n\x1a\n"):
+            opener = PngImagePlugin.PngImageFile
+        elif head.startswith(b"\xff\xd8\xff"):
+            opener = JpegImagePlugin.JpegImageFile
+        elif head.startswith(b"BM"):
+            opener = BmpImagePlugin.BmpImageFile
+        elif is_tiff(head):
+            opener = TiffImagePlugin.TiffImageFile
+        else:
+            raise UnsuitedError(f"{self.path}: neither PNG, JPEG, BMP nor TIFF")
+        if self.mask and opener is JpegImagePlugin.JpegImageFile:
+            raise ReadError(f"{self.path}: JPEG alters class numbers; save the mask as PNG or as TIFF with deflate")
+        try:
+            picture = opener(self.path)
+        except Exception as error:
+            raise UnsuitedError(
+                f"{self.path}: Pillow cannot open it ({one_line(error)}); copy the file again"
+            ) from error
+        allowed = tuple(_MASK_MODES) if self.mask else ("L", "LA", "P", "PA", "RGB", "RGBA")
+        deep = head.startswith(b"\x89PNG") and head[24] > 8 and not self.mask  # Pillow would drop the lower 8 bits
+        if picture.mode not in allowed or deep:
+            picture.close()
+            mode = f"16-bit {picture.mode}" if deep else picture.mode
+            wanted = "a mask holds one integer a pixel; save class numbers"
+            if not self.mask:
+                wanted = "an image is 8-bit grey or RGB; convert it"
+            raise ReadError(f"{self.path}: pixels are {mode}, {wanted}")
+        return picture
+
+    def _convert(self, picture: ImageFile, out: Array) -> None:
+        """Pixels by Pillow, in bands of rows, because Pillow's own copy takes up to 4 bytes a pixel already."""
+        from PIL import Image
+
+        turned, _ = _upright(picture)
+        see_through = not self.mask and _see_through(picture)
+        divisor = _grey_divisor(self.path) if self.mask else 1
+        picture.load()
+        upright = picture if turned is None else picture.transpose(turned)
+        width, height = upright.size
+        rows = max(1, _BAND // width)
+        for top in range(0, height, rows):
+            band = upright.crop((0, top, width, min(top + rows, height)))
+            if see_through:
+                band = band.convert("RGBA")
+                band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB")
+            elif not self.mask and band.mode != "L":
+                band = band.convert("RGB")
+            pixels = np.asarray(band)
+            out[top : top + rows] = pixels // divisor if divisor > 1 else pixels
+
+
+def _see_through(picture: ImageFile) -> bool:
+    return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
+
+
+def _upright(picture: ImageFile) -> tuple[Transpose | None, tuple[int, int]]:
+    """How the picture must be turned to be seen as its camera held it, and its (width, height) then."""
+    from PIL.Image import Image, Transpose
+
+    width, height = picture.size
+    exif = Image.getexif(picture)  # not PngImageFile's, which decodes all pixels to see whether one comes after them
+    turn = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }.get(exif.get(0x0112, 1))
+    swaps = turn in (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
+    return turn, (height, width) if swaps else (width, height)
+
+
+def _straight(path: str, picture: ImageFile, out: Array, mask: bool) -> bool:
+    """Decode into `out` without a copy beside it, if the file holds just those numbers; False if it must be converted.
+
+    Pillow would need its own copy of up to 4 bytes a pixel. An error is left to Pillow, which says what is wrong.
+    """
+    import imagecodecs
+
+    if _upright(picture)[0] is not None or (not mask and _see_through(picture)):
+        return False
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
+        depth, kind = data[24], data[25]
+        png = data[:4] == b"\x89PNG" and depth == 8 * out.dtype.itemsize
+        try:
+            if png and mask and kind == 3:  # a palette: its indices are what a grey picture of the same bytes holds
+                data[25] = 0
+                data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+                imagecodecs.png_decode(data, out=out)
+            elif png and kind == (2 if out.ndim == 3 else 0):
+                imagecodecs.png_decode(data, out=out)
+            elif data[:2] == b"\xff\xd8" and picture.mode in ("L", "RGB") and data.rfind(_EOI, len(data) - 65536) > 0:
+                imagecodecs.jpeg8_decode(data, out=out)
+            else:
+                return False
+        except Exception:
+            return False
+    return True
+
+
+def _grey_divisor(path: str) -> int:
+    """What Pillow multiplied the grey values of a PNG of 2 or 4 bits with; 1 for all others."""
+    with open(path, "rb") as file:
+        head = file.read(26)
+    grey_png = head.startswith(b"\x89PNG") and head[25] == 0
+    return _SCALED.get(head[24], 1) if grey_png else 1

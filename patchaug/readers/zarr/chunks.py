@@ -1,0 +1,93 @@
+"""One chunk of a zarr array out of its store: an object of its own, or a part of a shard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from patchaug.core.arrays import Array
+from patchaug.errors import ReadError
+from patchaug.readers.file_handles import handle
+from patchaug.readers.zarr.metadata import ZarrArray
+from patchaug.readers.zarr.multiscales import Plane
+from patchaug.readers.zarr.store import Part, Store
+
+_NONE = (1 << 64) - 1  # in the index of a shard: there is no such chunk
+
+
+@dataclass(frozen=True, eq=False)
+class Chunks:
+    """The chunks of one store.
+
+    Args:
+        store: The store.
+        owner: What the handles of its shards belong to; changes when the store does.
+    """
+
+    store: Store
+    owner: Hashable
+
+    def read(self, array: ZarrArray, place: tuple[int, ...]) -> Array | None:
+        """A chunk by its number along each axis; None where it is not stored.
+
+        Raises:
+            ReadError: It is cut short, too long, or damaged.
+        """
+        if array.shards is not None:
+            return self._of_shard(array, place)
+        key = array.chunk_key(place)
+        part = self.store.find(key)
+        if part is None:
+            return None
+        limit = array.chain.limit(array.chunks)
+        if part.size > limit:  # before the bytes are allocated
+            raise ReadError(f"{key} has {part.size} bytes, a chunk of {array.chunks} has {limit} at most")
+        return array.chain.decode(_bytes(part, key, 0, part.size), array.chunks)
+
+    def _of_shard(self, array: ZarrArray, place: tuple[int, ...]) -> Array | None:
+        many = [a // b for a, b in zip(array.stored_shape, array.chunks, strict=True)]
+        key = array.chunk_key([at // per for at, per in zip(place, many, strict=True)])
+        opened = handle((self.owner, key), lambda: self._shard(array, key))
+        if opened is None:
+            return None
+        part, index = opened
+        number = 0
+        for at, per in zip(place, many, strict=True):
+            number = number * per + at % per
+        offset, count = (int(word) for word in index[number])
+        if offset == count == _NONE:
+            return None
+        if count > array.chain.limit(array.chunks) or offset + count > part.size:
+            raise ReadError(f"{key}: its index says bytes {offset} to {offset + count}, and it has {part.size}")
+        return array.chain.decode(_bytes(part, key, offset, count), array.chunks)
+
+    def _shard(self, array: ZarrArray, key: str) -> tuple[Part, Array] | None:
+        """A shard and its index, (chunks, 2): where each begins, and how many bytes it has."""
+        assert array.shards is not None
+        part, size = self.store.find(key), array.shards.size
+        if part is None:
+            return None
+        if part.size < size:
+            raise ReadError(f"{key} is cut off: {part.size} bytes, and its index alone has {size}")
+        data = _bytes(part, key, 0 if array.shards.first else part.size - size, size)
+        number = math.prod(a // b for a, b in zip(array.stored_shape, array.chunks, strict=True))
+        return part, array.shards.index.decode(data, (number, 2))
+
+
+def count_missing(store: Store, levels: tuple[Plane, ...]) -> tuple[int, int]:
+    """How many chunks (or shards) of all levels are not stored, of how many; lists all keys."""
+    missing = number = 0
+    for plane in levels:
+        array = plane.array
+        stored = sum(array.place_of(inside) is not None for inside in store.below(array.key))
+        number += math.prod(array.counts)
+        missing += math.prod(array.counts) - stored
+    return missing, number
+
+
+def _bytes(part: Part, key: str, offset: int, count: int) -> bytes:
+    data = part.read(offset, count)
+    if len(data) < count:
+        raise ReadError(f"{key} is cut off: got {len(data)} of {count} bytes")
+    return data

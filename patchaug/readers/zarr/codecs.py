@@ -1,0 +1,146 @@
+"""How the bytes of a zarr chunk become numbers, each step with a limit on what it may unpack to.
+
+Chunks are unpacked here rather than by zarr, whose reader works through threads and an event loop that a forked worker
+does not have, and which fills up what is missing without a word. imagecodecs unpacks what is common, into memory whose
+size is known beforehand; numcodecs has the rest.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.errors import ReadError
+from patchaug.readers.codecs.decompress import load, unpack
+from patchaug.readers.codecs.image_headers import frame_size, require_jpeg_end
+from patchaug.readers.file import one_line
+
+Unpack = Callable[[bytes, int], Any]  # (data, most bytes that may come out) -> bytes or an array
+
+_SLACK = 64  # bytes: checksums that lie within what is packed
+_COMMON = {"blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"}
+_PROGRAMS = {"pickle"}  # decoding would run a program that the file holds
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """All steps from bytes to numbers.
+
+    Attributes:
+        dtype: Of the numbers, in the byte order in which they are stored.
+        order: Axes of a chunk in the order in which they are stored.
+        steps: How bytes are unpacked, in the order of reading.
+        growth: How many times the bytes of a chunk may come out between two steps.
+    """
+
+    dtype: np.dtype[Any]
+    order: tuple[int, ...]
+    steps: tuple[Unpack, ...]
+    growth: int = 1
+
+    def limit(self, shape: Sequence[int]) -> int:
+        """Bytes that a chunk of that shape may take, on the disk or between two steps."""
+        size = self.dtype.itemsize * int(np.prod(shape, dtype=object))
+        return size * self.growth + size // 8 + (1 << 12)  # what does not shrink may grow a little
+
+    def decode(self, data: bytes, shape: Sequence[int]) -> Array:
+        """A chunk of that shape; its bytes are those of `data`, unpacked, and not one more or less.
+
+        Raises:
+            ReadError: They are not.
+        """
+        size = self.dtype.itemsize * int(np.prod(shape, dtype=object))
+        most = size * self.growth + _SLACK
+        found: Any = data
+        for step in self.steps:
+            found = step(bytes(found) if isinstance(found, (bytearray, memoryview)) else found, most)
+        flat = np.frombuffer(found, np.uint8) if not isinstance(found, np.ndarray) else found
+        flat = np.ascontiguousarray(flat).reshape(-1).view(np.uint8)
+        if flat.size != size:
+            at_least = "at least " if flat.size >= most else ""
+            raise ReadError(f"its data hold {at_least}{flat.size} bytes, a chunk has {size}")
+        stored = flat.view(self.dtype).reshape([shape[axis] for axis in self.order])
+        return stored.transpose(np.argsort(self.order)) if list(self.order) != sorted(self.order) else stored
+
+
+def unpacker(name: str, options: dict[str, Any]) -> Unpack:
+    """The step that undoes a codec.
+
+    Args:
+        name: Its name, in the words of numcodecs and zarr 2, or of zarr 3.
+        options: What it was written with.
+
+    Raises:
+        ReadError: It is unknown, needs what is not installed, or runs programs.
+    """
+    name = name.removeprefix("numcodecs.")
+    if name == "crc32c":
+        return _checksum()
+    return _common(name) if name in _COMMON else _rare(name, options)
+
+
+def is_common(name: str) -> bool:
+    """Whether what is between two steps is no longer than the chunk."""
+    return name in _COMMON or name in ("crc32c", "shuffle") or name.startswith("imagecodecs_")
+
+
+def _common(name: str) -> Unpack:
+    load(name)
+
+    def common(data: bytes, most: int) -> Any:
+        return unpack(name, memoryview(data)[4 if name == "lz4" else 0 :], most)  # numcodecs notes lz4's length first
+
+    return common
+
+
+def _checksum() -> Unpack:
+    try:
+        import google_crc32c
+    except ImportError:
+        raise ReadError("checksums of CRC-32C need another library: pip install patchaug[zarr]") from None
+
+    def crc32c(data: bytes, most: int) -> bytes:
+        data = bytes(data)
+        if len(data) < 4 or google_crc32c.value(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+            raise ReadError("its CRC-32C is wrong; copy it again")
+        return data[:-4]
+
+    return crc32c
+
+
+def _rare(name: str, options: dict[str, Any]) -> Unpack:
+    """A codec of numcodecs or of imagecodecs."""
+    if name in _PROGRAMS:
+        raise ReadError(f"its codec {name!r} runs programs that the file holds; save it with another one")
+    try:
+        if name.startswith("imagecodecs_"):
+            import imagecodecs.numcodecs as theirs
+
+            load(name.removeprefix("imagecodecs_"), *(["jpeg8"] if name == "imagecodecs_jpeg" else []))
+            kinds = {getattr(kind, "codec_id", None): kind for kind in vars(theirs).values()}
+            codec: Any = kinds[name].from_config(options)
+        else:
+            import numcodecs.registry
+
+            codec = numcodecs.registry.get_codec({**options, "id": name})
+    except ImportError:
+        raise ReadError(f"its codec {name!r} needs another library: pip install patchaug[zarr]") from None
+    except Exception as error:  # options that no codec has
+        raise ReadError(f"its codec {name!r} is unknown ({one_line(error)[:120]}); save it with zstd") from None
+
+    def rare(data: bytes, most: int) -> Any:
+        claimed = frame_size(data) if name.startswith("imagecodecs_") else None
+        if claimed is not None and claimed[0] * claimed[1] > most:
+            raise ReadError(f"its data claim {claimed[0]} x {claimed[1]} px, which is more than a chunk has")
+        require_jpeg_end(data)
+        try:
+            return codec.decode(data)
+        except Exception as error:
+            raise ReadError(f"its {name} data are damaged: {one_line(error)}") from None
+
+    return rare

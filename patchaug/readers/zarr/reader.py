@@ -1,0 +1,202 @@
+"""zarr of versions 2 and 3, and OME-Zarr: windows straight from the chunks of a folder or a zip file.
+
+zarr itself is not asked to read: its reader works through an event loop and threads, which a forked worker does not
+have; in one measurement 13 of 300 forks beside a reading thread hung or failed. Here nothing is kept open but handles
+that a fork leaves behind, and each chunk is unpacked in the thread that wants it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
+from patchaug.errors import OptionError, ReadError
+from patchaug.readers.file import Fingerprint
+from patchaug.readers.tiff.header import TILE_LIMIT
+from patchaug.readers.tiled import Grid, Layout, TiledRaster
+from patchaug.readers.zarr.chunks import Chunks, count_missing
+from patchaug.readers.zarr.multiscales import Picture, Plane, find_picture
+from patchaug.readers.zarr.store import Folder, Store, Zip
+
+# Stores of zarr on the disk, and their attributes that say where: of zarr 3 the first two, of zarr 2 the rest.
+_PLACES = {"LocalStore": "root", "ZipStore": "path", "DirectoryStore": "path", "NestedDirectoryStore": "path"}
+
+
+class ZarrRaster(TiledRaster):
+    """A zarr array, or the levels of an OME-Zarr picture, read chunk by chunk.
+
+    Args:
+        path: The folder, or a zip file. Its metadata are read at the first use.
+        inside: Key of the array or group in it.
+        mask: Read one integer a pixel, exactly as stored.
+        name: What window errors call it; by default the folder's name, and what follows a name in ".zarr".
+        ram: Bytes of decoded chunks that may be kept, see `TiledRaster`.
+
+    Images are uint8, (height, width) for grey and (height, width, 3) for RGB. Masks keep their integer dtype; bool
+    becomes uint8 0 and 1. A plain array has its channels last, unless the names of its axes say otherwise. Chunks that
+    are not stored hold the array's fill value, as zarr has it: of an image a warning says how many, and an image
+    without any chunk is an error.
+    """
+
+    _lazy = ("_known", "_stored")
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, inside: str = "", mask: bool = False, name: str | None = None,
+        ram: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__(path, name=name, ram=ram)
+        if name is None:  # "a.zarr/0" rather than "0"
+            parts = Path(self.path).parts
+            first = next((n for n, part in enumerate(parts) if part.lower().endswith(".zarr")), len(parts) - 1)
+            self.name = "/".join([*parts[first:], *([inside] if inside else [])])
+        self.inside, self.mask = inside, mask
+        self._known: tuple[Store, Picture, Layout] | None = None
+        self._keys: tuple[str, ...] = ()
+        self._counted = mask
+
+    @property
+    def _header(self) -> tuple[Store, Picture, Layout]:
+        """Store, levels and layout, from the metadata alone."""
+        if self._known is None:  # two threads may both parse them: the same result, and no lock for a fork to inherit
+            store: Store = Folder(self.path) if os.path.isdir(self.path) else Zip(self.path)
+            try:
+                picture = find_picture(store, self.inside)
+                layout = _layout(picture.levels, mask=self.mask)
+            except ReadError as error:
+                raise ReadError(f"{self.path}: {str(error).removeprefix(f'{self.path}: ')}") from None
+            self._keys = picture.keys
+            self._known = store, picture, layout
+            self._same_file()
+            if not self._counted:
+                self._tell_missing(store, picture)
+                self._counted = True  # also in the workers: one process tells it
+        return self._known
+
+    def _look(self) -> Fingerprint:
+        assert self._known is not None
+        return self._known[0].fingerprint(self._keys)
+
+    @property
+    def _layout(self) -> Layout:
+        return self._header[2]
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Micrometres per pixel at level 0 as (x, y); None where the metadata do not say."""
+        return self._header[1].mpp
+
+    @property
+    def codec(self) -> str:
+        """What packs the chunks: "zstd", "blosc", "imagecodecs_jpeg", "raw", ..."""
+        return self._header[1].levels[0].array.codec
+
+    def _about(self) -> tuple[object, ...]:
+        return (self.inside, self.mask)
+
+    def missing(self) -> tuple[int, int]:
+        """How many chunks (or shards, where chunks lie in those) are not stored, of how many; lists all keys."""
+        store, picture, _ = self._header
+        return count_missing(store, picture.levels)
+
+    def _tell_missing(self, store: Store, picture: Picture) -> None:
+        missing, number = count_missing(store, picture.levels)
+        fill = picture.levels[0].array.fill
+        if missing == number:
+            self._known = None
+            raise ReadError(f"{self.path}: none of its {number} chunks is stored; copy it again")
+        if missing:
+            warnings.warn(
+                f"{self.path}: {missing} of {number} chunks are not stored; they are read as the fill value {fill}, as "
+                f"zarr has it. If they were lost, copy it again",
+                stacklevel=2,
+            )
+
+    def _decoded(self, level: int, number: int, window: Window) -> Array:
+        store, picture, layout = self._header
+        plane, grid = picture.levels[level], layout.grids[level]
+        try:
+            chunks = Chunks(store, (self.path, self._fingerprint))
+            tile = _tile(chunks, plane, divmod(number, grid.across), layout)
+        except Exception as error:  # decoders raise errors of many libraries
+            raise self._unreadable(level, number, window, error) from error
+        return tile[: grid.tile_height, : grid.tile_width]
+
+
+def _tile(chunks: Chunks, plane: Plane, at: tuple[int, int], layout: Layout) -> Array:
+    """All channels of a tile: of one chunk, or of several."""
+    array, dtype = plane.array, layout.dtype
+    place = [0] * len(array.shape)
+    place[plane.y], place[plane.x] = at
+    parts = []
+    for number in range(1 if plane.c is None else -(-plane.channels // array.chunks[plane.c])):
+        if plane.c is not None:
+            place[plane.c] = number
+        found = chunks.read(array, tuple(place))
+        if found is None:
+            if array.fill is None:
+                raise ReadError("its chunk is not stored, and the array names no fill value")
+            found = np.full(array.chunks, array.fill, array.dtype)
+        axes = [plane.y, plane.x, *([plane.c] if plane.c is not None else [])]
+        others = [axis for axis in range(found.ndim) if axis not in axes]
+        turned = found.transpose(*axes, *others)
+        parts.append(turned.reshape(*turned.shape[: len(axes)], -1)[..., 0])  # the first plane of the others
+    tile = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+    if plane.c is not None:
+        tile = tile[..., : plane.channels] if layout.channels else tile[..., 0]
+    return np.ascontiguousarray(tile).view(dtype) if tile.dtype == bool else np.ascontiguousarray(tile, dtype)
+
+
+def _layout(levels: tuple[Plane, ...], *, mask: bool) -> Layout:
+    """How levels are cut into tiles, checked before anything is allocated."""
+    first = levels[0]
+    for plane in levels:
+        array = plane.array
+        what = f"array {array.key or '/'}"
+        if mask and (plane.channels != 1 or array.dtype.kind not in "bui"):
+            raise ReadError(f"{what} has {plane.channels} channels of {array.dtype}, a mask has 1 of integers")
+        if not mask and (array.dtype != np.uint8 or plane.channels not in (1, 3)):
+            raise ReadError(
+                f"{what} has {plane.channels} channels of {array.dtype}, an image has 1 or 3 of uint8; convert it"
+            )
+        if (array.dtype, plane.channels) != (first.array.dtype, first.channels):
+            raise ReadError("its levels differ in dtype or channels")
+        width, height = array.chunks[plane.x], array.chunks[plane.y]
+        if math.prod(array.chunks) > TILE_LIMIT * plane.channels:
+            raise ReadError(
+                f"{what} has chunks of {width} x {height} px ({array.chunks}), above the limit of "
+                f"{TILE_LIMIT >> 20} Mpx; save it with chunks of 512 px"
+            )
+    dtype = np.dtype(np.uint8) if first.array.dtype == bool else first.array.dtype
+    grids = tuple(
+        Grid(
+            plane.array.shape[plane.x],
+            plane.array.shape[plane.y],
+            min(plane.array.chunks[plane.x], plane.array.shape[plane.x]),
+            min(plane.array.chunks[plane.y], plane.array.shape[plane.y]),
+        )
+        for plane in levels
+    )
+    return Layout(grids, dtype, (first.channels,) if first.channels > 1 else ())
+
+
+def opened_array(source: Any, *, mask: bool, ram: int, name: str | None) -> ZarrRaster:
+    """The raster of a `zarr.Array` or `zarr.Group` that a user has opened, by the place of its store.
+
+    Raises:
+        OptionError: It lies in memory or on a network: no other process could open it by a path.
+    """
+    store = source.store
+    kind = type(store).__name__
+    if kind not in _PLACES:
+        raise OptionError(
+            f"a zarr {type(source).__name__.lower()} in a {kind} cannot be opened by other processes; save it to a "
+            f"folder, or pass array[:], which is a numpy array"
+        )
+    return ZarrRaster(getattr(store, _PLACES[kind]), inside=str(source.path).strip("/"), mask=mask, name=name, ram=ram)

@@ -1,0 +1,71 @@
+"""How many windows each of some slides gets: a number each, or a total shared out by area or tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from patchaug.core.validation import sides
+from patchaug.errors import OptionError
+from patchaug.sampling import NO_HALO, Foreground, Halo, Sampler, Uniform, count_alone
+from patchaug.sampling.distributions import Frame, Law, MixtureLaw
+from patchaug.slides.slide import Slide, id_of
+from patchaug.slides.tissue import TISSUE, tissue_labels
+
+
+def laws_of(sampler: Sampler, slides: Sequence[Slide], halo: Halo = NO_HALO) -> list[Law]:
+    """What a sampler means on each of some slides, which share the windows of an epoch; see `Sampler.law`.
+
+    Raises:
+        PatchaugError: As `law` of the sampler.
+        OptionError: There are fewer windows to share out than slides.
+    """
+    laws = [sampler.law(slide, halo) for slide in slides]
+    if not isinstance(sampler, (Uniform, Foreground)) or isinstance(sampler.per_slide, int):
+        return laws
+    # A slide that the sampler skips takes no part.
+    chosen = {k: law for k, law in enumerate(laws) if law.count and isinstance(law, MixtureLaw)}
+    sizes = {k: _amount(slides[k], law.frame, sampler) for k, law in chosen.items()}
+    counts = shared_out(count_alone(sampler), list(sizes.values()), [id_of(slides[k].name) for k in chosen])
+    for (k, law), count in zip(chosen.items(), counts, strict=True):
+        laws[k] = replace(law, count=count)
+    return laws
+
+
+def _amount(slide: Slide, frame: Frame, sampler: Uniform | Foreground) -> int:
+    """Pixels of a slide, or of its tissue, as the patches see them: at one resolution, whichever level is read."""
+    height, width = sides(sampler.size)
+    if sampler.per_slide == "area":
+        pixels = frame.length_x * frame.length_y
+    else:
+        labels = tissue_labels(slide, frame.level)
+        pixels = labels.pixels(TISSUE) if TISSUE in labels.runs else 0
+    return pixels * height * width // (frame.height * frame.width)
+
+
+def shared_out(total: int, amounts: Sequence[int], ids: Sequence[int]) -> list[int]:
+    """Share a total out in proportion to some amounts: the method of largest remainders (Hamilton), in integers.
+
+    Each gets one at least, taken from who has most, so that no slide is lost in silence. Ties go by id: the order of
+    the slides does not matter.
+
+    Raises:
+        OptionError: The total is less than the number of those who share it.
+    """
+    if total < len(amounts):
+        raise OptionError(
+            f"windows={total} cannot be shared out among {len(amounts)} slides; ask for one each at least"
+        )
+    whole = sum(amounts)
+    if whole == 0:
+        amounts, whole = [1] * len(amounts), len(amounts)
+    counts = [total * amount // whole for amount in amounts]
+    by_remainder = sorted(range(len(ids)), key=lambda k: (-(total * amounts[k] % whole), ids[k]))
+    for k in by_remainder[: total - sum(counts)]:
+        counts[k] += 1
+    for k in range(len(counts)):
+        if counts[k] == 0:
+            richest = max(range(len(counts)), key=lambda j: (counts[j], ids[j]))
+            counts[richest] -= 1
+            counts[k] = 1
+    return counts

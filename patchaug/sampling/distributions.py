@@ -1,0 +1,187 @@
+"""What a sampler means on one slide: how many windows an epoch has, and which one a draw is.
+
+    law.count                                 # windows of this slide in an epoch
+    law.draw(number, random)                  # (Window, its exact probability)
+
+`random(number)` hands out the generator of a draw; no law owns one. A grid with a random offset asks for number 0 at
+each draw, so that all windows of an epoch share their offset.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+
+from patchaug.core.windows import Window, covering, fixed_position, shifted_covering, shifted_position
+
+Random = Callable[[int], np.random.Generator]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Windows of width x height px on a level of length_x x length_y px, none nearer to its border than the margins."""
+
+    level: int
+    width: int
+    height: int
+    length_x: int
+    length_y: int
+    margin_x: int = 0
+    margin_y: int = 0
+
+    @property
+    def windows(self) -> int:
+        """Number of windows that lie inside the margins."""
+        return self.columns * (self.length_y - 2 * self.margin_y - self.height + 1)
+
+    @property
+    def columns(self) -> int:
+        """Number of windows in a row of them."""
+        return self.length_x - 2 * self.margin_x - self.width + 1
+
+    def at(self, x: int, y: int) -> Window:
+        """The window with that origin."""
+        return Window(x, y, self.width, self.height, self.level)
+
+
+class Law(Protocol):
+    """The windows of one slide."""
+
+    @property
+    def frame(self) -> Frame:
+        """Size of the windows, and of the level that they lie in."""
+
+    @property
+    def count(self) -> int:
+        """Windows in an epoch."""
+
+    def draw(self, number: int, random: Random) -> tuple[Window, float]:
+        """Window `number` of an epoch, and its exact probability under the law (1 for grids)."""
+
+    def another(self, generator: np.random.Generator, random: Random) -> Window:
+        """A window in place of one that cannot be read: drawn anew, or another one of the epoch's grid."""
+
+
+class Part(Protocol):
+    """One part of a mixture: windows, each worth a number of tickets."""
+
+    @property
+    def total(self) -> int:
+        """Number of tickets."""
+
+    def draw(self, ticket: int) -> tuple[int, int]:
+        """Origin (x, y) of the window that a ticket in 0..total-1 stands for."""
+
+    def probability(self, x: int, y: int) -> float:
+        """Probability of the window with that origin, which this or another part of the mixture drew."""
+
+
+@dataclass(frozen=True)
+class AllWindows:
+    """Each window inside the frame, equally likely."""
+
+    frame: Frame
+
+    @property
+    def total(self) -> int:
+        """Number of windows."""
+        return self.frame.windows
+
+    def draw(self, ticket: int) -> tuple[int, int]:
+        """Origin (x, y) of a window, in reading order."""
+        # One integer for both axes: it may have up to 63 bits, so no slide is too large.
+        y, x = divmod(ticket, self.frame.columns)
+        return x + self.frame.margin_x, y + self.frame.margin_y
+
+    def probability(self, x: int, y: int) -> float:
+        """The same for all."""
+        return 1 / self.total
+
+
+@dataclass(frozen=True)
+class GridLaw:
+    """A grid over the frame, fixed or shifted by an offset of the epoch."""
+
+    frame: Frame
+    overlap_x: int
+    overlap_y: int
+    shifted: bool
+
+    @property
+    def _axes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        return (
+            (self.frame.length_x, self.frame.width, self.frame.width - self.overlap_x),
+            (self.frame.length_y, self.frame.height, self.frame.height - self.overlap_y),
+        )
+
+    @property
+    def count(self) -> int:
+        """Windows in an epoch: the same in every epoch, also when the offset moves."""
+        number = shifted_covering if self.shifted else covering
+        across, down = (number(*axis) for axis in self._axes)
+        return across * down
+
+    def draw(self, number: int, random: Random) -> tuple[Window, float]:
+        """A window; its probability is 1, since every epoch holds it."""
+        across, down = self._axes
+        if self.shifted:
+            row, column = divmod(number, shifted_covering(*across))
+            phase_x, phase_y = random(0).random(2)
+            x, y = shifted_position(column, phase_x, *across), shifted_position(row, phase_y, *down)
+        else:
+            row, column = divmod(number, covering(*across))
+            x, y = fixed_position(column, *across), fixed_position(row, *down)
+        return self.frame.at(x, y), 1.0
+
+    def another(self, generator: np.random.Generator, random: Random) -> Window:
+        """Another window of the same grid."""
+        return self.draw(int(generator.integers(self.count)), random)[0]
+
+
+@dataclass(frozen=True)
+class MixtureLaw:
+    """Windows drawn at random: `uniform` with probability 1 - share, else one of `classes` by its weight.
+
+    Attributes:
+        frame: Size of the windows and of the level.
+        count: Windows in an epoch.
+        uniform: What is drawn with probability 1 - share.
+        share: Probability of a foreground draw; 0 where there are no classes.
+        weights: Weights of the classes; they sum to 1.
+        classes: One part for each class.
+    """
+
+    frame: Frame
+    count: int
+    uniform: Part
+    share: float = 0.0
+    weights: tuple[float, ...] = ()
+    classes: tuple[Part, ...] = ()
+
+    def draw(self, number: int, random: Random) -> tuple[Window, float]:
+        """A window and its exact probability under the mixture, whichever part drew it."""
+        generator = random(number)
+        part = self.uniform
+        if self.share:
+            at = generator.random()
+            if at < self.share:
+                # The last class takes what rounding may leave of the weights' sum.
+                part = self.classes[bisect_right(list(accumulate(self.weights[:-1])), at / self.share)]
+        x, y = part.draw(int(generator.integers(part.total)))
+        return self.frame.at(x, y), self.probability(x, y)
+
+    def probability(self, x: int, y: int) -> float:
+        """The exact probability of the window with that origin, which must be one that can be drawn."""
+        probability = 0.0 if self.share == 1 else (1 - self.share) * self.uniform.probability(x, y)
+        for weight, one in zip(self.weights, self.classes, strict=True):
+            probability += self.share * weight * one.probability(x, y)
+        return probability
+
+    def another(self, generator: np.random.Generator, random: Random) -> Window:
+        """A window by the same law."""
+        return self.draw(0, lambda _: generator)[0]

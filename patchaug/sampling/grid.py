@@ -1,0 +1,68 @@
+"""`Grid`: windows that cover every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from patchaug.core.validation import Size, checked_integer, sides
+from patchaug.errors import OptionError
+from patchaug.sampling.base import NO_HALO, Halo, check_place, frame_of, put
+from patchaug.sampling.distributions import GridLaw
+from patchaug.slides.slide import Slide
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Windows that cover every pixel of the slide, in reading order, none of them leaving it.
+
+    The fixed grid starts at the corner and steps by size - overlap; the last column and row lie flush with the border,
+    so they may overlap more. The random grid has one more column and row and slides them by an offset that is new in
+    each epoch, between windows that stay flush with the borders.
+
+    Args:
+        size: Side of the window in pixels of `level`, or (height, width).
+        overlap: Pixels of `size` that neighbours share at least, 0 to size - 1.
+        offset: "fixed" or "random".
+        level: Pyramid level to read.
+        mpp: Micrometres per pixel of the patches, in place of a level; see `Uniform`.
+
+    Raises:
+        OptionError: A value is of a wrong type or out of its limits.
+    """
+
+    size: Size
+    overlap: int = field(default=0, kw_only=True)
+    offset: Literal["fixed", "random"] = field(default="fixed", kw_only=True)
+    level: int = field(default=0, kw_only=True)
+    mpp: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_place(self)
+        put(self, "overlap", checked_integer("overlap", self.overlap, 0, min(sides(self.size)) - 1))
+        if self.offset not in ("fixed", "random"):
+            raise OptionError(f'offset must be "fixed" or "random", got {self.offset!r}')
+
+    def law(self, slide: Slide, halo: Halo = NO_HALO) -> GridLaw:
+        """The law on one slide.
+
+        Args:
+            slide: The slide.
+            halo: Must be none: a grid covers the border, and nothing lies beyond it.
+
+        Raises:
+            WindowError: The slide has no such level, or it is smaller than the window.
+            OptionError: A halo is asked for; or `mpp` is asked for, and the slide does not say its own, or is coarser.
+        """
+        if any(halo):
+            raise OptionError(
+                f"a grid covers each pixel, also at the border, where a halo of {halo[1]} x {halo[0]} px has no "
+                f"pixels; draw random windows, or set edge to 'reflect'"
+            )
+        frame = frame_of(self, slide)
+        # The overlap counts pixels of the patches; where they are resampled, no less of them may be shared.
+        overlap_y, overlap_x = (
+            min(-(-self.overlap * read // side), read - 1)
+            for read, side in zip((frame.height, frame.width), sides(self.size), strict=True)
+        )
+        return GridLaw(frame, overlap_x, overlap_y, self.offset == "random")

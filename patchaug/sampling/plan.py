@@ -1,0 +1,292 @@
+"""From one integer to a window: the plan of all epochs. The only file that derives random generators.
+
+An index is epoch * len(plan) + place. Each generator comes from a key of five words,
+(seed, stream, epoch, slide id, draw), each below 2^32. Fixed length and no arithmetic: were seed and index added,
+seed 0 at index 1 would equal seed 1 at index 0 (grain's sampler does so). A plan has no state: any index can be asked
+for in any order, in any process, and gives the same window.
+"""
+
+from __future__ import annotations
+
+import warnings
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from multiprocessing.context import get_spawning_popen
+from operator import index as as_int
+from pathlib import PurePath
+from typing import Any, Literal
+
+import numpy as np
+
+from patchaug.core.validation import OnError, checked_integer, checked_on_error, sides
+from patchaug.core.windows import Window
+from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
+from patchaug.sampling.allocation import laws_of
+from patchaug.sampling.base import NO_HALO, Halo, PatchTransform, Sampler, halo_read
+from patchaug.sampling.distributions import Law
+from patchaug.sampling.replacement_counts import Replaced
+from patchaug.slides.slide import Patch, Slide, id_of
+
+_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT = range(5)  # streams: never renumber, old runs' windows would move
+TRIES = 8  # windows that are tried in place of one that cannot be read
+
+Edge = Literal["shift", "reflect"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One sample of a plan.
+
+    Attributes:
+        index: epoch * len(plan) + place.
+        epoch: Epoch, from 0.
+        slide: Position of the slide in the plan's list.
+        draw: Number of the window within slide and epoch, from 0.
+        window: The window, in pixels of its level.
+        probability: Probability of that window under the sampler's law on that slide; 1 for grids.
+    """
+
+    index: int
+    epoch: int
+    slide: int
+    draw: int
+    window: Window
+    probability: float
+
+
+class Plan:
+    """All windows of all epochs, by index.
+
+    Args:
+        slides: The slides, each with a name of its own (or a path that tells them apart).
+        sampler: `Uniform`, `Foreground` or `Grid`.
+        seed: 0 to 2^32 - 1.
+        shuffle: Mix the slides' windows anew in each epoch; else slide by slide.
+        on_error: What to do with a window that cannot be read: "raise", or "resample" (another one of that slide is
+            read in its place, the same in each run; told by a warning and counted in `replaced`).
+        augment: What is done to each patch, with the halo that it needs.
+        halo: Pixels read around each patch on each side where there is no `augment`: the patches that come out are so
+            much larger, and whoever transforms them crops them.
+        edge: "shift" keeps windows far enough inside for the halo, so that pixels near the border are drawn less.
+            "reflect" draws them all; beyond the border real pixels are mirrored, and their labels are the void.
+
+    Raises:
+        OptionError: The seed, the halo or `edge` is out of its limits, on_error is neither, there is no slide, or two
+            slides cannot be told apart.
+        WindowError, ForegroundError, LabelError: A slide cannot give the windows asked for; it is named.
+    """
+
+    def __init__(
+        self,
+        slides: Sequence[Slide],
+        sampler: Sampler,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        augment: PatchTransform | None = None,
+        halo: int = 0,
+        edge: Edge = "shift",
+        on_error: OnError = "raise",
+    ) -> None:
+        self.slides, self.sampler = list(slides), sampler
+        self.seed, self.shuffle = checked_integer("seed", seed, 0), bool(shuffle)
+        if not self.slides:
+            raise OptionError("a plan needs at least one slide, got none")
+        self.slide_ids = slide_ids(self.slides)
+        self.augment, self.edge = augment, edge
+        if augment is not None:
+            for slide in self.slides:
+                augment.require_named(slide)
+        self.halo: Halo = _halo(augment, halo, edge, sampler)
+        self._laws: list[Law] | None = self._found_laws()
+        self._starts = list(accumulate((law.count for law in self._laws), initial=0))
+        if not len(self):
+            raise OptionError(
+                f'no slide is left: {sampler} skips all {len(self.slides)}; set empty to "raise" to see why'
+            )
+        self.on_error = checked_on_error(on_error)
+        self._replaced = Replaced(self._starts) if on_error == "resample" else None
+        self._told: Counter[str] = Counter()
+        self._order: tuple[int, Any] | None = None  # the permutation of the epoch asked for last
+
+    @property
+    def laws(self) -> list[Law]:
+        """What the sampler means on each slide."""
+        if self._laws is None:
+            self._laws = self._found_laws()
+            if self._starts != list(accumulate((law.count for law in self._laws), initial=0)):
+                raise FrameError("a slide has changed since this plan was made and pickled; make the plan again")
+        return self._laws
+
+    def _found_laws(self) -> list[Law]:
+        return laws_of(self.sampler, self.slides, self.halo if self.edge == "shift" else NO_HALO)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Windows of each slide in an epoch."""
+        return tuple(b - a for a, b in zip(self._starts, self._starts[1:], strict=False))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __repr__(self) -> str:
+        return f"Plan({len(self.slides)} slides, {self.sampler}, seed={self.seed}, {len(self)} windows an epoch)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker shares the laws and the index of labels; elsewhere they are found again: a plan pickles small.
+        return {**self.__dict__, "_order": None, **({} if get_spawning_popen() else {"_laws": None})}
+
+    def __getitem__(self, index: int) -> Draw:
+        """The draw of an index; any index from 0 on, epoch after epoch.
+
+        Raises:
+            IndexError: The index is negative, or beyond epoch 2^32.
+        """
+        index = as_int(index)
+        epoch, place = divmod(index, len(self)) if len(self) else (0, index)
+        if index < 0 or epoch >= 2**32 or not len(self):
+            raise IndexError(f"index {index} is outside the plan: 0 to {len(self)} * 2^32 - 1")
+        if self.shuffle:
+            place = self._permutation(epoch, place)
+        slide = bisect_right(self._starts, place) - 1
+        draw = place - self._starts[slide]
+        try:
+            law = self.laws[slide]
+        except (ReadError, MissingError) as error:  # a worker that opens the slides itself finds one gone
+            raise placed(error, f"seed {self.seed}, index {index}") from error
+        window, probability = law.draw(draw, lambda number: self._generator(_WINDOWS, epoch, slide, number))
+        return Draw(index, epoch, slide, draw, window, probability)
+
+    def __iter__(self) -> Any:
+        """The draws of epoch 0."""
+        return (self[index] for index in range(len(self)))
+
+    def ordered(self, shuffle: bool) -> Plan:
+        """The same windows, shuffled or slide by slide; shares slides and laws with this plan."""
+        if shuffle == self.shuffle:
+            return self
+        plan = object.__new__(Plan)  # copy.copy would go through __getstate__, which leaves the laws behind
+        plan.__dict__.update(self.__dict__, shuffle=shuffle, _order=None)
+        return plan
+
+    def read(self, draw: Draw) -> Patch:
+        """Image and mask of a draw, augmented where the plan does so.
+
+        Raises:
+            ReadError, MissingError: A file cannot be read there; the last line of the text holds slide, level, window,
+                seed and index. With on_error="resample": nor could the windows drawn in its place.
+        """
+        try:
+            return self._read(draw, draw.window)
+        except (ReadError, MissingError) as error:
+            found = type(error)(f"{error}; seed {self.seed}, index {draw.index}")
+            if self._replaced is None:
+                raise found from error
+        return self._another(draw, found)
+
+    def _another(self, draw: Draw, error: ReadError | MissingError) -> Patch:
+        """A patch of the same slide in place of one that cannot be read; a function of the draw's key."""
+        assert self._replaced is not None
+        law, slide = self.laws[draw.slide], self.slides[draw.slide]
+        # One generator with a stream of its own makes all tries: the key stays five words, and nothing is added to it.
+        generator = self._generator(_REPLACED, draw.epoch, draw.slide, draw.draw)
+        for _ in range(TRIES):
+            window = law.another(generator, lambda number: self._generator(_WINDOWS, draw.epoch, draw.slide, number))
+            try:
+                patch = self._read(draw, window)
+            except (ReadError, MissingError):
+                continue
+            if not self._replaced.counts()[draw.slide]:  # the first of the slide is told at once, the sum later
+                warnings.warn(f"{slide.name}: a window was replaced by another: {error}", stacklevel=4)
+            self._replaced.add(self._starts[draw.slide] + draw.draw)
+            return patch
+        raise type(error)(f"{TRIES} windows drawn in place of this one could not be read either: {error}")
+
+    def tell_replaced(self) -> None:
+        """Warn of the windows that were replaced since the last call: loaders do so at the end of an epoch."""
+        now = Counter(self.replaced)
+        if new := now - self._told:
+            by_slide = ", ".join(f"{name} {count}" for name, count in sorted(new.items()))
+            warnings.warn(f"{new.total()} windows could not be read and were replaced: {by_slide}", stacklevel=2)
+        self._told = now
+
+    @property
+    def replaced(self) -> dict[str, int]:
+        """Windows that could not be read and were replaced, by slide, since the plan was made and in all workers."""
+        counts = [] if self._replaced is None else self._replaced.counts()
+        return {slide.name: count for slide, count in zip(self.slides, counts, strict=False) if count}
+
+    def _read(self, draw: Draw, window: Window) -> Patch:
+        """The patch of a window under the key of a draw."""
+        slide = self.slides[draw.slide]
+        if self.halo == NO_HALO:
+            patch = slide.read(window, self.sampler.size)
+        else:
+            height, width = sides(self.sampler.size)
+            read = halo_read(self.sampler.size, self.halo, window.width, window.height)
+            size = height + 2 * self.halo[0], width + 2 * self.halo[1]
+            patch = slide.read_around(window, read, size)
+        if self.augment is None:
+            return patch
+        generator = self._generator(_AUGMENT, draw.epoch, draw.slide, draw.draw)
+        return self.augment(patch, *sides(self.sampler.size), generator)
+
+    def transform_seed(self, draw: Draw) -> int:
+        """The seed, below 2^32, for whatever random transforms run on the draw's patch."""
+        return int(self._generator(_TRANSFORMS, draw.epoch, draw.slide, draw.draw).integers(2**32))
+
+    def _generator(self, stream: int, epoch: int, slide: int, draw: int) -> np.random.Generator:
+        # The same stream as default_rng(list of words), at half its cost.
+        words = np.array((self.seed, stream, epoch, self.slide_ids[slide], draw), np.uint32)
+        return np.random.Generator(np.random.PCG64(words))
+
+    def _permutation(self, epoch: int, place: int) -> int:
+        kept = self._order  # one read: another thread may put another epoch there
+        if kept is None or kept[0] != epoch:
+            order = np.random.default_rng([self.seed, _ORDER, epoch, 0, 0]).permutation(len(self))
+            self._order = kept = (epoch, order)
+        return int(kept[1][place])
+
+
+def _halo(augment: PatchTransform | None, halo: int, edge: str, sampler: Sampler) -> Halo:
+    """Pixels (y, x) of the patches that are read around each of them."""
+    if edge not in ("shift", "reflect"):
+        raise OptionError(f'edge must be "shift" or "reflect", got {edge!r}')
+    if augment is not None:
+        return augment.needed(*sides(sampler.size))
+    both = checked_integer("halo", halo, 0, 2**16)
+    return both, both
+
+
+def slide_ids(slides: Sequence[Slide]) -> list[int]:
+    """The slides' ids, `Slide.id`: other slides may come and go, and they stay.
+
+    Only slides of one name get other ids: they are told apart by the folders above them, as many as it takes.
+
+    Raises:
+        OptionError: Two slides have one name and no folders that differ, or, once in 2^32, one hash.
+    """
+    names = [slide.name for slide in slides]
+    depth = 1
+    while len(set(names)) < len(names):
+        depth += 1
+        twice = {name for name, times in Counter(names).items() if times > 1}
+        longer = [
+            "/".join(PurePath(slide.path).parts[-depth:]) if name in twice and slide.path is not None else name
+            for slide, name in zip(slides, names, strict=True)
+        ]
+        if longer == names:
+            raise OptionError(
+                f"two slides are named {sorted(twice)[0]!r}, and windows are drawn by name; list each slide once, and "
+                f"give arrays names: open_slide(..., name=...)"
+            )
+        names = longer
+    ids = [id_of(name) for name in names]
+    times = Counter(ids)
+    for number, name in zip(ids, names, strict=True):
+        if times[number] > 1:
+            raise OptionError(f"the name {name!r} hashes like another slide's; rename one: open_slide(..., name=...)")
+    return ids

@@ -1,0 +1,43 @@
+"""Which windows of a plan could not be read and were replaced: a count for each, in memory that workers share."""
+
+from __future__ import annotations
+
+from multiprocessing.context import get_spawning_popen
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.memory.shared_arrays import Moved
+
+
+class Replaced:
+    """Two bytes for each window of an epoch, in anonymous shared memory.
+
+    A window is read by one process at a time, so no count is lost without a lock, which a killed worker could hold.
+
+    Args:
+        starts: First window of each slide in an epoch, and the number of windows at the end.
+    """
+
+    def __init__(self, starts: list[int]) -> None:
+        self._starts = starts
+        self._moved = Moved(np.zeros(starts[-1], np.uint16))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers share the counts; any other copy begins its own.
+        return self.__dict__ if get_spawning_popen() else {"_starts": self._starts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "_moved" not in state:
+            self.__init__(self._starts)  # type: ignore[misc]
+
+    def add(self, place: int) -> None:
+        """Count a window, by its place in the unshuffled epoch."""
+        counts = self._moved.array(writeable=True)
+        counts[place] = min(int(counts[place]) + 1, 0xFFFF)
+
+    def counts(self) -> list[int]:
+        """Windows replaced on each slide, over all epochs."""
+        counts = self._moved.array()
+        return [int(counts[a:b].sum()) for a, b in zip(self._starts, self._starts[1:], strict=False)]

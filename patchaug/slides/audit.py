@@ -1,0 +1,252 @@
+"""Every tile of every slide decoded once, and each mask laid against its image and the codes: `patchaug check`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.memory.budget import budget
+from patchaug.core.progress import progress
+from patchaug.core.validation import checked_integer
+from patchaug.core.windows import Window
+from patchaug.errors import MissingError, PatchaugError, ReadError
+from patchaug.readers import ImageRaster, Raster, ZarrRaster, is_zarr, open_mask, open_raster
+from patchaug.slides.checksums import compare_manifest, write_manifest
+from patchaug.slides.discovery import find_masks, get_slide_files
+from patchaug.slides.slide import Slide
+
+Values = dict[int, tuple[int, tuple[int, int]]]  # {class: (pixels, the place of one)}
+
+_BLOCK = 1024  # side of what is read at a time where a raster has no tiles of its own
+_SHOWN = 3  # damaged tiles of a file that are told one by one
+_AT_ONCE = 512  # tiles that are handed to the threads at a time
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found of one slide.
+
+    Attributes:
+        path: The image.
+        mask: Its mask, None where there is none.
+        size: (width, height) of level 0 in pixels, None for a file that does not open.
+        levels: Number of levels.
+        mpp: Micrometres per pixel at level 0, None where the file does not say.
+        codec: How its tiles are coded, or which library reads it.
+        tiles: Tiles of image and mask that were decoded.
+        missing: Of zarr, chunks of image and mask that are not stored: they hold the fill value.
+        pixels: {class: pixels of the mask at its level 0, or of the sample}.
+        problems: One line each; empty for a slide that is as it should be.
+    """
+
+    path: str
+    mask: str | None = None
+    size: tuple[int, int] | None = None
+    levels: int = 0
+    mpp: tuple[float, float] | None = None
+    codec: str = ""
+    tiles: int = 0
+    missing: int = 0
+    pixels: dict[int, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def check(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    masks: str | os.PathLike[str] | None = None,
+    codes: Sequence[str] | None = None,
+    void: int | None = None,
+    sample: int | None = None,
+    manifest: str | os.PathLike[str] | None = None,
+    new_manifest: str | os.PathLike[str] | None = None,
+    ram: int | str = "auto",
+) -> list[Report]:
+    """Check slides: header, tiles, mask, codes, and what a manifest says of the files. Nothing is changed.
+
+    Args:
+        paths: Slides, and folders of slides.
+        masks: Folder of masks, named like their images.
+        codes: Class names, in the order of the masks' integers.
+        void: Integer of the masks that means "no label".
+        sample: Decode so many tiles of each file, evenly spread, instead of all.
+        manifest: Compare size and CRC-32 of all files with this manifest.
+        new_manifest: Write a manifest, if there is no problem.
+        ram: Budget for files that are decoded whole, see `open_slide`.
+
+    Raises:
+        MissingError: A folder does not exist, or holds no slide.
+        ReadError: The manifest is none.
+        OptionError: An option is out of its limits.
+    """
+    if sample is not None:
+        checked_integer("sample", sample, 1)
+    room = budget(ram)
+    images = list(_images(paths))
+    reports = [
+        _check_slide(image, masks, codes, void, sample, room)
+        for image in progress(images, len(images), "checking slides")
+    ]
+    files = [file for one in reports for file in (one.path, one.mask) if file is not None]
+    if manifest is not None:
+        changes = compare_manifest(manifest, files)
+        for number, one in enumerate(reports):
+            told = [line for file in _files_of(one) for line in _changes_of(file, changes, one)]
+            reports[number] = replace(one, problems=(*told, *one.problems))
+        reports += [Report(path, problems=(change,)) for path, change in changes.items()]
+    if new_manifest is not None and not any(one.problems for one in reports):
+        write_manifest(new_manifest, files)
+    return reports
+
+
+def _files_of(report: Report) -> list[str]:
+    return [file for file in (report.path, report.mask) if file is not None]
+
+
+def _changes_of(file: str, changes: dict[str, str], report: Report) -> list[str]:
+    """What a manifest says of a file, or of the files of a folder of zarr; taken out of `changes`."""
+    path = str(Path(file).resolve())
+    of = "" if file == report.path else f"mask {Path(file).name}: "
+    found = [key for key in changes if key == path or (key.startswith(path + os.sep) and is_zarr(path))]
+    told = [f"{of}{key[len(path) + 1 :]}{': ' if key != path else ''}{changes.pop(key)}" for key in found]
+    more = [] if len(told) <= _SHOWN else [f"{of}{len(told)} of its files are told by the manifest; 3 are listed"]
+    return [*told[:_SHOWN], *more]
+
+
+def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    for path in map(Path, paths):
+        if path.is_dir() and not is_zarr(path):
+            yield from get_slide_files(path)
+        else:
+            yield path
+
+
+def _check_slide(
+    image: Path, masks: Any, codes: Sequence[str] | None, void: int | None, sample: int | None, room: int
+) -> Report:
+    report = Report(str(image))
+    try:
+        opened = open_raster(image, ram=room)
+        report = replace(
+            report, size=opened.level_dimensions[0], levels=len(opened.level_dimensions), mpp=opened.mpp,
+            codec=getattr(opened, "codec", type(opened).__name__.removesuffix("Raster")),
+        )  # fmt: skip
+    except PatchaugError as error:
+        return replace(report, problems=(_short(error, image),))
+    tiles, problems, _ = _decode(opened, sample)
+    report = replace(report, tiles=tiles, missing=_missing(opened), problems=tuple(problems))
+    if masks is None:
+        return report
+    try:
+        (found,) = find_masks([image], masks)
+        report = replace(report, mask=str(found))
+        mask = open_mask(found, opened.level_dimensions, codes=codes, void=void, ram=room)
+        slide = Slide(opened, mask, name=image.name, codes=codes, void=void)  # do they show one frame?
+    except MissingError as error:
+        return replace(report, problems=(*report.problems, str(error).split(": ")[0]))
+    except PatchaugError as error:
+        return replace(report, problems=(*report.problems, _short(error, image)))
+    tiles, problems, values = _decode(mask, sample, count=True)
+    problems = [f"mask {found.name}: {problem}" for problem in problems]
+    problems += _unknown(slide, values)
+    pixels = {value: pixels for value, (pixels, _) in sorted(values.items())}
+    return replace(
+        report, tiles=report.tiles + tiles, missing=report.missing + _missing(mask), pixels=pixels,
+        problems=(*report.problems, *problems),
+    )  # fmt: skip
+
+
+def _missing(raster: Raster) -> int:
+    return raster.missing()[0] if isinstance(raster, ZarrRaster) else 0
+
+
+def _short(error: PatchaugError, path: Path) -> str:
+    text = str(error)
+    for called in (os.path.abspath(path), path.name):
+        text = text.removeprefix(f"{called}: ").removeprefix(f"{called} ")
+    return text
+
+
+def _unknown(slide: Slide, values: Values) -> Iterator[str]:
+    """Class numbers that no code names."""
+    codes = slide.codes
+    for value, (pixels, (x, y)) in sorted(values.items()):
+        if codes is not None and value != slide.void and not 0 <= value < len(codes):
+            yield f"its mask holds class {value} at x={x} y={y} ({pixels} px); codes name 0 to {len(codes) - 1}"
+
+
+def _decode(raster: Raster, sample: int | None, *, count: bool = False) -> tuple[int, list[str], Values]:
+    """Read every tile of every level, or some; how many, what was wrong, and {class: (pixels, a place)} of level 0."""
+    if not isinstance(raster, ImageRaster) and hasattr(raster, "ram"):
+        raster.ram = 0  # each tile is read once: nothing is worth keeping
+    windows = _windows(raster, sample)
+    damaged: list[str] = []
+    values: Values = {}
+    done = 0
+    with ThreadPoolExecutor() as threads:
+        read = iter(windows)
+        while some := list(islice(read, _AT_ONCE)):  # decoders release the interpreter, so threads are enough
+            for window, result in zip(some, threads.map(lambda window: _try(raster, window), some), strict=True):
+                done += 1
+                if isinstance(result, str):
+                    damaged.append(result)
+                elif count and window.level == 0:
+                    _count(values, result, window)
+    problems = damaged[:_SHOWN]
+    if len(damaged) > _SHOWN:
+        problems.append(f"{len(damaged)} of {done} tiles cannot be read; the first {_SHOWN} are listed")
+    return done, problems, values
+
+
+def _try(raster: Raster, window: Window) -> Any:
+    try:
+        return raster.read(window)
+    except (ReadError, MissingError) as error:
+        path = getattr(raster, "path", raster.name)
+        return str(error).removeprefix(f"{path}: ")
+
+
+def _windows(raster: Raster, sample: int | None) -> Iterator[Window]:
+    """One window for each tile of each level; or `sample` of them, evenly spread over all."""
+    grids = () if isinstance(raster, ImageRaster) else getattr(raster, "grids", ())
+    sides = [(grid.tile_width, grid.tile_height) for grid in grids] or [(_BLOCK, _BLOCK)] * len(raster.level_dimensions)
+    across = [-(-w // tw) for (w, _), (tw, _) in zip(raster.level_dimensions, sides, strict=True)]
+    down = [-(-h // th) for (_, h), (_, th) in zip(raster.level_dimensions, sides, strict=True)]
+    firsts = list(accumulate((a * d for a, d in zip(across, down, strict=True)), initial=0))
+    chosen: Iterable[int] = range(firsts[-1])
+    if sample is not None and sample < firsts[-1]:
+        chosen = sorted({(2 * k + 1) * firsts[-1] // (2 * sample) for k in range(sample)})
+    level = 0
+    for number in chosen:
+        while number >= firsts[level + 1]:
+            level += 1
+        row, column = divmod(number - firsts[level], across[level])
+        (width, height), (tw, th) = raster.level_dimensions[level], sides[level]
+        x, y = column * tw, row * th
+        yield Window(x, y, min(tw, width - x), min(th, height - y), level)
+
+
+def _count(values: Values, cells: Any, window: Window) -> None:
+    if cells.dtype == np.uint8:  # counting is many times as fast as sorting
+        of_each = np.bincount(cells.ravel())
+        found = np.flatnonzero(of_each)
+        counts = of_each[found]
+    else:
+        found, counts = np.unique(cells, return_counts=True)
+    for value, pixels in zip(found.tolist(), counts.tolist(), strict=True):
+        if value in values:
+            values[value] = (values[value][0] + pixels, values[value][1])
+        else:
+            y, x = divmod(int(np.argmax(cells == value)), window.width)
+            values[value] = (pixels, (window.x + x, window.y + y))

@@ -1,0 +1,264 @@
+"""Where the pixels of each class are: runs along rows, in three bytes each.
+
+The mask is cut into strips of 256 columns, and each strip into blocks of 64 rows. Within a block a run of one class is
+three bytes: row, first column, last column. Blocks that lack the class take no room, and the runs of a strip lie one
+after the other, so that the runs in a window's rows are one slice per strip.
+
+Noise has a run every few pixels and would need more room than the mask itself. So a class may take `LIMIT` bytes per
+pixel; beyond that, of the blocks richest in runs only the number of pixels is kept, and their runs are found again
+from the mask where a draw needs them. What is drawn is the same.
+
+Coordinates are those of the mask as it is read: `foreground.Labels` knows what they mean on the image's level.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.memory.shared_arrays import SharesArrays
+from patchaug.errors import ForegroundError
+
+Read = Callable[[int, int, int, int], Array]  # x, y, width, height -> the mask's integers there
+
+STRIP, BLOCK = 256, 64  # columns of a strip, rows of a block: never change, or the windows of old runs would move
+LIMIT = 0.05  # bytes per pixel that the index of one class may take
+_RUN_BYTES, _BLOCK_BYTES = 3, 24  # the latter with the sums that a law keeps per block
+_PIECE = 2**22  # pixels that are searched at a time: what a processor's cache holds
+
+
+class Stretches(NamedTuple):
+    """Runs of some rows, in no order that matters: int64 arrays of one length."""
+
+    rows: Array
+    starts: Array
+    lasts: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Runs(SharesArrays):
+    """The pixels of one class.
+
+    Attributes:
+        value: The class.
+        width, height: Size of the mask in its own pixels.
+        blocks: Numbers of the blocks that hold the class, strip by strip, rising; int32.
+        amounts: Pixels of the class in each of those; int32.
+        firsts: Number of the first run in each of them, and the number of runs at the end; int64.
+        rows, starts, lasts: The runs, counted from the corner of their block; uint8.
+        read: Reads the mask again, for blocks whose runs are not kept.
+    """
+
+    value: int
+    width: int
+    height: int
+    blocks: Array = field(repr=False)
+    amounts: Array = field(repr=False)
+    firsts: Array = field(repr=False)
+    rows: Array = field(repr=False)
+    starts: Array = field(repr=False)
+    lasts: Array = field(repr=False)
+    read: Read = field(repr=False)
+
+    _down: int = field(init=False, repr=False)
+    _gaps: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_down", -(-self.height // BLOCK))  # blocks of a strip
+        object.__setattr__(self, "_gaps", bool((np.diff(self.firsts) == 0).any()))  # some runs are not kept
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of the class, in the mask's own pixels."""
+        return int(self.amounts.sum(dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the index in bytes."""
+        return sum(array.nbytes for array in (self.blocks, self.amounts, self.firsts, self.rows)) + 2 * self.rows.nbytes
+
+    def corner(self, number: int) -> tuple[int, int]:
+        """(x, y) of the first pixel of block `number` in `blocks`."""
+        strip, row = divmod(self.view("blocks")[number], self._down)
+        return strip * STRIP, row * BLOCK
+
+    def block(self, number: int) -> tuple[Array, Array, Array]:
+        """Rows, first and last columns of a block's runs, uint8, counted from its corner, in reading order."""
+        first, last = self.view("firsts")[number : number + 2]
+        if first < last:
+            return self.rows[first:last], self.starts[first:last], self.lasts[first:last]
+        x, y = self.corner(number)
+        cells = self.read(x, y, min(STRIP, self.width - x), min(BLOCK, self.height - y))
+        values, rows, starts, lasts = _stretches(cells)
+        ours = values == self.value
+        if int((lasts - starts + 1)[ours].sum()) != self.amounts[number]:
+            raise ForegroundError(
+                f"the mask changed since it was indexed: class {self.value} around x={x} y={y} had "
+                f"{self.amounts[number]} px; open the slide again"
+            )
+        return rows[ours].astype(np.uint8), starts[ours].astype(np.uint8), lasts[ours].astype(np.uint8)
+
+    def count(self, x: int, y: int, right: int, bottom: int) -> int:
+        """Number of the class's pixels with x <= column < right and y <= row < bottom."""
+        total = 0
+        for strip, low, high, first, last in self._spans(x, y, right, bottom):
+            left, end = max(x - strip * STRIP, 0), min(right - strip * STRIP, STRIP)
+            if first < last:
+                total += _pixels(self.starts[first:last], self.lasts[first:last], left, end)
+            if self._gaps:
+                for number in self._dropped(np.arange(low, high)):
+                    rows, starts, lasts = self.block(number)
+                    top = self.corner(number)[1]
+                    inside = slice(*rows.searchsorted((max(y - top, 0), bottom - top)))
+                    total += _pixels(starts[inside], lasts[inside], left, end)
+        return total
+
+    def stretches(self, x: int, y: int, right: int, bottom: int) -> Stretches:
+        """The runs of all strips that columns x..right-1 touch, in rows y..bottom-1; whole runs, not cut at x."""
+        spans = list(self._spans(x, y, right, bottom))
+        numbers = np.concatenate([np.arange(low, high) for _, low, high, _, _ in spans])
+        of_strip = np.repeat(np.arange(len(spans)), [high - low for _, low, high, _, _ in spans])
+        first_runs, last_runs = (np.array([span[k] for span in spans])[of_strip] for k in (3, 4))
+        begin = np.maximum(self.firsts[numbers], first_runs)
+        counts = np.maximum(np.minimum(self.firsts[numbers + 1], last_runs) - begin, 0)
+        take = np.arange(counts.sum()) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
+        strips, tops = np.divmod(self.blocks[numbers].astype(np.int64), self._down)
+        lefts = np.repeat(strips * STRIP, counts)
+        rows = np.repeat(tops * BLOCK, counts) + self.rows[take]
+        found = [(rows, lefts + self.starts[take], lefts + self.lasts[take])]
+        if self._gaps:
+            for number in self._dropped(numbers):
+                left, top = self.corner(number)
+                rows, starts, lasts = (part.astype(np.int64) for part in self.block(number))
+                inside = (rows + top >= y) & (rows + top < bottom)
+                found.append((rows[inside] + top, starts[inside] + left, lasts[inside] + left))
+        return Stretches(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+    def first(self) -> tuple[int, int]:
+        """(x, y) of the first pixel in reading order."""
+        tops = self.blocks % self._down
+        found = []
+        for number in np.flatnonzero(tops == tops.min()).tolist():
+            rows, starts, _ = self.block(number)
+            x, y = self.corner(number)
+            found.append((y + int(rows[0]), x + int(starts[0])))
+        y, x = min(found)
+        return x, y
+
+    def _dropped(self, numbers: Array) -> list[int]:
+        """Those of some blocks whose runs are not kept."""
+        return list(numbers[self.firsts[numbers] == self.firsts[numbers + 1]].tolist())
+
+    def _spans(self, x: int, y: int, right: int, bottom: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """For each strip of a rectangle: the strip, its blocks low..high-1 there, its runs first..last-1 there."""
+        # memoryviews: single elements and `bisect` are several times as fast on them as in numpy.
+        blocks, firsts, rows = self.view("blocks"), self.view("firsts"), self.view("rows")
+        (above, skipped), (below, taken) = divmod(y, BLOCK), divmod(bottom, BLOCK)
+        for strip in range(x // STRIP, (right - 1) // STRIP + 1):
+            top, end = strip * self._down + above, strip * self._down + below
+            low = bisect_left(blocks, top)
+            high = bisect_left(blocks, end, low)
+            first, last = firsts[low], firsts[high]
+            if skipped and low < len(blocks) and blocks[low] == top:
+                first = bisect_left(rows, skipped, first, firsts[low + 1])
+            if taken and high < len(blocks) and blocks[high] == end:
+                last = bisect_left(rows, taken, last, firsts[high + 1])
+                high += 1
+            yield strip, low, high, first, last
+
+
+def _pixels(starts: Array, lasts: Array, left: int, end: int) -> int:
+    """Pixels of runs of one strip between columns left..end-1; uint8."""
+    if left == 0 and end == STRIP:
+        return int(np.add.reduce(lasts - starts, dtype=np.int64)) + len(starts)
+    if left:  # a run that ends to the left of it becomes one of no pixels
+        starts, lasts = np.maximum(starts, left), np.maximum(lasts, left - 1)
+    if end < STRIP:
+        starts, lasts = np.minimum(starts, end), np.minimum(lasts, end - 1)
+    # No run is longer than 255 here, so the byte that wraps at 0 - 1 + 1 is right again.
+    return int(np.add.reduce(lasts - starts + np.uint8(1), dtype=np.int64))
+
+
+def index_mask(width: int, height: int, bands: Iterable[Array], read: Read) -> dict[int, Runs]:
+    """Index all classes of a mask in one pass.
+
+    Args:
+        width: Columns of the mask.
+        height: Rows of the mask.
+        bands: The mask as bands of full rows, top to bottom, each (rows, width) of integers; all but the last have a
+            multiple of 64 rows.
+        read: Reads a part of it again.
+
+    Raises:
+        ForegroundError: The bands hold another number of rows.
+    """
+    parts: dict[int, list[tuple[Array, ...]]] = {}
+    down, top = -(-height // BLOCK), 0
+    lines = max(_PIECE // width // BLOCK, 1) * BLOCK
+    for band in bands:
+        for y in range(0, len(band), lines):
+            piece = band[y : y + lines]
+            _index_piece(piece, top + y, down, parts)
+        top += len(band)
+    if top != height:
+        raise ForegroundError(f"the mask's bands hold {top} rows, its level has {height}")
+    return {value: _joined(value, width, height, parts.pop(value), read) for value in sorted(parts)}
+
+
+def _stretches(cells: Array) -> tuple[Array, Array, Array, Array]:
+    """Values, rows, first and last columns of all runs, cut where a strip ends; in reading order."""
+    height, width = cells.shape
+    changes = np.empty((height, width), bool)
+    np.not_equal(cells[:, 1:], cells[:, :-1], out=changes[:, 1:])
+    changes[:, ::STRIP] = True
+    at = np.flatnonzero(changes)
+    rows, starts = np.divmod(at, width)
+    lasts = starts + np.diff(at, append=height * width) - 1
+    return cells[rows, starts], rows, starts, lasts
+
+
+def _index_piece(piece: Array, top: int, down: int, parts: dict[int, list[tuple[Array, ...]]]) -> None:
+    """Add the runs of some rows to what is known of each class: block numbers, amounts, runs in blocks, runs."""
+    values, rows, starts, lasts = _stretches(piece)
+    strips = (starts // STRIP).astype(np.uint16)
+    order = np.argsort(strips, kind="stable")
+    order = order[np.argsort(values[order], kind="stable")]  # by class, by strip, by row
+    values, rows, starts, lasts = values[order], rows[order] + top, starts[order], lasts[order]
+    numbers = strips[order].astype(np.int64) * down + rows // BLOCK
+    runs_of_all = np.stack(
+        [(array % side).astype(np.uint8) for array, side in ((rows, BLOCK), (starts, STRIP), (lasts, STRIP))]
+    )
+    edges = np.append(np.flatnonzero(np.append(True, values[1:] != values[:-1])), len(values))
+    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+        block = numbers[begin:end]
+        new = np.flatnonzero(np.append(True, block[1:] != block[:-1]))
+        blocks, counts = block[new], np.diff(new, append=len(block))
+        amounts = np.add.reduceat(lasts[begin:end] - starts[begin:end] + 1, new)
+        kept = runs_of_all[:, begin:end]
+        room = LIMIT * piece.size - _BLOCK_BYTES * len(blocks)
+        if _RUN_BYTES * len(block) > room:  # too many: those of the blocks that are richest in them are let go
+            poorest = np.argsort(counts, kind="stable")
+            dropped = poorest[np.cumsum(counts[poorest]) * _RUN_BYTES > room]
+            keep = np.ones(len(blocks), bool)
+            keep[dropped] = False
+            kept = kept[:, np.repeat(keep, counts)]
+            counts = np.where(keep, counts, 0)
+        parts.setdefault(int(values[begin]), []).append((blocks, amounts, counts, *kept))
+
+
+def _joined(value: int, width: int, height: int, parts: list[tuple[Array, ...]], read: Read) -> Runs:
+    """The runs of one class, strip by strip, from those of bands, each of which holds all strips."""
+    blocks, amounts, runs, rows, starts, lasts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(blocks, kind="stable")
+    before, counts = np.cumsum(runs) - runs, runs[order]
+    firsts = np.concatenate(([0], np.cumsum(counts)))
+    take = np.arange(firsts[-1]) + np.repeat(before[order] - firsts[:-1], counts)
+    return Runs(
+        value, width, height, blocks[order].astype(np.int32), amounts[order].astype(np.int32), firsts,
+        rows[take], starts[take], lasts[take], read,
+    )  # fmt: skip

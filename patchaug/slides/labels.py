@@ -1,0 +1,94 @@
+"""The labels of one level of a slide: how many pixels of a class a window holds, and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.memory.shared_arrays import SharesArrays
+from patchaug.slides.label_runs import BLOCK, STRIP, Runs
+
+
+@dataclass(frozen=True, eq=False)
+class Labels(SharesArrays):
+    """All labels of a mask, seen on one level of the image.
+
+    Attributes:
+        width, height: Size of the level in pixels.
+        columns: First column of the level over each column of the mask as it was indexed, and `width` at the end;
+            None where the two are the same, pixel by pixel.
+        lines: The same for rows, and `height` at the end.
+        runs: {class number: its pixels in the mask}.
+    """
+
+    width: int
+    height: int
+    columns: Array | None = field(repr=False)
+    lines: Array | None = field(repr=False)
+    runs: Mapping[int, Runs] = field(repr=False)
+
+    def count(self, value: int, x: int, y: int, width: int, height: int) -> int:
+        """Number of a class's pixels in a window of the level."""
+        runs = self.runs[value]
+        if self.columns is None or self.lines is None:
+            return runs.count(x, y, x + width, y + height)
+        left, across = _shares(self.columns, x, width)
+        top, down = _shares(self.lines, y, height)
+        right = left + len(across)
+        rows, starts, lasts = runs.stretches(left, top, right, top + len(down))
+        below = np.concatenate(([0], np.cumsum(across)))
+        widths = below[np.clip(lasts + 1, left, right) - left] - below[np.clip(starts, left, right) - left]
+        return int((widths * down[rows - top]).sum())
+
+    def pixels(self, value: int) -> int:
+        """Number of a class's pixels on the level."""
+        columns = np.arange(self.width + 1) if self.columns is None else self.columns
+        lines = np.arange(self.height + 1) if self.lines is None else self.lines
+        return int(block_weights(self.runs[value], columns, lines).sum())
+
+    def first(self, value: int) -> tuple[int, int]:
+        """(x, y) of a class's first pixel on the level, in reading order."""
+        x, y = self.runs[value].first()
+        return (x if self.columns is None else int(self.columns[x])), (y if self.lines is None else int(self.lines[y]))
+
+
+def _shares(edges: Array, start: int, length: int) -> tuple[int, Array]:
+    """The first mask pixel under start..start+length-1; how many of these it, and each that follows, lies under."""
+    first = int(edges.searchsorted(start, side="right")) - 1
+    end = int(edges.searchsorted(start + length, side="left"))
+    return first, np.diff(np.clip(edges[first : end + 1], start, start + length))
+
+
+def block_weights(runs: Runs, columns: Array, lines: Array) -> Array:
+    """For each block that holds the class, the sum over its pixels of column weight times row weight; int64."""
+    weights = np.zeros(len(runs.blocks), np.int64)
+    down = -(-runs.height // BLOCK)
+    for strip in range(-(-runs.width // STRIP)):
+        low, high = (int(at) for at in runs.blocks.searchsorted((strip * down, (strip + 1) * down)))
+        first, last = int(runs.firsts[low]), int(runs.firsts[high])
+        counts = np.diff(runs.firsts[low : high + 1])
+        rows = (
+            np.repeat((runs.blocks[low:high] - strip * down).astype(np.int64) * BLOCK, counts) + runs.rows[first:last]
+        )
+        here = columns[strip * STRIP : (strip + 1) * STRIP + 1]
+        of_runs = (here[1:][runs.lasts[first:last]] - here[runs.starts[first:last]]) * (lines[rows + 1] - lines[rows])
+        sums = np.concatenate(([0], np.cumsum(of_runs)))
+        ends = runs.firsts[low : high + 1] - first
+        weights[low:high] = sums[ends[1:]] - sums[ends[:-1]]
+        for number in np.flatnonzero(counts == 0) + low:
+            weights[number] = _weight(runs, int(number), columns, lines)
+    return weights
+
+
+def _weight(runs: Runs, number: int, columns: Array, lines: Array) -> int:
+    """The weight of a block whose runs are not kept."""
+    x, y = runs.corner(number)
+    widths, heights = np.diff(columns[x : x + STRIP + 1]), np.diff(lines[y : y + BLOCK + 1])
+    if (widths == widths[0]).all() and (heights == heights[0]).all():
+        return int(runs.amounts[number]) * int(widths[0]) * int(heights[0])  # inside the slide: no need to read it
+    rows, starts, lasts = runs.block(number)
+    below = np.concatenate(([0], np.cumsum(widths)))
+    return int(((below[1:][lasts] - below[starts]) * heights[rows]).sum())

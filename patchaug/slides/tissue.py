@@ -1,0 +1,67 @@
+"""Tissue, for slides without a mask: Otsu's threshold on the saturation of an overview.
+
+Stained tissue is colourful, glass is not: N. Otsu, A Threshold Selection Method from Gray-Level Histograms, IEEE
+Transactions on Systems, Man, and Cybernetics 9 (1979), on the S of HSV, as scikit-image has them.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from patchaug.errors import ForegroundError
+from patchaug.readers import ArrayRaster
+from patchaug.slides.label_index import index_labels
+from patchaug.slides.labels import Labels
+from patchaug.slides.mask_alignment import Alignment
+from patchaug.slides.slide import Slide
+from patchaug.slides.thumbnail import overview, overview_level
+
+TISSUE = 1  # its number among the labels; glass is 0
+_MAX_SIZE = 1024  # longer side of the overview in pixels
+
+
+def tissue_mask(image: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Where tissue is on a picture: uint8 (height, width), 1 for tissue.
+
+    Args:
+        image: uint8 (height, width, 3).
+
+    A picture of one saturation has no tissue.
+    """
+    from skimage.color import rgb2hsv  # heavy, and only slides without mask need it
+    from skimage.filters import threshold_otsu
+
+    saturation = rgb2hsv(image)[..., 1]
+    if saturation.min() == saturation.max():
+        return np.zeros(saturation.shape, np.uint8)
+    return np.asarray(saturation > threshold_otsu(saturation), np.uint8)  # type: ignore[no-untyped-call]
+
+
+def tissue_labels(slide: Slide, level: int) -> Labels:
+    """Where the tissue of a slide is, on one of its levels; found once and kept with the slide.
+
+    Raises:
+        ForegroundError: The slide has no colours.
+        ReadError: The slide cannot be read.
+    """
+    if ("tissue", level) not in slide.kept:
+        slide.level_size(level)
+        image = overview(slide, max_size=_MAX_SIZE)[0].image
+        if image.shape[2] != 3:
+            raise ForegroundError(
+                f"{slide.name}: tissue is found by its colour, and the image has {image.shape[2]} channels, not 3; "
+                f"give a mask"
+            )
+        raster = ArrayRaster(tissue_mask(image), name=f"tissue of {slide.name}")
+        # The overview counts whole squares of a level; they need not be whole squares of level 0.
+        read, factor = overview_level(slide, _MAX_SIZE)
+        scale = tuple(
+            Fraction(l0_length * factor, length)
+            for l0_length, length in zip(slide.dimensions, slide.level_dimensions[read], strict=True)
+        )
+        alignment = Alignment(slide.level_dimensions, raster.level_dimensions, (scale[0], scale[1]))
+        slide.kept["tissue", level] = index_labels(slide.name, raster, alignment, level)
+    return slide.kept["tissue", level]

@@ -1,0 +1,299 @@
+"""Slides made from nothing: procedural tissue with nuclei, for the demo, where nothing can be downloaded.
+
+Not a model of biology, but a fair exercise: glands in loose tissue with fibres. Nuclei are darker and bluer than the
+tissue around them on average, but stain, light and focus vary, some are pale, some touch, and red cells, pigment, dark
+strands, folds and patches of blue tissue are just as dark: no threshold of colour does the work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.errors import OptionError
+
+FACTORS = (1, 4, 16)
+_TILE = 256
+_BLOCK = 1024  # pixels are made in blocks of this side
+_REACH = 64  # no object reaches further than this from its centre
+
+_GLASS = np.array([243.0, 241.0, 244.0], np.float32)
+# Light that one unit of stain takes away, per channel: haematoxylin (nuclei), eosin (tissue), and brown pigment.
+_HAEMATOXYLIN = np.array([0.65, 0.70, 0.29], np.float32)
+_EOSIN = np.array([0.10, 0.66, 0.35], np.float32)
+_PIGMENT = np.array([0.45, 0.62, 0.80], np.float32)
+
+
+def write_slide(
+    folder: str | os.PathLike[str],
+    name: str,
+    *,
+    size: int = 6144,
+    seed: int = 0,
+    mpp: float = 0.5,
+    progress: Callable[[float], object] | None = None,
+) -> tuple[Path, Path]:
+    """Make a slide, NAME.tiff (JPEG tiles, levels 1, 4 and 16), and its mask, NAME_mask.tiff (0 background, 1 nucleus).
+
+    The same arguments give the same bytes. Both files appear under their names when they are whole.
+
+    Args:
+        folder: Where to write; made if it is not there.
+        name: Stem of both files.
+        size: Side in pixels, at least 512.
+        seed: 0 or more; another seed is another slide, with another stain.
+        mpp: Micrometres per pixel, above 0, written into the files.
+        progress: Called with the share of the pixels that are made, rising to 1.0.
+
+    Returns:
+        Paths of image and mask.
+
+    Raises:
+        OptionError: The size is below 512 px, the seed below 0, or the mpp not above 0.
+    """
+    if size < 512:
+        raise OptionError(f"size of a made slide must be at least 512 px, got {size}")
+    if seed < 0:
+        raise OptionError(f"seed of a made slide must be 0 or more, got {seed}")
+    if not 0 < mpp < float("inf"):
+        raise OptionError(f"mpp of a made slide must be above 0, got {mpp}")
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    image, mask = _paint(size, seed, progress)
+    rgb = {"photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": 85}, "subsampling": (2, 2)}
+    grey = {"photometric": "minisblack", "compression": "adobe_deflate"}
+    paths = root / f"{name}.tiff", root / f"{name}_mask.tiff"
+    _write(paths[0], [_mean(image, factor) for factor in FACTORS], mpp, rgb)
+    _write(paths[1], [_nearest(mask, factor) for factor in FACTORS], mpp, grey)
+    return paths
+
+
+def _paint(size: int, seed: int, progress: Callable[[float], object] | None) -> tuple[Array, Array]:
+    """Image uint8 (size, size, 3) and mask uint8 (size, size)."""
+    rng = np.random.default_rng([seed, size])
+    fields = _Fields(size, rng)
+    objects = _place_objects(size, rng, fields)
+    stain = rng.uniform(0.85, 1.15, 2).astype(np.float32)  # how strongly this slide took each dye
+    image, mask = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.uint8)
+    for top in range(0, size, _BLOCK):
+        for left in range(0, size, _BLOCK):
+            height, width = min(_BLOCK, size - top), min(_BLOCK, size - left)
+            block = _Block(fields, top, left, height, width)
+            near = (
+                (np.abs(objects["x"] - left - width / 2) < width / 2 + _REACH)
+                & (np.abs(objects["y"] - top - height / 2) < height / 2 + _REACH)
+            )  # fmt: skip
+            for one in objects[near]:
+                block.stamp(one)
+            noise = np.random.default_rng([seed, size, top, left]).standard_normal((height, width), np.float32)
+            image[top : top + height, left : left + width] = block.pixels(stain, noise)
+            mask[top : top + height, left : left + width] = block.mask
+            if progress is not None:
+                progress((top * size + height * (left + width)) / size**2)
+    return image, mask
+
+
+class _Fields:
+    """Smooth random fields over the slide, from small grids: cheap at any size, and the same from any block.
+
+    Rows y and columns x broadcast as numpy's do: (height, 1) and (1, width) ask for a block, (n,) and (n,) for points.
+    """
+
+    def __init__(self, size: int, rng: np.random.Generator) -> None:
+        self.size = size
+        sides = {name: (size + 300) // scale + 4 for name, scale in _SCALES.items()}  # objects may stand just outside
+        self._grids = {name: rng.normal(0, 1, (n, n)).astype(np.float32) for name, n in sides.items()}
+
+    def at(self, name: str, y: Array, x: Array) -> Array:
+        """A field at rows y and columns x: a bicubic B-spline over its grid, standard deviation about 0.5."""
+        grid, scale = self._grids[name], _SCALES[name]
+        (top, down), (left, across) = (_spline(axis.ravel() / scale, len(grid)) for axis in (y, x))
+        if y.ndim == 1:
+            four = np.arange(4)
+            near = grid[(top[:, None] + four)[:, :, None], (left[:, None] + four)[:, None, :]]
+            return np.asarray(np.einsum("ni,nij,nj->n", down, near, across))
+        part = grid[top[0] : top[-1] + 4, left[0] : left[-1] + 4]  # not the whole grid: a block is small
+        return np.asarray(_dense(top, down) @ part @ _dense(left, across).T)
+
+    def tissue(self, y: Array, x: Array) -> Array:
+        """Where tissue is: above 0 inside; an irregular blot in the middle of the slide."""
+        middle = self.size / 2
+        away = np.hypot((y - middle) / middle, (x - middle) / middle)
+        rough = 0.22 * self.at("outline", y, x) + 0.10 * self.at("edge", y, x)
+        return np.asarray(0.88 - away + rough, np.float32)
+
+    def glands(self, y: Array, x: Array) -> Array:
+        """Loose tissue below 0, glands above it, their empty middle above _LUMEN."""
+        return self.at("lobes", y, x) + 0.35 * self.at("edge", y, x)
+
+
+# Features in pixels: outline of the tissue, glands, blue patches, fibres, granules, folds, stain, light and focus.
+_SCALES = {
+    "outline": 900, "edge": 180, "lobes": 330, "blue": 240, "fibres": 26, "grain": 7, "folds": 700,
+    "stain": 1400, "light": 1100, "focus": 600,
+}  # fmt: skip
+_LUMEN = 0.8
+
+
+def _spline(at: Array, length: int) -> tuple[Array, Array]:
+    """First grid point (n,) and weights (n, 4) of a cubic B-spline at n positions; the weights sum to 1."""
+    start = np.clip(at.astype(np.int64), 0, length - 4)
+    t = (at - start).astype(np.float32)
+    four = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
+    return start, np.stack(four, axis=1) / 6
+
+
+def _dense(start: Array, four: Array) -> Array:
+    """The same weights as a matrix, from the first grid point that any position needs to the last."""
+    weights = np.zeros((len(start), int(start[-1] - start[0]) + 4), np.float32)
+    np.put_along_axis(weights, (start - start[0])[:, None] + np.arange(4), four, axis=1)
+    return weights
+
+
+_OBJECT = np.dtype(
+    [(name, "f4") for name in ("x", "y", "a", "b", "angle", "dye", "rim")] + [("kind", "u1"), ("shape", "f4", 4)]
+)
+_NUCLEUS, _RED_CELL, _SPECK, _STRAND = range(4)
+# Per kind: pixels of the grid that it is strewn on, half axis, and its chance in loose tissue, in a gland, in a lumen.
+_KINDS = {
+    _NUCLEUS: (112, 26.0, (0.3, 0.85, 0.0)),
+    _RED_CELL: (170, 19.0, (0.6, 0.15, 0.1)),
+    _SPECK: (280, 9.0, (0.3, 0.3, 0.1)),
+    _STRAND: (112, 38.0, (0.85, 0.2, 0.0)),
+}
+
+
+def _place_objects(size: int, rng: np.random.Generator, fields: _Fields) -> Array:
+    """Nuclei, and what looks like them: red cells, specks of pigment, dark strands."""
+    parts = []
+    for kind, (spacing, side, chances) in _KINDS.items():
+        steps = np.arange(0, size, spacing)
+        y, x = (grid.ravel() + rng.uniform(0, spacing, grid.size) for grid in np.meshgrid(steps, steps, indexing="ij"))
+        n, gland = len(x), fields.glands(y, x)
+        found = np.zeros(n, _OBJECT)
+        found["x"], found["y"], found["kind"] = x, y, kind
+        found["a"] = side * rng.uniform(0.75, 1.35, n)
+        found["b"] = found["a"] * (rng.uniform(0.1, 0.24, n) if kind == _STRAND else rng.uniform(0.6, 1.0, n))
+        found["dye"] = rng.uniform(0.5, 1.25, n) if kind == _NUCLEUS else rng.uniform(0.7, 1.2, n)
+        found["shape"] = rng.normal(0, 1, (n, 4)) * (0.09, 0.05, 0.025, 0.015)
+        found["rim"] = 2.5 + 9 * np.clip(fields.at("focus", y, x) - 0.2, 0, 1)
+        # Long axes point to the lumen inside a gland, and follow its outline outside, as fibres do.
+        down, right = fields.glands(y + 4, x) - gland, fields.glands(y, x + 4) - gland
+        found["angle"] = np.arctan2(down, right) + np.where(gland > 0, 0, np.pi / 2) + rng.normal(0, 0.35, n)
+        chance = np.select([gland < 0, gland < _LUMEN], chances[:2], chances[2])
+        parts.append(found[(fields.tissue(y, x) > 0.04) & (rng.random(n) < chance)])
+    return np.concatenate(parts)
+
+
+class _Block:
+    """Dyes of one block, painted object by object."""
+
+    def __init__(self, fields: _Fields, top: int, left: int, height: int, width: int) -> None:
+        self.y = np.arange(top, top + height, dtype=np.float32)
+        self.x = np.arange(left, left + width, dtype=np.float32)
+        self.mask = np.zeros((height, width), np.uint8)
+        at = self.y[:, None], self.x[None, :]
+        gland, edge, fibres = fields.glands(*at), fields.at("edge", *at), fields.at("fibres", *at)
+        self.grain = fields.at("grain", *at)
+        here = np.clip(fields.tissue(*at) * 12, 0, 1)  # a border of some pixels, not a knife's edge
+        # Fibres lie around the glands in waves, with gaps between them; a lumen is nearly empty.
+        waves = 0.5 + 0.5 * np.cos(55 * gland + 5 * fibres)
+        loose = np.clip(0.3 + 0.55 * waves + 0.5 * fibres + 0.35 * edge, 0.12, 1)
+        inside = np.clip(12 * gland + 0.5, 0, 1)
+        full = (loose + inside * (1 - loose)) * (1 - 0.88 * np.clip(14 * (gland - _LUMEN) + 2 * fibres, 0, 1))
+        self.eosin = here * full * (0.44 + 0.1 * inside * np.clip(gland, 0, 1) + 0.05 * self.grain)
+        # Patches of tissue that are blue by themselves: as blue as pale nuclei, so that a threshold fails on them.
+        blue = np.clip(fields.at("blue", *at) - 0.15, 0, 1)
+        self.haematoxylin = here * full * (0.06 + 0.09 * inside + 0.45 * blue + 0.03 * self.grain)
+        self.pigment = np.zeros_like(self.eosin)
+        # Along a fold, tissue lies double, now and then.
+        fold = np.exp(-((fields.at("folds", *at) / 0.02) ** 2)) * np.clip(4 * edge - 0.4, 0, 1)
+        self.stain = (1 + 0.18 * np.tanh(fields.at("stain", *at))) * (1 + 0.7 * fold)
+        self.light = 1 + 0.04 * np.tanh(fields.at("light", *at))
+
+    def stamp(self, one: Array) -> None:
+        """Paint an object: an ellipse, wavy or bent, with a rim that is as soft as the focus is bad."""
+        kind, dye, shape, b = int(one["kind"]), np.float32(one["dye"]), one["shape"], float(one["b"])
+        reach = min(1.5 * float(one["a"]) + float(one["rim"]), _REACH)
+        rows, columns = (slice(*np.searchsorted(axis, (at - reach, at + reach))) for axis, at in
+                         ((self.y, float(one["y"])), (self.x, float(one["x"]))))  # fmt: skip
+        dy, dx = (self.y[rows] - one["y"])[:, None], (self.x[columns] - one["x"])[None, :]
+        cos, sin = np.cos(one["angle"]), np.sin(one["angle"])
+        u, v = (dx * cos + dy * sin) / one["a"], dy * cos - dx * sin
+        radius: Any = 1.0
+        if kind == _NUCLEUS:
+            turn = np.arctan2(v / b, u)
+            radius = 1 + sum(shape[k] * np.cos((k + 2) * turn + 99 * shape[k - 1]) for k in range(4))
+        elif kind == _STRAND:
+            v = v + 60 * shape[0] * u**2  # bent
+        depth = 1 - np.hypot(u, v / b) / radius
+        soft = np.clip(depth * b / one["rim"] + 0.5, 0, 1)
+        if kind == _NUCLEUS:
+            self.mask[rows, columns] |= depth > 0
+            texture = 1 + 0.16 * self.grain[rows, columns] + 0.25 * np.exp(-((depth / 0.16) ** 2))  # a darker envelope
+            self.haematoxylin[rows, columns] += soft * (dye * 0.62 * texture - 0.3 * self.haematoxylin[rows, columns])
+            self.eosin[rows, columns] *= 1 - 0.35 * soft
+        elif kind == _RED_CELL:
+            self.eosin[rows, columns] += soft * dye * (0.75 - 0.25 * np.clip(depth * 1.5, 0, 1))  # a paler middle
+        elif kind == _SPECK:
+            self.pigment[rows, columns] += soft * dye * 0.9
+        else:
+            self.haematoxylin[rows, columns] += soft * dye * 0.6
+            self.eosin[rows, columns] += soft * dye * 0.2
+
+    def pixels(self, strength: Array, noise: Array) -> Array:
+        """uint8 (height, width, 3): glass seen through the dyes (Beer and Lambert), with the camera's noise."""
+        out = np.empty((*self.mask.shape, 3), np.uint8)
+        haematoxylin, eosin = self.haematoxylin * self.stain * strength[0], self.eosin * self.stain * strength[1]
+        for k in range(3):
+            taken = haematoxylin * _HAEMATOXYLIN[k] + eosin * _EOSIN[k] + self.pigment * _PIGMENT[k]
+            seen = _GLASS[k] * np.exp(-1.5 * taken) * self.light + 2.5 * noise
+            out[..., k] = np.clip(seen, 0, 255)
+        return out
+
+
+def _mean(image: Array, factor: int) -> Array:
+    """Area mean over whole squares of factor x factor pixels."""
+    if factor == 1:
+        return image
+    height, width = image.shape[0] // factor, image.shape[1] // factor
+    out = np.empty((height, width, 3), np.uint8)
+    for row in range(0, height, 64):  # bands: the mean of a whole slide in float32 would take gigabytes
+        part = image[row * factor : min(row + 64, height) * factor, : width * factor]
+        rows = part.reshape(-1, factor, width * factor * 3).sum(1, dtype=np.uint32)  # two short sums beat one mean
+        sums = rows.reshape(-1, width, factor, 3).sum(2, dtype=np.uint32)
+        out[row : row + 64] = (sums + factor**2 // 2) // factor**2
+    return out
+
+
+def _nearest(mask: Array, factor: int) -> Array:
+    """The pixel in the middle of each whole square of factor x factor pixels."""
+    height, width = mask.shape[0] // factor, mask.shape[1] // factor
+    return mask[factor // 2 :: factor, factor // 2 :: factor][:height, :width]
+
+
+def _tiles(level: Array) -> Iterator[Array]:
+    for y in range(0, level.shape[0], _TILE):
+        for x in range(0, level.shape[1], _TILE):
+            tile = level[y : y + _TILE, x : x + _TILE]
+            rest = [(0, _TILE - tile.shape[0]), (0, _TILE - tile.shape[1])] + [(0, 0)] * (tile.ndim - 2)
+            yield np.ascontiguousarray(np.pad(tile, rest, "edge"))  # tiles are whole; what is past the level is cut
+
+
+def _write(path: Path, levels: list[Array], mpp: float, form: dict[str, Any]) -> None:
+    import tifffile
+
+    part = path.with_name(path.name + ".part")
+    with tifffile.TiffWriter(part) as tiff:
+        for factor, level in zip(FACTORS, levels, strict=True):
+            tiff.write(
+                _tiles(level), shape=level.shape, dtype=np.uint8, tile=(_TILE, _TILE),
+                resolution=(1e4 / (mpp * factor),) * 2, resolutionunit="CENTIMETER", metadata=None,
+                subfiletype=0 if factor == 1 else 1, **form,
+            )  # fmt: skip
+    os.replace(part, path)

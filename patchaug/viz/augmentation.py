@@ -1,0 +1,91 @@
+"""One window, and what augmentation makes of it in epoch after epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from patchaug.augment import as_augment
+from patchaug.core.validation import checked_integer
+from patchaug.errors import OptionError
+from patchaug.sampling import Sampler
+from patchaug.sampling.plan import Draw, Edge, Plan
+from patchaug.slides.slide import Slide
+from patchaug.viz.layout import Out, classes, picture, save, scale_bar, sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS, _SIDE = 4, 280  # patches in a row, and the side of each on the figure in pixels
+
+
+def show_augment(
+    slide: Slide,
+    sampler: Sampler,
+    augment: Any,
+    *,
+    draws: int = 11,
+    index: int = 0,
+    seed: int = 42,
+    halo: int | str = "auto",
+    edge: Edge = "shift",
+    out: Out = None,
+) -> Figure:
+    """Draw one window as it is, and as augmentation makes it in the first epochs.
+
+    The window is that of an index of `PatchDataset([slide], sampler, augment=augment, seed=seed, shuffle=False)`, and
+    stays. What varies is the epoch in the key of the augmentation: the patch below "epoch e" is what the key (seed, e,
+    slide, draw) makes of that window. In the epoch of the index itself it is the patch of the dataset; for a fixed
+    grid, whose windows stay where they are, it is so in every epoch. Random windows lie elsewhere in each epoch: the
+    others are what training would see if its draw fell on this window again.
+
+    Args:
+        slide: The slide.
+        sampler: The sampler.
+        augment: A transform or Compose of albumentations, or an `Augment`.
+        draws: How many augmented patches, from epoch 0 on.
+        index: Which window.
+        seed: Seed of windows and augmentation, as a run has it.
+        halo: Pixels read around the window, or "auto"; see `Augment`.
+        edge: "shift" or "reflect", see `Plan`.
+        out: Where to save the picture (PNG).
+
+    Returns:
+        The figure, labels outlined and tinted. The scale bar is that of the window as it is; augmentation may scale.
+
+    Raises:
+        OptionError: draws is below 1, index below 0, or there is no augmentation that can be used; see `Augment`.
+        WindowError, ForegroundError: The sampler asks for what the slide does not have.
+        MissingError: There is no folder for `out`.
+    """
+    transform = as_augment(augment, halo)
+    if transform is None:
+        raise OptionError("there is no augmentation to show; give a transform of albumentations, such as histology()")
+    checked_integer("draws", draws, 1)
+    plan = Plan([slide], sampler, seed=seed, shuffle=False, augment=transform, edge=edge)
+    draw = plan[checked_integer("index", index, 0)]
+    patches = [slide.read(draw.window, sampler.size)]
+    patches += [plan.read(replace(draw, epoch=epoch)) for epoch in range(draws)]
+    titles = ["the window as it is", *(f"epoch {epoch}" for epoch in range(draws))]
+    rows = [patches[start : start + _COLUMNS] for start in range(0, len(patches), _COLUMNS)]
+    figure, axes = sheet(
+        [[patch.image.shape for patch in row] for row in rows], (_SIDE, _SIDE), heading=True,
+        bars=int(slide.mpp is not None), title=_title(plan, draw),
+        legend=classes([patch.mask for patch in patches], slide.codes, slide.void),
+    )  # fmt: skip
+    for patch, title, ax in zip(patches, titles, (ax for row in axes for ax in row), strict=True):
+        picture(ax, patch, tint=0.2, void=slide.void, line=2)
+        ax.set_title(title, fontsize=11, pad=5)
+    per_pixel = draw.window.width / patches[0].image.shape[1]
+    scale_bar(axes[0][0], slide, slide.level_downsamples[draw.window.level] * per_pixel)
+    return save(figure, out)
+
+
+def _title(plan: Plan, draw: Draw) -> str:
+    window, (y, x) = draw.window, plan.halo
+    names = ", ".join(type(part).__name__ for part in plan.augment.transform.transforms) if plan.augment else ""
+    halo = f"halo of {x} px" if x == y else f"halo of {x} x {y} px"
+    return (
+        f"{plan.slides[0].name}: {window.width} x {window.height} px at x={window.x}, y={window.y} of level "
+        f"{window.level}, read with a {halo}\n{names}"
+    )

@@ -1,0 +1,89 @@
+"""Where the patches of a batch come from: their slides below them, with the windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from patchaug.core.windows import Window
+from patchaug.slides.slide import Patch, Slide
+from patchaug.slides.thumbnail import overview
+from patchaug.viz.layout import box, picture, scale_bar
+from patchaug.viz.palette import WINDOW, hexadecimal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WIDE, _TALL = 4.0, 4.5  # the least width and the largest height of a slide, inches
+_HEADING, _BELOW, _GAP = 0.5, 0.3, 0.12  # room above, below and beside a slide, inches
+
+
+def add_slides(patches: Sequence[Axes], placed: Sequence[tuple[Slide, Window]]) -> None:
+    """Make the figure of some patches larger by their slides, on which their windows are outlined.
+
+    Patches and windows have numbers, from 1 on, in the order given.
+
+    Args:
+        patches: Axes of one figure, on which the patches are drawn.
+        placed: The slide and the window of each.
+
+    Raises:
+        ReadError: A file cannot be read.
+    """
+    figure: Any = patches[0].figure
+    width, height = figure.get_size_inches()
+    slides = list({id(slide): slide for slide, _ in placed}.values())
+    across = min(len(slides), max(int(width / _WIDE), 1))
+    rows = [slides[start : start + across] for start in range(0, len(slides), across)]
+    column = width / across
+    # The slides' own sizes in inches: as large as fits into the column and the height.
+    sizes = {id(s): (w * f, h * f) for s in slides for w, h in [s.dimensions] for f in [_fit(column - _GAP, w, h)]}
+    rooms = [_HEADING + max(sizes[id(slide)][1] for slide in row) + _BELOW for row in rows]
+    added = sum(rooms)
+    _packed(figure, added)
+    top = added
+    for row, room in zip(rows, rooms, strict=True):
+        for place, slide in enumerate(row):
+            w, h = sizes[id(slide)]
+            left = (place + 0.5 + (across - len(row)) / 2) * column - w / 2
+            bottom = top - _HEADING - h
+            ax = figure.add_axes(
+                (left / width, bottom / (height + added), w / width, h / (height + added)), label=slide.name
+            )
+            small, l0_per_pixel = overview(slide, max_size=round(max(w, h) * figure.dpi))
+            picture(ax, Patch(small.image, None))
+            ax.set_title(slide.name, fontsize=11, pad=16, parse_math=False)  # above the numbers along the border
+            for number, (of, window) in enumerate(placed, 1):
+                if of is slide:
+                    outline = box(slide, window, l0_per_pixel)
+                    ax.add_patch(outline)
+                    _tag(ax, number, (outline.get_x(), outline.get_y()), "data", outside=True)
+            scale_bar(ax, slide, l0_per_pixel)
+        top -= room
+    for number, ax in enumerate(patches, 1):
+        _tag(ax, number, (0, 1), "axes fraction", outside=False)
+
+
+def _fit(column: float, width: int, height: int) -> float:
+    return min(column / width, _TALL / height)
+
+
+def _packed(figure: Any, added: float) -> None:
+    """The axes that are on the figure, close together; and room below them, inches."""
+    width, height = figure.get_size_inches()
+    x, y = _GAP / 2 / width, _GAP / 2 / height
+    figure.subplots_adjust(left=x, right=1 - x, bottom=y, top=1 - y, wspace=0.05, hspace=0.05)
+    places = [(ax, ax.get_position()) for ax in figure.axes]
+    figure.set_size_inches(width, height + added)
+    share = height / (height + added)
+    for ax, place in places:
+        ax.set_position((place.x0, 1 - (1 - place.y0) * share, place.width, place.height * share))
+
+
+def _tag(ax: Axes, number: int, place: tuple[float, float], coordinates: str, *, outside: bool) -> None:
+    """A number at an upper left corner: within a patch, or above a window, which may be small."""
+    ax.annotate(
+        str(number), place, (0, 1) if outside else (3, -3), xycoords=coordinates, textcoords="offset points",
+        ha="left", va="bottom" if outside else "top", fontsize=8 if outside else 10, color="white", zorder=4,
+        bbox={"boxstyle": "square,pad=0.2", "facecolor": hexadecimal(WINDOW), "edgecolor": "white", "linewidth": 0.5},
+    )  # fmt: skip

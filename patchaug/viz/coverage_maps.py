@@ -1,0 +1,88 @@
+"""How often each place of a slide is seen: in windows that were drawn, and by the law that they are drawn by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
+from patchaug.sampling.distributions import AllWindows, Frame, Law, MixtureLaw
+
+_LATTICE = 128  # blocks of origins along an axis, at most
+
+
+def centres(length: int, count: int, per_place: float) -> Array:
+    """Where the places along an axis are: the middles of `count` steps of `per_place` pixels, inside the axis."""
+    return np.asarray(np.minimum((np.arange(count) + 0.5) * per_place, length - 0.5))
+
+
+def times_seen(windows: Iterable[Window], across: Array, down: Array) -> Array:
+    """In how many of the windows each place lies.
+
+    Args:
+        windows: Windows of one level.
+        across: Places along x, in pixels of the level, ascending.
+        down: Places along y.
+
+    Returns:
+        int64, (len(down), len(across)).
+    """
+    boxes = np.array([(w.x, w.y, w.right, w.bottom) for w in windows], np.int64).reshape(-1, 4)
+    left, right = (np.searchsorted(across, boxes[:, k]) for k in (0, 2))
+    top, bottom = (np.searchsorted(down, boxes[:, k]) for k in (1, 3))
+    steps = np.zeros((len(down) + 1, len(across) + 1), np.int64)
+    for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
+        np.add.at(steps, (rows, columns), sign)
+    return steps.cumsum(0).cumsum(1)[:-1, :-1]
+
+
+def chance_of_being_seen(law: Law, across: Array, down: Array) -> Array | None:
+    """The probability that a draw of a law holds each place.
+
+    The law's own probabilities are summed over all origins where an axis has at most 128, else over as many blocks of
+    them, each with the probability of its middle.
+
+    Args:
+        law: The law of a slide.
+        across: Places along x, in pixels of the level, ascending.
+        down: Places along y.
+
+    Returns:
+        float64, (len(down), len(across)); None for laws that do not tell the probability of any window: grids, and
+        draws with a least fraction.
+    """
+    if not isinstance(law, MixtureLaw) or not isinstance(law.uniform, AllWindows):
+        return None
+    frame = law.frame
+    (xs, columns, in_x), (ys, rows, in_y) = (
+        _blocks(places, length, side, margin)
+        for places, length, side, margin in (
+            (across, frame.length_x, frame.width, frame.margin_x),
+            (down, frame.length_y, frame.height, frame.margin_y),
+        )
+    )
+    chances = np.array([[law.probability(int(x), int(y)) for x in xs] for y in ys]) * np.outer(rows, columns)
+    return np.asarray(in_y @ (chances / chances.sum()) @ in_x.T)
+
+
+def _blocks(places: Array, length: int, side: int, margin: int) -> tuple[Array, Array, Array]:
+    """Origins along an axis in blocks: their middles, how many each has, and the share of them around each place."""
+    count = length - side + 1 - 2 * margin
+    edges = np.linspace(margin, margin + count, min(count, _LATTICE) + 1).round().astype(np.int64)
+    first, last = edges[:-1], edges[1:] - 1
+    from_, to = np.floor(places - side)[:, None] + 1, np.floor(places)[:, None]  # origins of windows around a place
+    around = np.maximum(np.minimum(last, to) - np.maximum(first, from_) + 1, 0)
+    return (first + last) // 2, last - first + 1, around / (last - first + 1)
+
+
+def places_of(frame: Frame, shape: tuple[int, ...], per_place: float) -> tuple[Array, Array]:
+    """The places of a picture of the frame's level: along x and along y, in pixels of the level.
+
+    Args:
+        frame: The frame.
+        shape: (height, width) of the picture.
+        per_place: Pixels of the level for each of its pixels.
+    """
+    return centres(frame.length_x, shape[1], per_place), centres(frame.length_y, shape[0], per_place)

@@ -1,0 +1,160 @@
+"""How often each place is drawn, beside the law that says how often it should be; and what has been seen."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.validation import checked_integer
+from patchaug.sampling import Sampler
+from patchaug.sampling.distributions import Law
+from patchaug.slides.slide import Patch, Slide
+from patchaug.slides.thumbnail import overview
+from patchaug.viz.coverage_maps import chance_of_being_seen, places_of, times_seen
+from patchaug.viz.heat_map import BAR, Panel, colour_bar, heat
+from patchaug.viz.layout import Out, classes, save, scale_bar, sheet
+from patchaug.viz.palette import WINDOW, class_colour, hexadecimal
+from patchaug.viz.windows import epoch_windows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_SIDE = 480  # of each map on the figure, pixels
+
+
+def show_density(
+    slide: Slide, sampler: Sampler, *, epochs: int = 20, seed: int = 42, out: Out = None, max_size: int = _SIDE
+) -> Figure:
+    """Draw how often each place of a slide lies in a drawn window, beside what the sampler's law states.
+
+    Args:
+        slide: The slide.
+        sampler: The sampler.
+        epochs: Epochs that are drawn.
+        seed: Seed of the windows, as a run has it.
+        out: Where to save the picture (PNG).
+        max_size: Longer side of the maps in places.
+
+    Returns:
+        The figure: windows that hold a place, per 1000 windows; the law's map is left out where windows are not drawn
+        one by one from a law in closed form: for grids, and with `min_fraction`.
+
+    Raises:
+        OptionError: epochs is below 1.
+        WindowError, ForegroundError: The sampler asks for what the slide does not have.
+        MissingError: There is no folder for `out`.
+    """
+    checked_integer("epochs", epochs, 1)
+    small, l0_per_pixel, law, across, down = _map_of(slide, sampler, max_size)
+    drawn, count = np.zeros((len(down), len(across)), np.int64), 0
+    for windows in islice(epoch_windows(slide, sampler, seed), epochs):
+        drawn += times_seen(windows, across, down)
+        count += len(windows)
+    stated = chance_of_being_seen(law, across, down)
+    panels = [Panel(f"drawn: {count:,} windows, {epochs} epoch{'s'[: epochs != 1]}", 1000 * drawn / count)]
+    if stated is not None:
+        panels.append(Panel("stated by the law", 1000 * stated))
+    # A few windows pile up here and there by chance: the scale is the law's, and what is above it as dark as its end.
+    top = 1.5 * float(panels[-1].values.max()) if stated is not None else float(panels[0].values.max())
+    figure, (axes,) = sheet(
+        [[small.image.shape] * len(panels)], (_SIDE, 640), heading=True, bars=int(slide.mpp is not None),
+        right=[*[0] * (len(panels) - 1), BAR],
+        title=f"{slide.name}: how often each place is drawn",
+        legend=classes([small.mask], slide.codes, slide.void, line=True),
+    )  # fmt: skip
+    for ax, panel in zip(axes, panels, strict=True):
+        shown = heat(ax, small, panel, top=top, void=slide.void)
+    colour_bar(axes[-1], shown, "windows that hold the place, of 1000")
+    scale_bar(axes[0], slide, l0_per_pixel)
+    return save(figure, out)
+
+
+def show_coverage(
+    slide: Slide, sampler: Sampler, *, epochs: int = 10, seed: int = 42, out: Out = None, max_size: int = _SIDE
+) -> Figure:
+    """Draw the share of a slide that has been seen after each epoch, and a map of how often.
+
+    Args:
+        slide: The slide.
+        sampler: The sampler.
+        epochs: Epochs, from the first on.
+        seed: Seed of the windows, as a run has it.
+        out: Where to save the picture (PNG).
+        max_size: Longer side of the map in places.
+
+    Returns:
+        The figure: the map, never seen in white; and the curve, with what the law makes expect as a dashed line where
+        it is in closed form, see `show_density`.
+
+    Raises:
+        OptionError: epochs is below 1.
+        WindowError, ForegroundError: The sampler asks for what the slide does not have.
+        MissingError: There is no folder for `out`.
+    """
+    checked_integer("epochs", epochs, 1)
+    small, l0_per_pixel, law, across, down = _map_of(slide, sampler, max_size)
+    seen, shares = np.zeros((len(down), len(across)), np.int64), [0.0]
+    labelled = None if small.mask is None else _labelled(small.mask, slide.void)
+    of_labels = [0.0]
+    for windows in islice(epoch_windows(slide, sampler, seed), epochs):
+        seen += times_seen(windows, across, down)
+        shares.append(float((seen > 0).mean()))
+        if labelled is not None and labelled.any():
+            of_labels.append(float((seen[labelled] > 0).mean()))
+    stated = chance_of_being_seen(law, across, down)
+    figure, (axes,) = sheet(
+        [[small.image.shape, small.image.shape]], (_SIDE, 640), heading=True, bars=1, right=[BAR, 0],
+        title=f"{slide.name}: {shares[-1]:.1%} seen after {epochs} epoch{'s'[: epochs != 1]} of {law.count} windows",
+        legend=classes([small.mask], slide.codes, slide.void, line=True),
+    )  # fmt: skip
+    map_ax, curve = axes
+    shown = heat(map_ax, small, Panel("times seen", seen), top=max(float(seen.max()), 1), void=slide.void)
+    colour_bar(map_ax, shown, "windows that hold the place")
+    scale_bar(map_ax, slide, l0_per_pixel)
+    _curve(curve, shares, of_labels, None if stated is None else (stated, law.count))
+    return save(figure, out)
+
+
+def _map_of(slide: Slide, sampler: Sampler, max_size: int) -> tuple[Patch, float, Law, Array, Array]:
+    """An overview, level-0 pixels per pixel of it, the law on the slide, and the overview's places along x and y."""
+    small, l0_per_pixel = overview(slide, max_size=max_size)
+    law = sampler.law(slide)
+    across, down = places_of(law.frame, small.image.shape, l0_per_pixel / slide.level_downsamples[law.frame.level])
+    return small, l0_per_pixel, law, across, down
+
+
+def _curve(ax: Any, shares: list[float], of_labels: list[float], law: tuple[Array, int] | None) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    place = ax.get_position()  # room for the labels of the axes
+    ax.set_position([place.x0 + 0.09, place.y0 + 0.06, place.width - 0.10, place.height - 0.06])
+    epochs = np.arange(len(shares))
+    ax.plot(epochs, shares, color=hexadecimal(WINDOW), marker="o", markersize=4, label="the whole slide")
+    if len(of_labels) == len(shares):
+        ax.plot(
+            epochs,
+            of_labels,
+            color=hexadecimal(class_colour(4, None)),
+            marker="s",
+            markersize=4,
+            label="its labelled pixels",
+        )
+    if law is not None:
+        chance, count = law
+        expected = [float((1 - (1 - chance) ** (count * epoch)).mean()) for epoch in epochs]
+        ax.plot(epochs, expected, color="black", linestyle="--", linewidth=1, label="whole slide, by the law")
+    ax.set(ylim=(0, 1.03), xlim=(0, None), xlabel="epochs", title="share seen")
+    ax.title.set_fontsize(11)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(loc="lower right", frameon=False, fontsize=9)
+
+
+def _labelled(mask: Array, void: int | None) -> Array:
+    return np.asarray((mask != 0) if void is None else (mask != 0) & (mask != void))

@@ -1,0 +1,180 @@
+"""A sheet of pictures: its layout, the classes' colours, outlines, scale bars.
+
+Drawn on figures of their own, never through pyplot's global state: they work in threads and without a screen.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
+from patchaug.errors import MissingError
+from patchaug.slides.slide import Patch, Slide
+from patchaug.viz.compare import borders, fitted
+from patchaug.viz.palette import WINDOW, Colour, class_colour, hexadecimal, is_light
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Out = str | os.PathLike[str] | None
+
+FRAME = "#888888"
+_CASING = 3.0  # width of the line below a window's outline, points
+DPI = 100  # of the figures; the layout below counts in pixels
+_GAP, _TITLE, _HEADING, _BAR, _LINE = 12, 20, 24, 24, 24
+
+
+def sheet(
+    shapes: Sequence[Sequence[tuple[int, ...]]], box: tuple[int, int], *, title: str | None,
+    legend: Sequence[tuple[Any, str]], heading: bool = False, bars: int = 0, right: Sequence[int] = (),
+) -> tuple[Figure, list[list[Axes]]]:  # fmt: skip
+    """A figure with one axes per picture, each as large as fits into the box (width, height), title and legend.
+
+    Below the first `bars` rows there is room for a scale bar. `right` is the room to the right of each column, in
+    pixels, for what stands beside a picture.
+
+    Counted out in pixels rather than left to a layout engine: it leaves no gaps beside pictures of fixed proportions.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from patchaug.viz.figure import SheetFigure
+
+    fits = [[(s[1] * f, s[0] * f) for s in row for f in [min(box[0] / s[1], box[1] / s[0])]] for row in shapes]
+    column = max(w for row in fits for w, _ in row) + _GAP
+    number = max(map(len, fits))
+    starts = list(accumulate((column + extra for extra in (*right, *[0] * number)[:number]), initial=0))
+    width = max(_GAP + starts[-1], 480)
+    lines = [text for line in (title or "").splitlines() for text in textwrap.wrap(line, int(width / 9))]
+    entry = 50 + 8 * max((len(name) for _, name in legend), default=0)  # pixels that a name of the legend takes
+    ncols = max(min(len(legend), int(width / entry)), 1)
+    above, below = heading * _HEADING, [_GAP + (k < bars) * _BAR for k in range(len(fits))]
+    height = _GAP + sum(above + max(h for _, h in row) for row in fits) + sum(below)
+    height += len(lines) * _TITLE + -(-len(legend) // ncols) * _LINE
+    figure = SheetFigure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    y = height - _GAP - len(lines) * _TITLE  # from the bottom up, as matplotlib counts
+    figure.suptitle("\n".join(lines), y=1 - _GAP / 2 / height, va="top", fontsize=12, parse_math=False)
+    axes = []
+    left = (width - starts[-1] + _GAP) / 2
+    for row, room in zip(fits, below, strict=True):
+        tall = max(h for _, h in row)
+        y -= above + tall
+        places = [(left + starts[k] + (column - _GAP - w) / 2, y + tall - h, w, h) for k, (w, h) in enumerate(row)]
+        axes.append([figure.add_axes((x / width, b / height, w / width, h / height)) for x, b, w, h in places])
+        y -= room
+    if legend:
+        drawn = figure.legend(
+            handles=[handle for handle, _ in legend], labels=[str(k) for k in range(len(legend))], ncols=ncols,
+            loc="lower center", bbox_to_anchor=(0.5, 0), borderaxespad=0.3, frameon=False, fontsize=10,
+        )  # fmt: skip
+        for text, (_, name) in zip(drawn.get_texts(), legend, strict=True):
+            text.set(text=name, parse_math=False)  # given as labels, names with a leading _ would be left out
+    return figure, axes
+
+
+def picture(ax: Axes, patch: Patch, *, tint: float = 0.0, void: int | None = None, line: float = 0) -> None:
+    """The image, its labelled pixels tinted, and a line along the inner side of each class's border.
+
+    The line is `line` pixels of the figure wide, at least one of the picture.
+    """
+    height, width = patch.image.shape[:2]
+    shown = ax.get_window_extent().width
+    image, mask = fitted(patch, shown)
+    if mask is not None:
+        image = _tinted(image, mask, tint, void, max(round(line * image.shape[1] / shown), 1))
+    ax.imshow(image, interpolation="antialiased", extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto")
+    ax.set(xticks=[], yticks=[], autoscale_on=False)
+    ax.spines[:].set(color=FRAME, linewidth=0.6)
+
+
+def _tinted(image: Array, mask: Array, tint: float, void: int | None, line: int) -> Array:
+    out = image.astype(np.float32)
+    edge = borders(mask)
+    for _ in range(line - 1):
+        edge |= borders(edge)  # a pixel further on both sides; only the inner one is drawn
+    for value in np.unique(mask):
+        if value:
+            colour = np.array(class_colour(int(value), void), float)
+            inside = mask == value
+            out[inside] = (1 - tint) * out[inside] + tint * colour
+            out[inside & edge] = colour
+    return np.asarray(out.round(), np.uint8)
+
+
+def colour_of(value: int, void: int | None) -> tuple[float, ...]:
+    """A class's colour, as matplotlib takes it."""
+    return tuple(part / 255 for part in class_colour(value, void))
+
+
+def classes(
+    masks: Iterable[Array | None], codes: Sequence[str] | None, void: int | None, *, line: bool = False
+) -> list[tuple[Any, str]]:
+    """Swatches and names of the classes that are drawn, or whose outlines are."""
+    from matplotlib.patches import Rectangle
+
+    entries = []
+    for value in sorted({int(v) for mask in masks if mask is not None for v in np.unique(mask) if v}):
+        name = codes[value] if codes is not None and 0 < value < len(codes) else f"class {value}"
+        colour = colour_of(value, void)
+        swatch = Rectangle((0, 0), 1, 1, facecolor="none" if line else colour, edgecolor=colour, linewidth=1.5)
+        entries.append((swatch, "no label" if value == void else name))
+    return entries
+
+
+def outlined(colour: Colour = WINDOW) -> dict[str, Any]:
+    """The style of an outline: a line of a colour, which a casing keeps apart from tissue of any colour."""
+    from matplotlib.patheffects import withStroke
+
+    casing = withStroke(linewidth=_CASING, foreground="black" if is_light(colour) else "white", alpha=0.6)
+    return {"facecolor": "none", "edgecolor": hexadecimal(colour), "path_effects": [casing]}
+
+
+def box(slide: Slide, window: Window, l0_per_pixel: float, *, colour: Colour = WINDOW, linewidth: float = 1.2) -> Any:
+    """The outline of a window on an overview; not clipped, as half of a line along the slide's border lies outside."""
+    from matplotlib.patches import Rectangle
+
+    scale = slide.level_downsamples[window.level] / l0_per_pixel
+    # Pixel centres are whole numbers on the axes, so a pixel's edges lie half a pixel before and behind.
+    corner, sides = (window.x * scale - 0.5, window.y * scale - 0.5), (window.width * scale, window.height * scale)
+    return Rectangle(corner, *sides, linewidth=linewidth, clip_on=False, zorder=3, **outlined(colour))
+
+
+def scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:
+    """A bar of a round number of micrometres below the picture's left corner, where the slide's mpp is known."""
+    from matplotlib.transforms import ScaledTranslation
+
+    if slide.mpp is None:
+        return
+    per_pixel = slide.mpp[0] * l0_per_pixel
+    wanted = per_pixel * (ax.get_xlim()[1] - ax.get_xlim()[0]) / 5
+    power = 10.0 ** np.floor(np.log10(wanted))
+    length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
+    label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
+    shift = ScaledTranslation(0, -11 / DPI, ax.figure.dpi_scale_trans)
+    below, end = ax.get_xaxis_transform() + shift, -0.5 + length / per_pixel
+    ax.plot([-0.5, end], [0, 0], color="black", linewidth=2, transform=below, clip_on=False, solid_capstyle="butt")
+    ax.annotate(label, (end, 0), (5, 0), xycoords=below, textcoords="offset points", va="center", fontsize=9)
+
+
+def save(figure: Figure, out: Out) -> Figure:
+    """Write the figure to a file, if there is one to write to; it appears when it is whole."""
+    if out is not None:
+        path = Path(out)
+        if not path.parent.is_dir():
+            raise MissingError(f"{path}: there is no folder {path.parent} to save the picture in; make it first")
+        part = path.with_name(path.name + ".part")
+        try:
+            figure.savefig(part, format="png", dpi="figure")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    return figure

@@ -1,0 +1,75 @@
+"""Truth beside prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from patchaug.core.arrays import Array
+from patchaug.errors import FrameError, OptionError
+from patchaug.slides.slide import Patch, Slide
+from patchaug.slides.thumbnail import overview
+from patchaug.viz.compare import compared
+from patchaug.viz.layout import Out, box, classes, picture, save, scale_bar, sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_DETAIL, _PANEL = 400, 480  # side of the detail of a prediction in pixels of its level, and its width on the figure
+
+
+def show_prediction(
+    slide: Slide, prediction: Array, *, level: int, out: Out = None, dice: Mapping[str, float | None] | None = None
+) -> Figure:
+    """Draw slide, truth and prediction side by side, and below them a detail where there is much to see.
+
+    Truth and prediction are drawn from the same pixels: maps that agree look alike.
+
+    Args:
+        slide: A slide with a mask.
+        prediction: Its class map at `level`, integer (height, width).
+        level: The level of the map.
+        out: Where to save the picture (PNG).
+        dice: Dice per class for the title; None for a class without a score.
+
+    Returns:
+        The figure.
+
+    Raises:
+        WindowError: There is no such level.
+        FrameError: The map is not of the level's size, or the slide has no mask.
+        OptionError: The map does not hold integers.
+        MissingError: There is no folder for `out`.
+    """
+    size = slide.level_size(level)
+    if prediction.shape[::-1] != size:
+        got, wanted = (" x ".join(map(str, sides)) for sides in (prediction.shape[::-1], size))
+        raise FrameError(f"{slide.name}: the prediction has {got} px, level {level} has {wanted}; predict it whole")
+    if slide.mask is None:
+        raise FrameError(f"{slide.name}: there is no mask to set beside the prediction; give the slide one")
+    if prediction.dtype.kind not in "iub":
+        raise OptionError(f"{slide.name}: the prediction must hold integers, got {prediction.dtype}; take the argmax")
+    small, l0_per_pixel = overview(slide, max_size=_PANEL)
+    truth, guess, where = compared(slide, prediction, level, small.image.shape[:2], l0_per_pixel, side=_DETAIL)
+    detail = slide.read(where)
+    guess_there = prediction[where.y : where.bottom, where.x : where.right]
+
+    scores = [f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in (dice or {}).items()]
+    figure, axes = sheet(
+        [[small.image.shape] * 3, [detail.image.shape] * 3], (_PANEL, 640), heading=True,
+        bars=2 * (slide.mpp is not None), title=slide.name + (f"\nDice: {', '.join(scores)}" if scores else ""),
+        legend=classes([truth, guess, detail.mask, guess_there], slide.codes, slide.void),
+    )  # fmt: skip
+    place = f"detail at level {level}, x={where.x}, y={where.y}"
+    for row, first, image, maps, tint, l0 in (
+        (axes[0], "slide", small.image, (None, truth, guess), 0.6, l0_per_pixel),
+        (axes[1], place, detail.image, (None, detail.mask, guess_there), 0.4, slide.level_downsamples[level]),
+    ):
+        for ax, map_, name in zip(row, maps, (first, "truth", "prediction"), strict=True):
+            picture(ax, Patch(image, map_), tint=tint, void=slide.void)
+            ax.set_title(name, fontsize=11, pad=5, parse_math=False)
+        scale_bar(row[0], slide, l0)
+    for ax in axes[0]:
+        ax.add_patch(box(slide, where, l0_per_pixel))
+    return save(figure, out)

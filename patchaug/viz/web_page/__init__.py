@@ -1,0 +1,155 @@
+"""One page for a browser: a slide to pan and zoom, its windows epoch by epoch, its mask, how often places are drawn.
+
+The page is a single file without a reference to anything outside; it opens from a disk, a mail or a report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.validation import checked_integer
+from patchaug.errors import MissingError, OptionError
+from patchaug.sampling.plan import Draw, Plan
+from patchaug.slides.slide import Slide
+from patchaug.slides.thumbnail import overview
+from patchaug.viz.palette import class_colour, epoch_colour, hexadecimal, rising
+from patchaug.viz.web_page.images import TILE, class_map, heat_map, pyramid
+
+_MOST_WINDOWS = 100_000  # a browser draws that many without stutter, and they take 5 MB
+_CELLS = 256  # cells along the longer side of the map of draws
+
+
+def write_page(
+    plan: Plan, out: str | os.PathLike[str], *, slide: int = 0, epochs: int = 3, max_size: int = 4096
+) -> Path:
+    """Write the page of one slide of a plan.
+
+    Args:
+        plan: What will be drawn.
+        out: Where to save the page (.html); it appears there when it is whole.
+        slide: Position of the slide in the plan's list.
+        epochs: How many epochs to show, from the first on.
+        max_size: Longer side of the finest picture in pixels: how far one can zoom in. The file grows by about a
+            quarter of a byte for each of its pixels.
+
+    Returns:
+        The path.
+
+    Raises:
+        OptionError: There is no such slide, or the epochs have more windows than a page can hold.
+        MissingError: There is no folder for `out`.
+        ReadError: A file cannot be read.
+    """
+    path = Path(out)
+    if not path.parent.is_dir():
+        raise MissingError(f"{path}: there is no folder {path.parent} to save the page in; make it first")
+    checked_integer("slide", slide, 0, len(plan.slides) - 1)
+    checked_integer("epochs", epochs, 1)
+    if epochs * plan.counts[slide] > _MOST_WINDOWS:
+        raise OptionError(
+            f"epochs={epochs} of {plan.counts[slide]} windows are more than a page can hold ({_MOST_WINDOWS}); show "
+            f"fewer epochs"
+        )
+    data = page_data(plan, slide, epochs, max_size)
+    text = _filled(data)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, Any]:
+    """All that the page shows; lengths in level-0 pixels, windows in pixels of the level they are drawn at."""
+    slide = plan.slides[number]
+    small, l0_per_pixel = overview(slide, max_size=max_size)
+    frame = plan.laws[number].frame
+    draws = [_draws(plan, number, epoch) for epoch in range(epochs)]
+    counts = _times_drawn(draws, slide, frame.level)
+    per_epoch = [{"colour": hexadecimal(epoch_colour(k, epochs)), "windows": _rows(one)} for k, one in enumerate(draws)]
+    return {
+        "name": slide.name,
+        "size": slide.dimensions,
+        "mpp": slide.mpp,
+        "plan": f"{_said(plan.sampler)}, seed {plan.seed}",
+        "tile": TILE,
+        "l0_per_pixel": l0_per_pixel,
+        "picture": small.image.shape[1::-1],
+        "levels": pyramid(small.image),
+        "mask": None if small.mask is None else class_map(small.mask, slide.void),
+        "classes": _classes(small.mask, slide),
+        "drawn": {"picture": heat_map(counts), "most": int(counts.max())},
+        "scale": [hexadecimal(rising(k / 6)) for k in range(7)],
+        "level": frame.level,
+        "window": (frame.width, frame.height),
+        "downsample": slide.level_downsamples[frame.level],
+        "epochs": per_epoch,
+    }
+
+
+def _said(sampler: Any) -> str:
+    """The sampler as its user wrote it: without what was left at its default."""
+    kept = [f for f in fields(sampler) if getattr(sampler, f.name) != f.default]
+    return f"{type(sampler).__name__}({', '.join(f'{f.name}={getattr(sampler, f.name)!r}' for f in kept)})"
+
+
+def _draws(plan: Plan, number: int, epoch: int) -> list[Draw]:
+    """The draws of a slide in an epoch, in the order of their numbers."""
+    ordered = plan.ordered(False)
+    first = epoch * len(plan) + sum(plan.counts[:number])
+    return [ordered[index] for index in range(first, first + plan.counts[number])]
+
+
+def _rows(draws: list[Draw]) -> list[tuple[int, int, float]]:
+    # Four digits: a probability is told, not computed with.
+    return [(draw.window.x, draw.window.y, float(f"{draw.probability:.4g}")) for draw in draws]
+
+
+def _times_drawn(epochs: list[list[Draw]], slide: Slide, level: int) -> Array:
+    """How many of the windows hold the centre of each cell of a grid over the slide."""
+    width, height = slide.level_size(level)
+    across, down = (max(round(_CELLS * length / max(width, height)), 1) for length in (width, height))
+    steps = np.zeros((down + 1, across + 1), np.int64)
+    for draw in (draw for one in epochs for draw in one):
+        w = draw.window
+        # The first cell whose centre, (cell + 0.5) * length / cells, lies in the window, and the first behind it.
+        left, right = (-(-(2 * x * across - width) // (2 * width)) for x in (w.x, w.right))
+        top, bottom = (-(-(2 * y * down - height) // (2 * height)) for y in (w.y, w.bottom))
+        steps[top, left] += 1
+        steps[bottom, right] += 1
+        steps[top, right] -= 1
+        steps[bottom, left] -= 1
+    return np.asarray(steps.cumsum(0).cumsum(1)[:-1, :-1])
+
+
+def _classes(mask: Array | None, slide: Slide) -> list[dict[str, str]]:
+    names = slide.codes or ()
+    return [
+        {
+            "name": "no label" if v == slide.void else names[v] if v < len(names) else f"class {v}",
+            "colour": hexadecimal(class_colour(v, slide.void)),
+        }
+        for v in ([] if mask is None else np.unique(mask).tolist())
+        if v
+    ]
+
+
+def _filled(data: dict[str, Any]) -> str:
+    here = files("patchaug.viz.web_page")
+    text, style, script = (here.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    # In a script element only "<" could end it or open a comment.
+    values = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    for name, value in (("STYLE", style), ("TITLE", escape(data["name"])), ("SCRIPT", script), ("DATA", values)):
+        text = text.replace(f"/*{name}*/", value, 1)
+    return text

@@ -1,0 +1,74 @@
+"""A slide as a pyramid of small JPEG pictures, and maps over it as PNG: what a browser can show without a server."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from patchaug.core.arrays import Array
+from patchaug.slides.slide import Patch
+from patchaug.slides.thumbnail import reduced
+from patchaug.viz.compare import fitted
+from patchaug.viz.palette import class_colour, rising
+
+TILE = 512  # side of a picture of the pyramid, pixels
+_QUALITY = 82  # of JPEG: no blocks to be seen, a tenth of the bytes of PNG
+
+
+def pyramid(image: Array) -> list[dict[str, Any]]:
+    """An image at full size, half of it, and so on to one picture: what is drawn depends on how near one looks.
+
+    Args:
+        image: uint8 (height, width) or (height, width, channels).
+
+    Returns:
+        For each level, from the finest: `factor` (pixels of the image per pixel), `columns`, and `tiles`, data URLs
+        in reading order.
+    """
+    part = fitted(Patch(image, None), image.shape[1])[0]
+    levels, factor = [], 1
+    while True:
+        height, width = part.shape[:2]
+        tiles = [
+            _url(Image.fromarray(np.ascontiguousarray(part[y : y + TILE, x : x + TILE])), "JPEG", quality=_QUALITY)
+            for y in range(0, height, TILE)
+            for x in range(0, width, TILE)
+        ]
+        levels.append({"factor": factor, "columns": -(-width // TILE), "tiles": tiles})
+        if max(height, width) <= TILE:
+            return levels
+        part, factor = reduced(Patch(part, None), 2).image, factor * 2
+
+
+def class_map(mask: Array, void: int | None) -> str:
+    """A mask in the classes' colours as a data URL; class 0 is clear.
+
+    Args:
+        mask: Class numbers, integer (height, width).
+        void: Integer that means "no label".
+    """
+    values, numbers = np.unique(mask, return_inverse=True)
+    colours = [(0, 0, 0, 0) if v == 0 else (*class_colour(int(v), void), 255) for v in values]
+    picture = np.array(colours, np.uint8)[numbers.reshape(mask.shape)]
+    return _url(Image.fromarray(picture), "PNG", optimize=True)
+
+
+def heat_map(counts: Array) -> str:
+    """Numbers from 0 to their largest as a data URL, dark blue to yellow.
+
+    Args:
+        counts: Not negative, (height, width).
+    """
+    colours = np.array([rising(step / 255) for step in range(256)], np.uint8)
+    steps = (counts * (255 / max(float(counts.max()), 1e-300))).round().astype(np.uint8)
+    return _url(Image.fromarray(colours[steps]), "PNG", optimize=True)
+
+
+def _url(image: Image.Image, kind: str, **options: Any) -> str:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64,{b64encode(file.getvalue()).decode()}"

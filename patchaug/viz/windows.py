@@ -1,0 +1,99 @@
+"""Windows over their slide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from patchaug.core.validation import checked_integer
+from patchaug.core.windows import Window
+from patchaug.readers.base import require_inside
+from patchaug.sampling import Sampler
+from patchaug.sampling.plan import Plan
+from patchaug.slides.slide import Slide
+from patchaug.slides.thumbnail import overview
+from patchaug.viz.layout import Out, box, classes, outlined, picture, save, scale_bar, sheet
+from patchaug.viz.palette import epoch_colour
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def show_windows(
+    slide: Slide,
+    windows: Sampler | Iterable[Window],
+    *,
+    epochs: int = 1,
+    seed: int = 42,
+    out: Out = None,
+    title: str | None = None,
+    max_size: int = 1024,
+) -> Figure:
+    """Draw the outlines of windows over an overview of their slide, on which its mask is outlined.
+
+    Args:
+        slide: The slide.
+        windows: A sampler, whose windows of the first epochs are drawn; or windows of the slide, at any level.
+        epochs: How many epochs of the sampler, each in a colour of its own.
+        seed: Seed of the sampler's windows, as a run has it.
+        out: Where to save the picture (PNG); it appears there when it is whole.
+        title: Title; default: the slide's name, its size and the windows'.
+        max_size: Longer side of the overview in pixels.
+
+    Returns:
+        The figure.
+
+    Raises:
+        WindowError: A window leaves the slide.
+        OptionError: epochs is below 1.
+        ForegroundError: The sampler asks for what the slide does not have.
+        MissingError: There is no folder for `out`.
+    """
+    from matplotlib.patches import Rectangle
+
+    sets = windows_of_epochs(slide, windows, epochs, seed)
+    for window in (window for _, some in sets for window in some):
+        require_inside(slide.name, slide.level_dimensions, window)
+    small, l0_per_pixel = overview(slide, max_size=max_size)
+    colours = [epoch_colour(number, len(sets)) for number in range(len(sets))]
+    outlines = [Rectangle((0, 0), 1, 1, linewidth=1.5, **outlined(colour)) for colour in colours]
+    entries = [(outline, f"{text}: {len(some)}") for outline, (text, some) in zip(outlines, sets, strict=True)]
+    figure, ((ax,),) = sheet(
+        [[small.image.shape]], (1000, 1000), title=title or _title(slide, sets), bars=int(slide.mpp is not None),
+        legend=[*entries, *classes([small.mask], slide.codes, slide.void)],
+    )  # fmt: skip
+    picture(ax, small, tint=0.35, void=slide.void)
+    for colour, (_, some) in zip(colours, sets, strict=True):
+        for window in some:
+            ax.add_patch(box(slide, window, l0_per_pixel, colour=colour, linewidth=1.4))
+    scale_bar(ax, slide, l0_per_pixel)
+    return save(figure, out)
+
+
+def windows_of_epochs(
+    slide: Slide, windows: Sampler | Iterable[Window], epochs: int, seed: int
+) -> list[tuple[str, list[Window]]]:
+    """What the legend calls them, and the windows: of each epoch of a sampler, or those given."""
+    checked_integer("epochs", epochs, 1)
+    if isinstance(windows, Iterable):
+        return [("windows", list(windows))]
+    draws = iter(epoch_windows(slide, windows, seed))
+    return [(f"windows of epoch {epoch}", next(draws)) for epoch in range(1, epochs + 1)]
+
+
+def epoch_windows(slide: Slide, sampler: Sampler, seed: int) -> Iterable[list[Window]]:
+    """The windows of a slide that is the only one, epoch by epoch, without end."""
+    plan = Plan([slide], sampler, seed=seed, shuffle=False)
+    indices = iter(range(2**32 * len(plan)))
+    return iter(lambda: [plan[index].window for index in islice(indices, len(plan))], [])
+
+
+def _title(slide: Slide, sets: list[tuple[str, list[Window]]]) -> str:
+    width, height = slide.dimensions
+    sizes = {(w.width, w.height, w.level) for _, some in sets for w in some}
+    text = f"{slide.name}: {width} x {height} px"
+    if len(sizes) == 1:
+        ((w, h, level),) = sizes
+        text += f", windows of {w} x {h} px at level {level}"
+    return text

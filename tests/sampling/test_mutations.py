@@ -1,0 +1,102 @@
+"""Planted faults: each of those that other samplers have makes a test of ours fail.
+
+The faults are planted in a copy of the tree. In the quick profile only their places are looked up, so that this table
+cannot fall behind the code; the long profile (HYPOTHESIS_PROFILE=long) plants them. Golden windows are left out: they
+see every change, and say of none that it is wrong.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# name: (file, what stands there, the fault, tests that must see it)
+FAULTS = {
+    "off by one at the last window": (
+        "sampling/distributions.py",
+        "return self.columns * (self.length_y - 2 * self.margin_y - self.height + 1)",
+        "return self.columns * max(self.length_y - 2 * self.margin_y - self.height, 1)",
+        "tests/sampling/test_samplers.py",
+    ),
+    "off by one at the last window that holds a label": (
+        "sampling/foreground.py",
+        "windows = np.minimum(at, length - margin - size) - np.maximum(at - size + 1, margin) + 1",
+        "windows = np.minimum(at, length - margin - size - 1) - np.maximum(at - size + 1, margin) + 1",
+        "tests/sampling/test_foreground.py tests/sampling/test_samplers.py",
+    ),
+    "centre clamped at the border": (
+        "sampling/foreground.py",
+        "return max(pixel - self.size + 1, self.margin) + ticket - below[pixel]",
+        "return min(max(pixel - self.size // 2, 0), len(below) - 1 - self.size)",
+        "tests/sampling/test_foreground.py tests/sampling/test_samplers.py",
+    ),
+    "float32 cumulative sum": (
+        "sampling/foreground.py",
+        "below = np.cumsum(block_weights(runs, across.mask_below, down.mask_below))",
+        "below = np.cumsum(block_weights(runs, across.mask_below, down.mask_below), dtype='f4').astype(int)",
+        "tests/sampling/test_foreground.py",
+    ),
+    "key by addition": (
+        "sampling/plan.py",
+        "words = np.array((self.seed, stream, epoch, self.slide_ids[slide], draw), np.uint32)",
+        "words = np.array((stream, (self.seed + epoch + self.slide_ids[slide] + draw) % 2**32), np.uint32)",
+        "tests/sampling/test_plan.py",
+    ),
+    "epoch left out of the key": (
+        "sampling/plan.py",
+        "words = np.array((self.seed, stream, epoch, self.slide_ids[slide], draw), np.uint32)",
+        "words = np.array((self.seed, stream, 0, self.slide_ids[slide], draw), np.uint32)",
+        "tests/sampling/test_plan.py",
+    ),
+    "mask read with a second draw": (
+        "sampling/plan.py",
+        "patch = slide.read(window, self.sampler.size)",
+        "patch = Patch(slide.read(window, self.sampler.size).image, "
+        "slide.read(self[draw.index + len(self)].window, self.sampler.size).mask)",
+        "tests/sampling/test_samplers.py",
+    ),
+    "generator kept between draws": (
+        "sampling/plan.py",
+        "return np.random.Generator(np.random.PCG64(words))",
+        "self.kept = getattr(self, 'kept', None) or np.random.Generator(np.random.PCG64(words)); return self.kept",
+        "tests/sampling/test_plan.py",
+    ),
+    "last column of a grid left out": (
+        "core/windows.py",
+        "return -(-(length - size) // stride) + 1",
+        "return (length - size) // stride + 1",
+        "tests/core/test_windows.py tests/sampling/test_samplers.py",
+    ),
+    "probability of the first class alone": (
+        "sampling/distributions.py",
+        "probability += self.share * weight * one.probability(x, y)",
+        "probability += self.share * weight * one.probability(x, y) * (one is self.classes[0])",
+        "tests/sampling/test_samplers.py",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_fault_is_seen(name: str, tmp_path: Path) -> None:
+    """Planted, it makes the suite that names its law fail."""
+    file, before, after, suites = FAULTS[name]
+    text = (ROOT / "patchaug" / file).read_text()
+    assert text.count(before) == 1
+    if os.environ.get("HYPOTHESIS_PROFILE") != "long":
+        return
+    for folder in ("patchaug", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "patchaug" / file).write_text(text.replace(before, after))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-k", "not golden", *suites.split()],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280,
+        env={**os.environ, "HYPOTHESIS_PROFILE": "quick", "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    print(done.stdout[-2000:])
+    assert done.returncode == 1 and " failed" in done.stdout.splitlines()[-1]
