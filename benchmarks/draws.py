@@ -36,7 +36,7 @@ def patchaug_share(path: str, mask: np.ndarray, side: int, share: float) -> Iter
     from patchaug import Foreground, Plan, open_slide
 
     slide = open_slide(np.broadcast_to(np.uint8(0), (side, side, 3)), mask)
-    plan = Plan([slide], Foreground(SIZE, per_slide=100_000, share=share), seed=1)
+    plan = Plan([slide], Foreground(SIZE, per_slide=100_000, foreground=share), seed=1)
     yield lambda k: plan[k]
 
 
@@ -90,8 +90,8 @@ def albumentations_nonempty(path: str, mask: np.ndarray, side: int) -> Iterator[
 
 
 CANDIDATES: dict[str, tuple[str, Callable[..., Iterator[Draw]]]] = {
-    "patchaug Foreground, share 1": ("patchaug", lambda *a: patchaug_share(*a, share=1.0)),
-    "patchaug Foreground, share 0.5": ("patchaug", lambda *a: patchaug_share(*a, share=0.5)),
+    "patchaug Foreground, share 1": ("patchaug", lambda *a: patchaug_share(*a, foreground=1.0)),
+    "patchaug Foreground, share 0.5": ("patchaug", lambda *a: patchaug_share(*a, foreground=0.5)),
     "TorchIO WeightedSampler": ("torchio", torchio_weighted),
     "TorchIO LabelSampler": ("torchio", torchio_label),
     "MONAI RandCropByPosNegLabeld": ("monai", monai_posneg),

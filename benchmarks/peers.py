@@ -34,7 +34,7 @@ class Ours:
         from patchaug import Foreground, PatchDataset, open_slide
 
         slide = open_slide(np.moveaxis(PIXELS, 0, 2), np.ones((SIDE, SIDE), np.uint8))
-        self.patches = PatchDataset([slide], Foreground(SIZE, per_slide=count, share=1.0), seed=1)
+        self.patches = PatchDataset([slide], Foreground(SIZE, per_slide=count, foreground=1.0), seed=1)
 
     def __len__(self) -> int:
         return len(self.patches)

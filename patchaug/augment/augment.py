@@ -83,10 +83,10 @@ class Augment:
         if slide.mask is None or slide.codes is None:
             return
         for name, word, number in painted(self.transform):
-            if number != slide.void and not (float(number).is_integer() and 0 <= number < len(slide.codes)):
+            if number != slide.ignore_index and not (float(number).is_integer() and 0 <= number < len(slide.codes)):
                 raise OptionError(
                     f"{slide.name}: {name} paints {number:g} into the mask ({word}={number:g}), and codes name 0 to "
-                    f"{len(slide.codes) - 1}; leave it out, take one of these, or say void={number:g}"
+                    f"{len(slide.codes) - 1}; leave it out, take one of these, or say ignore_index={number:g}"
                 )
 
     def __call__(self, patch: Patch, height: int, width: int, generator: np.random.Generator) -> Patch:

@@ -16,6 +16,7 @@ from patchaug.cli.demo import demo
 from patchaug.cli.schema import schema
 from patchaug.cli.show import show
 from patchaug.cli.train import train
+from patchaug.core.validation import RENAMED
 from patchaug.errors import OptionError, PatchaugError
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ for _command in (demo, train, show, check, schema, bench):
 def main() -> None:
     """Entry point: an error of ours is one line, and exit code 1, or 2 for wrong use."""
     try:
+        _require_new_names(sys.argv[1:])
         app()
     except PatchaugError as error:
         if "--json" in sys.argv:
@@ -41,3 +43,10 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("patchaug: stopped", err=True)
         sys.exit(1)
+
+
+def _require_new_names(words: list[str]) -> None:
+    """Raise OptionError for a flag by its old name."""
+    for old, new in RENAMED.items():
+        if any(word.partition("=")[0] == f"--{old}" for word in words):
+            raise OptionError(f"--{old} is now called --{new.replace('_', '-')}")

@@ -25,7 +25,7 @@ def check(
     paths: Annotated[list[Path] | None, typer.Argument(help="Slides, and folders of slides.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks, named like their images.")] = None,
     codes: Annotated[str | None, typer.Option(help="Class names in the order of the masks' integers.")] = None,
-    void: Annotated[int | None, typer.Option(help='Integer of the masks that means "no label".')] = None,
+    ignore_index: Annotated[int | None, typer.Option(help='Integer of the masks that means "no label".')] = None,
     sample: Annotated[int | None, typer.Option(help="Decode so many tiles of each file instead of all.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Say which files are not as this manifest says.")] = None,
     write_manifest: Annotated[Path | None, typer.Option(help="Write a manifest, if there is no problem.")] = None,
@@ -50,8 +50,8 @@ def check(
     logging.getLogger("tifffile").disabled = True  # what it says of broken tags, the problems say
     names = None if codes is None else [code.strip() for code in codes.split(",")]
     reports = run(
-        paths, masks=masks, codes=names, void=void, sample=sample, manifest=manifest, new_manifest=write_manifest,
-        ram=int(ram) if ram.isdigit() else ram,
+        paths, masks=masks, codes=names, ignore_index=ignore_index, sample=sample, manifest=manifest,
+        new_manifest=write_manifest, ram=int(ram) if ram.isdigit() else ram,
     )  # fmt: skip
     problems = sum(len(report.problems) for report in reports)
     if json:

@@ -37,7 +37,7 @@ Draws = Annotated[int, typer.Option("--draws", help="How many augmented patches 
 Names = Annotated[str | None, typer.Option("--names", help="Class names for the legend, with commas.")]
 
 
-@takes(PatchOptions, size=256, per_slide=64, share=0.0)
+@takes(PatchOptions, size=256, per_slide=64, foreground=0.0)
 def show(
     options: Options,
     slide: Annotated[Path | None, typer.Argument(help="The slide; left out, those of the run in --options.")] = None,
@@ -54,7 +54,7 @@ def show(
 ) -> None:
     """Draw the windows of a slide over it, one sample, or one window and what augmentation makes of it.
 
-    Example: patchaug show slide.svs --mask mask.tiff --size 512 --share 0.5 --out view.png
+    Example: patchaug show slide.svs --mask mask.tiff --size 512 --foreground 0.5 --out view.png
 
     As a page for a browser: patchaug show slide.svs --mask mask.tiff --html --epochs 5 --out view.html
 
@@ -102,18 +102,19 @@ def _sample(options: Options, index: int, slide: Path | None, mask: Path | None,
     run = _run_of(options)
     slides: list[Slide]
     if slide is not None:
-        made, codes, void, slides = options(), None, None, [open_slide(slide, mask)]
+        made, codes, ignore_index, slides = options(), None, None, [open_slide(slide, mask)]
     else:
         require(run is not None, "--index counts the windows of all slides of a run: give its --options, or a slide")
         assert run is not None
-        made, codes, void = run, run.codes, run.void
-        slides = [open_slide(i, m, codes=codes, void=void, ram=run.ram) for i, m in pairs_of(run)[0]]
+        made, codes, ignore_index = run, run.codes, run.ignore_index
+        slides = [open_slide(i, m, codes=codes, ignore_index=ignore_index, ram=run.ram) for i, m in pairs_of(run)[0]]
     plan = Plan(slides, made.samplers().train, seed=made.seed)
     draw = plan[index]
     name = slides[draw.slide].name
     patch = plan.read(draw)
     where = f"x={draw.window.x} y={draw.window.y} of level {draw.window.level}"
-    show_patches([patch], codes=codes, void=void, out=out, title=f"{name}: epoch {draw.epoch}, index {index}\n{where}")
+    title = f"{name}: epoch {draw.epoch}, index {index}\n{where}"
+    show_patches([patch], codes=codes, ignore_index=ignore_index, out=out, title=title)
     found = {"slide": name, "epoch": draw.epoch, "draw": draw.draw, "probability": draw.probability}
     window = {name: getattr(draw.window, name) for name in ("x", "y", "width", "height", "level")}
     say({"out": str(out), **found, "window": window}, f"{name}, {where}; the picture is in {out}", as_json=as_json)

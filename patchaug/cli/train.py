@@ -12,7 +12,7 @@ from patchaug.cli.split_pairs import Pairs, pairs_of
 from patchaug.options.fields import TrainOptions
 
 
-@takes(TrainOptions, size=256, per_slide=128, share=0.5)
+@takes(TrainOptions, size=256, per_slide=128, foreground=0.5)
 def train(options: Options, out: Out = Path("patchaug-run"), json: Json = False) -> None:
     """Train on slides and masks of yours; leave model, pictures, report and options in a folder.
 

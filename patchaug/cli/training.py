@@ -62,8 +62,8 @@ def train(
     # Flips, quarter turns and light: none of them invents a pixel at the border, as free rotation would.
     geometry = {"max_rotate": 0.0, "max_zoom": 1.0, "max_warp": 0.0}
     dls = SlideDataLoaders.from_lists(
-        train_pairs, valid_pairs, codes=options.codes, void=options.void, options=options, bs=options.bs,
-        num_workers=options.workers, path=out, batch_tfms=aug_transforms(flip_vert=True, **geometry),
+        train_pairs, valid_pairs, codes=options.codes, ignore_index=options.ignore_index, options=options,
+        bs=options.bs, num_workers=options.workers, path=out, batch_tfms=aug_transforms(flip_vert=True, **geometry),
     )  # fmt: skip
     absolute = {name: str(Path(getattr(options, name)).resolve()) for name in ("images", "masks")}
     options.model_copy(update=absolute).save(out / OPTIONS)
@@ -121,7 +121,7 @@ def remarks(dice: Mapping[str, float | None], batches: int, patches: int) -> lis
     cure = (
         f"{batches} batches ({patches} windows) are few to train on: try more --per-slide or --epochs"
         if batches < _FEW
-        else f"look at {BATCH}, whether masks and images fit, and at {PREDICTION}; a larger --share or --size, or "
+        else f"look at {BATCH}, whether masks and images fit, and at {PREDICTION}; a larger --foreground or --size, or "
         f"slides more like those of the validation, may help"
     )
     low = {code: score for code, score in dice.items() if score is not None and score < _LOW}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from operator import index as as_int
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from patchaug.errors import OptionError
+
+SEED = 42  # the default of every `seed`
+RENAMED = {"share": "foreground", "void": "ignore_index"}  # names of options before the first release
 
 Size = int | tuple[int, int]
 OnError = Literal["raise", "resample"]
@@ -99,3 +103,19 @@ def checked_weights(classes: Classes | None) -> dict[int | str, float]:
     if not any(weights.values()):
         raise OptionError(f"classes must give at least one class a weight above 0, got {classes!r}")
     return weights
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def refuses_old_names(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function so that an argument by its old name raises an OptionError that names the new one."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for old in RENAMED.keys() & kwargs.keys():
+            raise OptionError(f"{old!r} is now called {RENAMED[old]!r}: write {RENAMED[old]}={kwargs[old]!r}")
+        return function(*args, **kwargs)
+
+    return call

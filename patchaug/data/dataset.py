@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from patchaug.augment import as_augment
-from patchaug.core.validation import OnError
+from patchaug.core.validation import SEED, OnError
 from patchaug.sampling import Sampler
 from patchaug.sampling.plan import Edge, Plan
 from patchaug.slides.slide import Patch, Slide
@@ -43,7 +43,7 @@ class PatchDataset(Dataset[Patch]):
         sampler: Sampler,
         *,
         augment: Any = None,
-        seed: int = 0,
+        seed: int = SEED,
         shuffle: bool = True,
         halo: int | str = "auto",
         edge: Edge = "shift",

@@ -63,10 +63,10 @@ class SlideMask(Handle):
     """The mask of a slide, with the names of its classes."""
 
     def __init__(
-        self, source: Any, *, codes: list[str] | None = None, void: int | None = None, ram: int | str = "auto"
+        self, source: Any, *, codes: list[str] | None = None, ignore_index: int | None = None, ram: int | str = "auto"
     ) -> None:
         super().__init__(source, ram=ram)
-        self.codes, self.void = codes, void
+        self.codes, self.ignore_index = codes, ignore_index
 
 
 def source_of(item: Any) -> Any:
@@ -114,7 +114,7 @@ def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
         None if mask is None else mask.source,
         name=called,
         codes=None if mask is None else mask.codes,
-        void=None if mask is None else mask.void,
+        ignore_index=None if mask is None else mask.ignore_index,
         ram=image.ram,
         mpp=mpp,
     )

@@ -15,22 +15,23 @@ from fastai.torch_core import try_int
 from fastai.vision.data import SegmentationLabelList, SegmentationProcessor
 from fastai.vision.image import ImageSegment, TfmAffine, TfmCoord, TfmCrop, TfmPixel
 
+from patchaug.core.validation import refuses_old_names
 from patchaug.data.isolated_rng import isolated_rng
 from patchaug.data.item_list import as_items
 from patchaug.errors import OptionError
 
 
 class SlideMaskProcessor(SegmentationProcessor):
-    """Classes and void, which go into an exported file."""
+    """Classes and ignore_index, which go into an exported file."""
 
     def __init__(self, ds: SlideMaskList) -> None:
         super().__init__(ds)
-        self.void = ds.void
+        self.ignore_index = ds.ignore_index
 
     def process(self, ds: SlideMaskList) -> None:
         """Set them."""
         super().process(ds)
-        ds.void = self.void
+        ds.ignore_index = self.ignore_index
 
 
 class SlideMaskList(SegmentationLabelList):
@@ -39,7 +40,7 @@ class SlideMaskList(SegmentationLabelList):
     Args:
         items: Paths or arrays.
         classes: Names of the classes, in the order of the mask's integers; any other number is an error.
-        void: Integer that means "no label"; the default loss leaves such pixels out.
+        ignore_index: Integer that means "no label"; the default loss leaves such pixels out.
 
     Raises:
         OptionError: There are no classes, or an item is no mask.
@@ -47,8 +48,9 @@ class SlideMaskList(SegmentationLabelList):
 
     _processor = SlideMaskProcessor
 
+    @refuses_old_names
     def __init__(
-        self, items: Any, classes: Collection[str] | None = None, void: int | None = None, **kwargs: Any
+        self, items: Any, classes: Collection[str] | None = None, ignore_index: int | None = None, **kwargs: Any
     ) -> None:
         if isinstance(classes, str) or (classes is None and len(items)):
             raise OptionError(
@@ -56,9 +58,9 @@ class SlideMaskList(SegmentationLabelList):
             )
         names = None if classes is None else [str(name) for name in classes]
         super().__init__(as_items(items), classes=names, **kwargs)
-        self.void = void
-        self.copy_new.append("void")
-        self.loss_func = CrossEntropyFlat(axis=1, **({} if void is None else {"ignore_index": void}))
+        self.ignore_index = ignore_index
+        self.copy_new.append("ignore_index")
+        self.loss_func = CrossEntropyFlat(axis=1, **({} if ignore_index is None else {"ignore_index": ignore_index}))
 
     def get(self, i: int) -> Any:
         """The mask of window i; before there are windows, the source of mask i."""

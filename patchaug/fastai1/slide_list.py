@@ -106,8 +106,9 @@ class SlideItemList(SlideWords, SegmentationItemList):
         handles: list[list[Handle]] = [[SlideImage(source_of(i), ram=ram, name=name_of(i))] for i in self.items]
         if self.masks is not None:
             require_as_many(self.items, self.masks.items)
+            words = {"codes": self.masks.classes, "ignore_index": self.masks.ignore_index, "ram": ram}
             for handle, mask in zip(handles, self.masks.items, strict=True):
-                handle.append(SlideMask(source_of(mask), codes=self.masks.classes, void=self.masks.void, ram=ram))
+                handle.append(SlideMask(source_of(mask), **words))
         slides = slides_of(handles, sampler)
         self.plan = samplers.plan(self.split, slides, seed=seed, shuffle=self.split == "train")
         self.items = np.arange(len(self.plan))

@@ -18,6 +18,7 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.vision.core import AddMaskCodes, TensorImage, TensorMask
 from fasttransform import Transform
 
+from patchaug.core.validation import refuses_old_names
 from patchaug.data.slide_items import SlideImage, SlideMask, name_of, source_of
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop_halo import CropHalo
@@ -47,17 +48,18 @@ class OpenSlideMask(Transform):
 
     input_types = _SOURCES
 
-    def __init__(self, codes: Any = None, void: int | None = None, ram: int | str = "auto") -> None:
+    def __init__(self, codes: Any = None, ignore_index: int | None = None, ram: int | str = "auto") -> None:
         super().__init__()
-        self.codes, self.void, self.ram = codes, void, ram
+        self.codes, self.ignore_index, self.ram = codes, ignore_index, ram
         if codes is not None:
             self.vocab, self.c = codes, len(codes)  # found from here as dls.vocab and dls.c
         # The learner takes its default loss from here (fastai's OpenMask does the same).
-        self.loss_func = CrossEntropyLossFlat(axis=1, **({} if void is None else {"ignore_index": void}))
+        ignored = {} if ignore_index is None else {"ignore_index": ignore_index}
+        self.loss_func = CrossEntropyLossFlat(axis=1, **ignored)
 
     def encodes(self, source):  # noqa: ANN001, ANN201 - as above
         """A handle of the source."""
-        return SlideMask(source_of(source), codes=self.codes, void=self.void, ram=self.ram)
+        return SlideMask(source_of(source), codes=self.codes, ignore_index=self.ignore_index, ram=self.ram)
 
 
 class PatchToFloat(IntToFloatTensor):
@@ -90,14 +92,15 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
     return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=[PatchToFloat, CropHalo], dl_type=PatchDL)
 
 
+@refuses_old_names
 def SlideMaskBlock(  # noqa: N802 - as above
-    codes: Any = None, *, void: int | None = None, ram: int | str = "auto"
+    codes: Any = None, *, ignore_index: int | None = None, ram: int | str = "auto"
 ) -> TransformBlock:
     """A block for the masks of slides: batches hold class numbers, int64 (n, height, width).
 
     Args:
         codes: Class names in the order of the mask's integers; any other number is an error before training.
-        void: Integer that means "no label"; the default loss leaves such pixels out.
+        ignore_index: Integer that means "no label"; the default loss leaves such pixels out.
         ram: Budget for decoded pixels, see `open_slide`.
 
     Raises:
@@ -108,7 +111,7 @@ def SlideMaskBlock(  # noqa: N802 - as above
             raise OptionError(f"codes must be a list of class names, got the text {codes!r}")
         codes = [str(code) for code in codes]
     return TransformBlock(
-        type_tfms=OpenSlideMask(codes, void, ram),
+        type_tfms=OpenSlideMask(codes, ignore_index, ram),
         item_tfms=AddMaskCodes(codes=codes),
         batch_tfms=PatchToFloat,
         dl_type=PatchDL,

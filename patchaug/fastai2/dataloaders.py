@@ -13,6 +13,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, RandomSplitter
 from fastcore.foundation import L
 
+from patchaug.core.validation import refuses_old_names
 from patchaug.data.item_list import column, require_apart, valid_count
 from patchaug.errors import OptionError
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
@@ -30,20 +31,21 @@ class Pair(NamedTuple):
 class SlideDataLoaders(DataLoaders):
     """Factories for segmentation on slides.
 
-    All take `codes` (class names in the order of the mask's integers), `void` (the integer that means "no label"),
-    `ram` (see `open_slide`), `batch_tfms`, and the windows either as `options=PatchOptions(...)` or as
+    All take `codes` (class names in the order of the mask's integers), `ignore_index` (the integer that means "no
+    label"), `ram` (see `open_slide`), `batch_tfms`, and the windows either as `options=PatchOptions(...)` or as
     `item_tfms=RandomPatch(...)`. Further arguments, such as bs and num_workers, go to the loaders. The split is by
     slide: no window of a validation slide is trained on.
     """
 
     @classmethod
+    @refuses_old_names
     def from_lists(
         cls,
         train: Sequence[tuple[Any, Any]],
         valid: Sequence[tuple[Any, Any]],
         *,
         codes: Sequence[str] | None = None,
-        void: int | None = None,
+        ignore_index: int | None = None,
         options: Any = None,
         item_tfms: Any = None,
         batch_tfms: Any = None,
@@ -66,12 +68,13 @@ class SlideDataLoaders(DataLoaders):
         require_apart(*([pair.image for pair in pairs] for pairs in (train, valid)))
         items = [*train, *valid]
         block = _block(
-            codes, void, options, item_tfms, batch_tfms, ram,
+            codes, ignore_index, options, item_tfms, batch_tfms, ram,
             getters=[_image_of, _mask_of], splitter=IndexSplitter(range(len(train), len(items))),
         )  # fmt: skip
         return cls.from_dblock(block, items, path=path, **kwargs)
 
     @classmethod
+    @refuses_old_names
     def from_label_func(
         cls,
         path: str | os.PathLike[str],
@@ -83,7 +86,7 @@ class SlideDataLoaders(DataLoaders):
         item_tfms: Any = None,
         batch_tfms: Any = None,
         *,
-        void: int | None = None,
+        ignore_index: int | None = None,
         options: Any = None,
         ram: int | str = "auto",
         **kwargs: Any,
@@ -97,11 +100,12 @@ class SlideDataLoaders(DataLoaders):
         fnames = list(fnames)
         splitter = _random_split(len(fnames), valid_pct, seed)
         block = _block(
-            codes, void, options, item_tfms, batch_tfms, ram, getters=[_itself, label_func], splitter=splitter
+            codes, ignore_index, options, item_tfms, batch_tfms, ram, getters=[_itself, label_func], splitter=splitter
         )
         return cls.from_dblock(block, fnames, path=path, **kwargs)
 
     @classmethod
+    @refuses_old_names
     def from_folder(
         cls,
         path: str | os.PathLike[str],
@@ -124,6 +128,7 @@ class SlideDataLoaders(DataLoaders):
         return cls.from_lists([pairs[i] for i in train], [pairs[i] for i in valid], path=path, **kwargs)
 
     @classmethod
+    @refuses_old_names
     def from_df(
         cls,
         df: Any,
@@ -162,7 +167,7 @@ class SlideDataLoaders(DataLoaders):
 
 
 def _block(
-    codes: Any, void: int | None, options: Any, item_tfms: Any, batch_tfms: Any, ram: int | str, **kwargs: Any
+    codes: Any, ignore_index: int | None, options: Any, item_tfms: Any, batch_tfms: Any, ram: int | str, **kwargs: Any
 ) -> DataBlock:
     item_tfms = L(item_tfms)
     if options is not None:
@@ -170,7 +175,7 @@ def _block(
             raise OptionError("windows are described twice, by options= and by RandomPatch in item_tfms; keep one")
         item_tfms = L(RandomPatch.from_options(options)) + item_tfms
         ram = options.ram if ram == "auto" else ram
-    blocks = (SlideBlock(ram=ram), SlideMaskBlock(codes, void=void, ram=ram))
+    blocks = (SlideBlock(ram=ram), SlideMaskBlock(codes, ignore_index=ignore_index, ram=ram))
     return DataBlock(blocks=blocks, item_tfms=item_tfms, batch_tfms=batch_tfms, **kwargs)
 
 

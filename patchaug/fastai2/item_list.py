@@ -21,6 +21,7 @@ from fastai.data.transforms import Normalize
 from fastai.vision.augment import aug_transforms
 from fastcore.foundation import L
 
+from patchaug.core.validation import refuses_old_names
 from patchaug.data.item_list import SlideWords, as_items, column, require_apart, require_as_many, require_patch
 from patchaug.data.slide_items import source_of
 from patchaug.errors import OptionError
@@ -124,7 +125,7 @@ class SlideItemLists(_Stage):
         self.train, self.valid = train, valid
 
     def label_from_func(self, func: Callable[[Any], Any], **labels: Any) -> LabelledSlides:
-        """Masks by a function of path or array; `classes` names the mask's integers, `void` the one for "no label"."""
+        """Masks by a function of path or array; `classes` and `ignore_index` as in `label_from_lists`."""
         masks = ([func(source_of(item)) for item in one.items] for one in (self.train, self.valid))
         return self.label_from_lists(*masks, **labels)
 
@@ -133,9 +134,10 @@ class SlideItemLists(_Stage):
         masks = ([one.path / name for name in column(one.inner_df, cols)] for one in (self.train, self.valid))
         return self.label_from_lists(*masks, **labels)
 
+    @refuses_old_names
     def label_from_lists(
         self, train_labels: Iterable[Any], valid_labels: Iterable[Any], *, classes: Sequence[str],
-        void: int | None = None,
+        ignore_index: int | None = None,
     ) -> LabelledSlides:  # fmt: skip
         """Masks given one by one: paths or arrays.
 
@@ -145,17 +147,22 @@ class SlideItemLists(_Stage):
         masks = as_items(train_labels), as_items(valid_labels)
         for side, labels in zip((self.train, self.valid), masks, strict=True):
             require_as_many(side.items, labels)
-        return LabelledSlides(self, *masks, classes, void)
+        return LabelledSlides(self, *masks, classes, ignore_index)
 
 
 class LabelledSlides(_Stage):
     """Slides with masks; what is left to say is batch transforms and the size of a batch."""
 
     def __init__(
-        self, slides: SlideItemLists, train_masks: Any, valid_masks: Any, classes: Sequence[str], void: int | None
+        self,
+        slides: SlideItemLists,
+        train_masks: Any,
+        valid_masks: Any,
+        classes: Sequence[str],
+        ignore_index: int | None,
     ) -> None:
         self.slides, self.masks = slides, (train_masks, valid_masks)
-        self.classes, self.void = classes, void
+        self.classes, self.ignore_index = classes, ignore_index
         self.batch_tfms: list[Any] = []
 
     def transform(self, tfms: Any = None, *, tfm_y: bool = False) -> LabelledSlides:
@@ -184,8 +191,8 @@ class LabelledSlides(_Stage):
         require_patch(sides[0].patch)
         pairs = [list(zip(one.items, masks, strict=True)) for one, masks in zip(sides, self.masks, strict=True)]
         dls = SlideDataLoaders.from_lists(
-            *pairs, codes=self.classes, void=self.void, options=sides[0].patch, batch_tfms=self.batch_tfms,
-            ram=sides[0].ram, path=sides[0].path if path is None else path, **kwargs,
+            *pairs, codes=self.classes, ignore_index=self.ignore_index, options=sides[0].patch,
+            batch_tfms=self.batch_tfms, ram=sides[0].ram, path=sides[0].path if path is None else path, **kwargs,
         )  # fmt: skip
         return SlideDataBunch(*dls.loaders, path=dls.path, device=dls.device)
 

@@ -11,7 +11,7 @@ from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, Tenso
 from fasttransform import ItemTransform
 
 from patchaug.augment import as_augment
-from patchaug.core.validation import Classes, OnError, Size, checked_integer
+from patchaug.core.validation import SEED, Classes, OnError, Size, checked_integer, refuses_old_names
 from patchaug.data.slide_items import Handle, SlideImage, SlideMask, slide_of
 from patchaug.errors import OptionError
 from patchaug.sampling import Empty, PerSlide
@@ -30,8 +30,8 @@ class RandomPatch(ItemTransform):
         size: Side of the window in pixels of `level`, or (height, width).
         per_slide: Windows of each slide in an epoch (random modes); or "area" or "tissue", to share out `windows`.
         windows: Windows of all slides in an epoch, with per_slide "area" or "tissue"; see `Uniform`.
-        share: Probability that a draw is a foreground draw (mode "random"), see `Foreground`.
-        classes: Classes that count as foreground; see `Foreground`. Default: all but 0 and the void.
+        foreground: Probability that a draw is a foreground draw (mode "random"), see `Foreground`.
+        classes: Classes that count as foreground; see `Foreground`. Default: all but 0 and `ignore_index`.
         min_fraction: Least share of a window's pixels that belongs to those classes; see `Foreground`.
         empty: What to do with a slide without foreground: "raise", "uniform" or "skip".
         mode: Windows of the training slides: "random", "grid", or "random-grid" (a grid with a new offset each epoch).
@@ -54,13 +54,14 @@ class RandomPatch(ItemTransform):
     order = -10  # before every other item transform: they want pixels, and would pass over a handle without a word
     split_idx = None  # on training and validation items alike
 
+    @refuses_old_names
     def __init__(
         self,
         size: Size,
         *,
         per_slide: PerSlide = 1,
         windows: int | None = None,
-        share: float = 0.0,
+        foreground: float = 0.0,
         classes: Classes | None = None,
         min_fraction: float = 0.0,
         empty: Empty = "raise",
@@ -73,13 +74,13 @@ class RandomPatch(ItemTransform):
         halo: int | Literal["auto"] = "auto",
         edge: Edge = "shift",
         on_error: OnError = "raise",
-        seed: int = 42,
+        seed: int = SEED,
     ) -> None:
         super().__init__()
         self.samplers = samplers_for(
-            mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, share=share, classes=classes,
-            min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp, augment=as_augment(augment, halo),
-            halo=halo, edge=edge, on_error=on_error,
+            mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, foreground=foreground,
+            classes=classes, min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp,
+            augment=as_augment(augment, halo), halo=halo, edge=edge, on_error=on_error,
         )  # fmt: skip
         self.seed = checked_integer("seed", seed, 0)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema, field_validator
 
 from patchaug.core.memory.budget import budget
+from patchaug.core.validation import SEED
 from patchaug.options import Settings
 from patchaug.sampling.splits import Samplers, samplers_for
 
@@ -53,13 +54,13 @@ class PatchOptions(Settings):
         None, title="Windows in all", examples=[1000],
         description='windows of all slides in an epoch, shared out where per_slide is "area" or "tissue"',
     )  # fmt: skip
-    share: float = Field(
+    foreground: float = Field(
         0.0, title="Foreground share", description="probability that a draw is a foreground draw, 0 to 1",
         ge=0, le=1, examples=[0.5],
     )  # fmt: skip
     classes: dict[int | str, Weight] | list[int | str] | None = Field(
         None, title="Foreground classes", examples=[["tumor", "stroma"], {"tumor": 2, "stroma": 1}],
-        description="classes that count as foreground, or their weights; left out, all but 0 and the void",
+        description="classes that count as foreground, or their weights; left out, all but 0 and `ignore_index`",
     )  # fmt: skip
     min_fraction: float = Field(
         0.0, title="Least fraction", description="least share of a window's pixels in those classes, 0 to 1",
@@ -99,7 +100,7 @@ class PatchOptions(Settings):
         description="what to do with a window that cannot be read: stop, or read another in its place",
     )  # fmt: skip
     seed: int = Field(
-        42, title="Seed", description="0 to 2^32 - 1; same seed, same windows", ge=0, lt=2**32, examples=[42]
+        SEED, title="Seed", description="0 to 2^32 - 1; same seed, same windows", ge=0, lt=2**32, examples=[42]
     )
     ram: Annotated[int, Field(ge=0)] | str = Field(
         "auto", title="Memory", examples=["8GB", 0],
@@ -151,8 +152,8 @@ class TrainOptions(PatchOptions):
         title="Class names", description="class names in the order of the masks' integers, with commas", min_length=1,
         examples=[["background", "nucleus"]],
     )  # fmt: skip
-    void: int | None = Field(
-        None, title="Void", description='integer of the masks that means "no label"', examples=[255]
+    ignore_index: int | None = Field(
+        None, title="Ignored label", description='integer of the masks that means "no label"', examples=[255]
     )
     valid_slides: list[str] = Field(
         [], title="Validation slides", description='names of validation slides, such as "valid_*", with commas',

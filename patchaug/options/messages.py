@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from patchaug.core.validation import RENAMED
+
 
 def told(error: ValidationError, names: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     """All that pydantic found, one clause an option.
@@ -28,6 +30,8 @@ def told(error: ValidationError, names: Mapping[str, Any], origins: Mapping[str,
 
 def unknown(name: str, names: Mapping[str, Any]) -> str:
     """That there is no such option, and the nearest one, or all."""
+    if name in RENAMED and RENAMED[name] in names:
+        return f"option {name!r} is now called {RENAMED[name]!r}"
     near = get_close_matches(name.lower().replace("-", "_"), names, n=1, cutoff=0.5)
     cure = f"did you mean {near[0]}?" if near else f"options are {', '.join(names)}"
     return f"there is no option {name!r}; {cure}"

@@ -19,7 +19,7 @@ def dice_by_class(
 ) -> dict[str, float | None]:
     """Dice score of each class over all pixels of all slides: 2 |P and T| / (|P| + |T|).
 
-    Pixels whose label is the void do not count. A class that neither mask nor prediction holds has no score: None.
+    Pixels whose label is `ignore_index` do not count. A class that neither mask nor prediction holds scores None.
 
     Args:
         slides: Slides with masks and codes.
@@ -41,8 +41,8 @@ def dice_by_class(
         for top in range(0, height, _ROWS):  # bands: the mask of a slide need not fit into memory
             truth = slide.read_mask(Window(0, top, width, min(_ROWS, height - top), level))
             guess = predicted[top : top + _ROWS]
-            if slide.void is not None:
-                truth, guess = truth[truth != slide.void], guess[truth != slide.void]
+            if slide.ignore_index is not None:
+                truth, guess = truth[truth != slide.ignore_index], guess[truth != slide.ignore_index]
             for number in range(len(codes)):
                 of_truth, of_guess = truth == number, guess == number
                 both[number] += np.count_nonzero(of_truth & of_guess)

@@ -16,7 +16,7 @@ from patchaug.readers.zarr.store import is_zarr
 
 
 def open_mask(
-    source: Any, sizes: Sizes, *, codes: Sequence[str] | None = None, void: int | None = None, ram: int = 0
+    source: Any, sizes: Sizes, *, codes: Sequence[str] | None = None, ignore_index: int | None = None, ram: int = 0
 ) -> Raster:
     """The raster of a mask; polygons are parsed and checked here, of all else only the header is read.
 
@@ -24,7 +24,7 @@ def open_mask(
         source: What `open_raster` takes; or a GeoJSON or ASAP file, or parsed GeoJSON.
         sizes: (width, height) of the image's levels, finest first.
         codes: Class names; polygons need them.
-        void: Integer that means "no label".
+        ignore_index: Integer that means "no label".
         ram: See `open_raster`.
 
     Raises:
@@ -32,7 +32,7 @@ def open_mask(
     """
     source = getattr(source, "__geo_interface__", source)
     if isinstance(source, (Mapping, list)) or (isinstance(source, (str, os.PathLike)) and _is_text(source)):
-        polygons = PolygonRaster(source, sizes, codes=codes, void=void)
+        polygons = PolygonRaster(source, sizes, codes=codes, ignore_index=ignore_index)
         if outside := polygons.outside():
             warnings.warn(
                 f"{polygons.what}: {len(outside)} of {len(polygons.polygons.values)} polygons lie outside the image "

@@ -58,8 +58,8 @@ class OpenSlideRaster(TiledRaster):
 
     Windows of level 0, and of all levels whose downsample is a whole number, hold the pixels as they are stored. So do
     those of other levels, `LOOK_BACK` pixels more being read where need be, but for downsamples very near a small
-    fraction: see `patchaug.readers.openslide_origins.pieces` for where, and how far off. Of a Leica SCN file with several
-    scanned areas and such a level, what lies right of or below the beginning of an area may be one pixel off.
+    fraction: see `patchaug.readers.openslide_origins.pieces` for where, and how far off. Of a Leica SCN file with
+    several scanned areas and such a level, what lies right of or below the beginning of an area may be one pixel off.
     """
 
     _lazy = ("_known", "_stored")

@@ -1,6 +1,6 @@
 """Which windows are wanted: frozen values, checked at birth, that know nothing of any slide.
 
-sampler = Foreground(512, per_slide=64, share=0.5)
+sampler = Foreground(512, per_slide=64, foreground=0.5)
 law = sampler.law(slide)     # the distribution on one slide (`patchaug.sampling.distributions`)
 """
 
@@ -33,7 +33,7 @@ def sampler_for(
     size: Size,
     per_slide: PerSlide,
     windows: int | None,
-    share: float,
+    foreground: float,
     classes: Classes | None,
     min_fraction: float,
     empty: Empty,
@@ -47,11 +47,11 @@ def sampler_for(
         OptionError: The mode is none of "random", "grid", "random-grid", or a value is out of its limits.
     """
     if mode == "random":
-        if share == 0 and min_fraction == 0:
+        if foreground == 0 and min_fraction == 0:
             return Uniform(size, per_slide=per_slide, windows=windows, level=level, mpp=mpp)
         return Foreground(
-            size, per_slide=per_slide, windows=windows, share=share, classes=classes, min_fraction=min_fraction,
-            empty=empty, level=level, mpp=mpp,
+            size, per_slide=per_slide, windows=windows, foreground=foreground, classes=classes,
+            min_fraction=min_fraction, empty=empty, level=level, mpp=mpp,
         )  # fmt: skip
     if mode in ("grid", "random-grid"):
         return Grid(size, overlap=overlap, offset="fixed" if mode == "grid" else "random", level=level, mpp=mpp)

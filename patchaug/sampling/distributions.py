@@ -145,13 +145,13 @@ class GridLaw:
 
 @dataclass(frozen=True)
 class MixtureLaw:
-    """Windows drawn at random: `uniform` with probability 1 - share, else one of `classes` by its weight.
+    """Windows drawn at random: `uniform` with probability 1 - foreground, else one of `classes` by its weight.
 
     Attributes:
         frame: Size of the windows and of the level.
         count: Windows in an epoch.
-        uniform: What is drawn with probability 1 - share.
-        share: Probability of a foreground draw; 0 where there are no classes.
+        uniform: What is drawn with probability 1 - foreground.
+        foreground: Probability of a foreground draw; 0 where there are no classes.
         weights: Weights of the classes; they sum to 1.
         classes: One part for each class.
     """
@@ -159,7 +159,7 @@ class MixtureLaw:
     frame: Frame
     count: int
     uniform: Part
-    share: float = 0.0
+    foreground: float = 0.0
     weights: tuple[float, ...] = ()
     classes: tuple[Part, ...] = ()
 
@@ -167,19 +167,19 @@ class MixtureLaw:
         """A window and its exact probability under the mixture, whichever part drew it."""
         generator = random(number)
         part = self.uniform
-        if self.share:
+        if self.foreground:
             at = generator.random()
-            if at < self.share:
+            if at < self.foreground:
                 # The last class takes what rounding may leave of the weights' sum.
-                part = self.classes[bisect_right(list(accumulate(self.weights[:-1])), at / self.share)]
+                part = self.classes[bisect_right(list(accumulate(self.weights[:-1])), at / self.foreground)]
         x, y = part.draw(int(generator.integers(part.total)))
         return self.frame.at(x, y), self.probability(x, y)
 
     def probability(self, x: int, y: int) -> float:
         """The exact probability of the window with that origin, which must be one that can be drawn."""
-        probability = 0.0 if self.share == 1 else (1 - self.share) * self.uniform.probability(x, y)
+        probability = 0.0 if self.foreground == 1 else (1 - self.foreground) * self.uniform.probability(x, y)
         for weight, one in zip(self.weights, self.classes, strict=True):
-            probability += self.share * weight * one.probability(x, y)
+            probability += self.foreground * weight * one.probability(x, y)
         return probability
 
     def another(self, generator: np.random.Generator, random: Random) -> Window:

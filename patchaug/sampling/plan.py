@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from patchaug.core.validation import OnError, checked_integer, checked_on_error, sides
+from patchaug.core.validation import SEED, OnError, checked_integer, checked_on_error, sides
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
 from patchaug.sampling.allocation import laws_of
@@ -71,7 +71,7 @@ class Plan:
         halo: Pixels read around each patch on each side where there is no `augment`: the patches that come out are so
             much larger, and whoever transforms them crops them.
         edge: "shift" keeps windows far enough inside for the halo, so that pixels near the border are drawn less.
-            "reflect" draws them all; beyond the border real pixels are mirrored, and their labels are the void.
+            "reflect" draws them all; beyond the border real pixels are mirrored, and their labels are `ignore_index`.
 
     Raises:
         OptionError: The seed, the halo or `edge` is out of its limits, on_error is neither, there is no slide, or two
@@ -84,7 +84,7 @@ class Plan:
         slides: Sequence[Slide],
         sampler: Sampler,
         *,
-        seed: int = 0,
+        seed: int = SEED,
         shuffle: bool = True,
         augment: PatchTransform | None = None,
         halo: int = 0,

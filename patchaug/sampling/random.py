@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from patchaug.core.validation import Classes, Size, checked_fraction, checked_integer, checked_weights
+from patchaug.core.validation import (
+    Classes,
+    Size,
+    checked_fraction,
+    checked_integer,
+    checked_weights,
+    refuses_old_names,
+)
 from patchaug.errors import ForegroundError, OptionError
 from patchaug.sampling.base import NO_HALO, Halo, check_place, frame_of, put
 from patchaug.sampling.distributions import AllWindows, MixtureLaw, Part
@@ -66,17 +73,17 @@ class Uniform:
 class Foreground:
     """Windows drawn in proportion to the labelled pixels that they hold, mixed with uniform ones.
 
-    With probability 1 - share every valid window is equally likely. With probability share a class is drawn by the
-    weights in `classes`, then a window with probability proportional to the number of that class's pixels in it. On a
-    slide without a mask the tissue is the one class (`patchaug.slides.tissue`).
+    With probability 1 - foreground every valid window is equally likely. With probability foreground a class is drawn
+    by the weights in `classes`, then a window with probability proportional to the number of that class's pixels in
+    it. On a slide without a mask the tissue is the one class (`patchaug.slides.tissue`).
 
     Args:
         size: Side of the window in pixels of `level`, or (height, width).
         per_slide: Windows drawn from each slide in an epoch; or "area" or "tissue", see `Uniform`.
         windows: Windows of all slides in an epoch, with per_slide "area" or "tissue".
-        share: Probability that a draw is a foreground draw, 0 to 1.
+        foreground: Probability that a draw is a foreground draw, 0 to 1.
         classes: Classes that count as foreground: numbers or names of `codes`, or a mapping of them to weights. On a
-            slide that lacks some, the weights of those present count. Default: all but 0 and the void, equally.
+            slide that lacks some, the weights of those present count. Default: all but 0 and `ignore_index`, equally.
         min_fraction: Draw, in both parts, only windows of whose pixels at least this share, 0 to 1, belongs to the
             classes. A class that has no pixel in any such window counts as absent.
         empty: What to do with a slide that has none of the classes: "raise" an error, draw "uniform" windows from it,
@@ -91,7 +98,7 @@ class Foreground:
     size: Size
     per_slide: PerSlide = field(default=1, kw_only=True)
     windows: int | None = field(default=None, kw_only=True)
-    share: float = field(default=0.5, kw_only=True)
+    foreground: float = field(default=0.5, kw_only=True)
     classes: Classes | None = field(default=None, kw_only=True)
     min_fraction: float = field(default=0.0, kw_only=True)
     empty: Empty = field(default="raise", kw_only=True)
@@ -101,7 +108,7 @@ class Foreground:
     def __post_init__(self) -> None:
         check_place(self)
         _check_number(self)
-        checked_fraction("share", self.share, "a probability")
+        checked_fraction("foreground", self.foreground, "a probability")
         checked_fraction("min_fraction", self.min_fraction, "a share of the window's pixels")
         if self.empty not in ("raise", "uniform", "skip"):
             raise OptionError(f'empty must be "raise", "uniform" or "skip", got {self.empty!r}')
@@ -122,7 +129,7 @@ class Foreground:
         """
         frame = frame_of(self, slide, halo)
         count, every = count_alone(self), AllWindows(frame)
-        if self.share == 0 and self.min_fraction == 0:
+        if self.foreground == 0 and self.min_fraction == 0:
             return MixtureLaw(frame, count, every)
         labels, weights = self._wanted(slide, frame.level)
         if not weights:
@@ -153,7 +160,7 @@ class Foreground:
             parts = {value: part for value in weights if (part := some.of_class(value)).total}
         total = sum(weights[value] for value in parts)
         shares = tuple(weights[value] / total for value in parts)
-        return MixtureLaw(frame, count, uniform, float(self.share), shares, tuple(parts.values()))
+        return MixtureLaw(frame, count, uniform, float(self.foreground), shares, tuple(parts.values()))
 
     def _wanted(self, slide: Slide, level: int) -> tuple[Labels, dict[int, float]]:
         """The slide's labels, and the weights of those of the classes asked for that it has."""
@@ -168,7 +175,7 @@ class Foreground:
             labels = slide.labels(level)
             weights = {slide.number_of(key): weight for key, weight in checked_weights(self.classes).items()}
             if self.classes is None:
-                weights = {value: 1.0 for value in labels.runs if value not in (0, slide.void)}
+                weights = {value: 1.0 for value in labels.runs if value not in (0, slide.ignore_index)}
             asked = "all but 0" if self.classes is None else sorted(weights)
             what = f"no pixel of the classes asked for ({asked})"
         present = {value: weight for value, weight in weights.items() if value in labels.runs and weight > 0}
@@ -178,6 +185,9 @@ class Foreground:
                 f'the slide out, or set empty to "uniform" or "skip"'
             )
         return labels, present
+
+
+Foreground.__init__ = refuses_old_names(Foreground.__init__)  # type: ignore[method-assign]
 
 
 def count_alone(sampler: Uniform | Foreground) -> int:

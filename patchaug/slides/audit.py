@@ -67,7 +67,7 @@ def check(
     *,
     masks: str | os.PathLike[str] | None = None,
     codes: Sequence[str] | None = None,
-    void: int | None = None,
+    ignore_index: int | None = None,
     sample: int | None = None,
     manifest: str | os.PathLike[str] | None = None,
     new_manifest: str | os.PathLike[str] | None = None,
@@ -79,7 +79,7 @@ def check(
         paths: Slides, and folders of slides.
         masks: Folder of masks, named like their images.
         codes: Class names, in the order of the masks' integers.
-        void: Integer of the masks that means "no label".
+        ignore_index: Integer of the masks that means "no label".
         sample: Decode so many tiles of each file, evenly spread, instead of all.
         manifest: Compare size and CRC-32 of all files with this manifest.
         new_manifest: Write a manifest, if there is no problem.
@@ -95,7 +95,7 @@ def check(
     room = budget(ram)
     images = list(_images(paths))
     reports = [
-        _check_slide(image, masks, codes, void, sample, room)
+        _check_slide(image, masks, codes, ignore_index, sample, room)
         for image in progress(images, len(images), "checking slides")
     ]
     files = [file for one in reports for file in (one.path, one.mask) if file is not None]
@@ -133,7 +133,7 @@ def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
 
 
 def _check_slide(
-    image: Path, masks: Any, codes: Sequence[str] | None, void: int | None, sample: int | None, room: int
+    image: Path, masks: Any, codes: Sequence[str] | None, ignore_index: int | None, sample: int | None, room: int
 ) -> Report:
     report = Report(str(image))
     try:
@@ -151,8 +151,8 @@ def _check_slide(
     try:
         (found,) = find_masks([image], masks)
         report = replace(report, mask=str(found))
-        mask = open_mask(found, opened.level_dimensions, codes=codes, void=void, ram=room)
-        slide = Slide(opened, mask, name=image.name, codes=codes, void=void)  # do they show one frame?
+        mask = open_mask(found, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room)
+        slide = Slide(opened, mask, name=image.name, codes=codes, ignore_index=ignore_index)  # do they show one frame?
     except MissingError as error:
         return replace(report, problems=(*report.problems, str(error).split(": ")[0]))
     except PatchaugError as error:
@@ -182,7 +182,7 @@ def _unknown(slide: Slide, values: Values) -> Iterator[str]:
     """Class numbers that no code names."""
     codes = slide.codes
     for value, (pixels, (x, y)) in sorted(values.items()):
-        if codes is not None and value != slide.void and not 0 <= value < len(codes):
+        if codes is not None and value != slide.ignore_index and not 0 <= value < len(codes):
             yield f"its mask holds class {value} at x={x} y={y} ({pixels} px); codes name 0 to {len(codes) - 1}"
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.memory.budget import budget
 from patchaug.core.resampling import nearest, resized
-from patchaug.core.validation import Size, checked_positive, sides
+from patchaug.core.validation import Size, checked_positive, refuses_old_names, sides
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, LabelError, MissingError, OptionError, ReadError, WindowError, placed
 from patchaug.readers import Raster, ZarrRaster, kept, open_mask, open_raster
@@ -42,13 +42,14 @@ class Patch(NamedTuple):
     mask: Array | None
 
 
+@refuses_old_names
 def open_slide(
     image: Source,
     mask: Source | Mapping[str, Any] | list[Any] | None = None,
     *,
     name: str | None = None,
     codes: Sequence[str] | None = None,
-    void: int | None = None,
+    ignore_index: int | None = None,
     ram: int | str = "auto",
     mpp: float | tuple[float, float] | None = None,
 ) -> Slide:
@@ -61,7 +62,7 @@ def open_slide(
             a GeoJSON or ASAP file or as parsed GeoJSON, see docs/polygons.md.
         name: What the slide is called in errors; its windows are drawn by this name. Default: the file's name.
         codes: Class names, in the order of the mask's integers. With codes, any other number is an error.
-        void: Integer of the mask that means "no label"; it need not be among the codes.
+        ignore_index: Integer of the mask that means "no label"; it need not be among the codes.
         ram: Bytes of decoded pixels to keep, or "8GB"; "auto": half of what is free, 0: none. It is one memory for all
             slides and workers, see `patchaug.core.memory.budget.budget`. PNG, JPEG and stripped TIFF must fit in whole.
         mpp: Micrometres per pixel at level 0, or (x, y) of them, where the file does not say so or is wrong.
@@ -78,8 +79,10 @@ def open_slide(
         path, name = path or opened.path, name or opened.name
     if name is None:
         name = Path(path).name if path is not None else "array"
-    labels = None if mask is None else open_mask(mask, opened.level_dimensions, codes=codes, void=void, ram=room)
-    return Slide(opened, labels, name=name, codes=codes, void=void, path=path, mpp=mpp)
+    labels = None
+    if mask is not None:
+        labels = open_mask(mask, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room)
+    return Slide(opened, labels, name=name, codes=codes, ignore_index=ignore_index, path=path, mpp=mpp)
 
 
 class Slide:
@@ -90,10 +93,11 @@ class Slide:
         path: Path of the image as given, None for arrays.
         image, mask: The rasters; mask is None for a slide without labels.
         codes: Class names in the order of the mask's integers, or None.
-        void: Integer that means "no label", or None.
+        ignore_index: Integer that means "no label", or None.
         kept: Where labels are, by what they are and level. Workers share it; any other copy finds it again.
     """
 
+    @refuses_old_names
     def __init__(
         self,
         image: Raster,
@@ -101,7 +105,7 @@ class Slide:
         *,
         name: str,
         codes: Sequence[str] | None = None,
-        void: int | None = None,
+        ignore_index: int | None = None,
         path: str | None = None,
         mpp: float | tuple[float, float] | None = None,
     ) -> None:
@@ -110,7 +114,7 @@ class Slide:
         self.name, self.path = name, path
         self.image, self.mask = image, mask
         self.codes = None if codes is None else tuple(str(code) for code in codes)
-        self.void = void
+        self.ignore_index = ignore_index
         self._mpp = None if mpp is None else _both(mpp)
         self.kept: dict[tuple[str, int], Labels] = {}
         self._alignment = (
@@ -197,7 +201,7 @@ class Slide:
         return Patch(resized(image, height, width), None if mask is None else nearest(mask, height, width))
 
     def read_around(self, window: Window, halo: tuple[int, int], size: Size) -> Patch:
-        """A window with a halo around it; beyond the slide's border its pixels are mirrored, and their labels void.
+        """Read a window and a halo around it; pixels beyond the slide are mirrored, their labels `ignore_index`.
 
         Args:
             window: The window, in pixels of its level.
@@ -205,7 +209,7 @@ class Slide:
             size: Side of the patch with its halo, or (height, width); see `read`.
 
         Raises:
-            FrameError: The halo leaves the slide, which has a mask and no void.
+            FrameError: The halo leaves the slide, which has a mask and no ignore_index.
             ReadError: A file cannot be read there.
         """
         length_x, length_y = self.level_size(window.level)
@@ -220,14 +224,14 @@ class Slide:
         beyond = (halo[0] - above, halo[0] - below), (halo[1] - left, halo[1] - right)
         image = np.pad(image, (*beyond, (0, 0)), mode="reflect")
         if mask is not None:
-            if self.void is None:
+            if self.ignore_index is None:
                 raise FrameError(
-                    f"{self.name}: a halo leaves the slide, and the labels of mirrored pixels need a void; give one: "
-                    f"open_slide(..., void=255)"
+                    f"{self.name}: a halo leaves the slide, and mirrored pixels need an ignore_index for their labels: "
+                    f"open_slide(..., ignore_index=255)"
                 )
-            if self.void > np.iinfo(mask.dtype).max:
-                mask = mask.astype(np.min_scalar_type(self.void))
-            mask = np.pad(mask, beyond, constant_values=self.void)
+            if self.ignore_index > np.iinfo(mask.dtype).max:
+                mask = mask.astype(np.min_scalar_type(self.ignore_index))
+            mask = np.pad(mask, beyond, constant_values=self.ignore_index)
         return self._sized(Patch(image, mask), size)
 
     def read_mask(self, window: Window) -> Array:
@@ -245,7 +249,7 @@ class Slide:
         Raises:
             FrameError: There is no mask.
             WindowError: There is no such level.
-            LabelError: The mask holds a number that is neither a code nor the void.
+            LabelError: The mask holds a number that is neither a code nor `ignore_index`.
         """
         if ("mask", level) not in self.kept:
             if self.mask is None or self._alignment is None:
@@ -273,7 +277,7 @@ class Slide:
         if self.codes is None:
             return
         for value in labels.runs:
-            if value != self.void and not 0 <= value < len(self.codes):
+            if value != self.ignore_index and not 0 <= value < len(self.codes):
                 x, y = labels.first(value)
                 at = "" if level == 0 else f" of level {level}"
                 # How image editors save a mask of two classes.
@@ -281,7 +285,7 @@ class Slide:
                 raise LabelError(
                     f"{self.name}: the mask holds class {value} at x={x} y={y}{at} ({labels.pixels(value)} px), "
                     f"but codes name 0 to {len(self.codes) - 1} ({', '.join(self.codes)}); add the class to codes, "
-                    f"or name it void{editor}"
+                    f"or name it ignore_index{editor}"
                 )
 
 

@@ -136,4 +136,4 @@ def samplers(draw: st.DrawFn, *slides: Slide, max_per_slide: int = 8) -> Sampler
     if kind is Uniform:
         return Uniform((height, width), per_slide=per_slide, **where)
     share = draw(st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-    return Foreground((height, width), per_slide=per_slide, share=share, empty="uniform", **where)
+    return Foreground((height, width), per_slide=per_slide, foreground=share, empty="uniform", **where)

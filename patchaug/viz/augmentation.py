@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from patchaug.augment import as_augment
-from patchaug.core.validation import checked_integer
+from patchaug.core.validation import SEED, checked_integer
 from patchaug.errors import OptionError
 from patchaug.sampling import Sampler
 from patchaug.sampling.plan import Draw, Edge, Plan
@@ -26,7 +26,7 @@ def show_augment(
     *,
     draws: int = 11,
     index: int = 0,
-    seed: int = 42,
+    seed: int = SEED,
     halo: int | str = "auto",
     edge: Edge = "shift",
     out: Out = None,
@@ -71,10 +71,10 @@ def show_augment(
     figure, axes = sheet(
         [[patch.image.shape for patch in row] for row in rows], (_SIDE, _SIDE), heading=True,
         bars=int(slide.mpp is not None), title=_title(plan, draw),
-        legend=classes([patch.mask for patch in patches], slide.codes, slide.void),
+        legend=classes([patch.mask for patch in patches], slide.codes, slide.ignore_index),
     )  # fmt: skip
     for patch, title, ax in zip(patches, titles, (ax for row in axes for ax in row), strict=True):
-        picture(ax, patch, tint=0.2, void=slide.void, line=2)
+        picture(ax, patch, tint=0.2, ignore_index=slide.ignore_index, line=2)
         ax.set_title(title, fontsize=11, pad=5)
     per_pixel = draw.window.width / patches[0].image.shape[1]
     scale_bar(axes[0][0], slide, slide.level_downsamples[draw.window.level] * per_pixel)

@@ -76,14 +76,14 @@ def compared(
     def mask(top: int, bottom: int) -> Array:
         return slide.read_mask(Window(0, top, width, bottom - top, level))
 
-    truth, counts = _sampled(mask, rows, columns, _CELL, slide.void)
-    guess, guessed = _sampled(lambda top, bottom: prediction[top:bottom], rows, columns, _CELL, slide.void)
+    truth, counts = _sampled(mask, rows, columns, _CELL, slide.ignore_index)
+    guess, guessed = _sampled(lambda top, bottom: prediction[top:bottom], rows, columns, _CELL, slide.ignore_index)
     where = _telling_window(counts if counts.any() else guessed, _CELL, (width, height), side, level)
     return truth, guess, where
 
 
 def _sampled(
-    read: Callable[[int, int], Array], rows: Array, columns: Array, cell: int, void: int | None
+    read: Callable[[int, int], Array], rows: Array, columns: Array, cell: int, ignore_index: int | None
 ) -> tuple[Array, Array]:
     """Some pixels of a large class map, and how many labelled ones there are in each of its cells.
 
@@ -92,7 +92,7 @@ def _sampled(
         rows: Rows to hand back, rising, the map's height at the end.
         columns: Columns to hand back, rising, the map's width at the end.
         cell: Side of a cell in pixels.
-        void: Integer that means "no label", or None.
+        ignore_index: Integer that means "no label", or None.
 
     Returns:
         The map at rows x columns without the ends, and the counts, int64, one per cell; the last cells may be cut.
@@ -105,8 +105,8 @@ def _sampled(
         here = rows[:-1][(rows[:-1] >= top) & (rows[:-1] < top + band)]
         pixels.append(part[np.ix_(here - top, columns[:-1])])
         labelled = part != 0
-        if void is not None:
-            labelled &= part != void
+        if ignore_index is not None:
+            labelled &= part != ignore_index
         counts.append(area_sums(labelled, cell))
     return np.concatenate(pixels), np.concatenate(counts).astype(np.int64)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.validation import checked_integer
+from patchaug.core.validation import SEED, checked_integer
 from patchaug.sampling import Sampler
 from patchaug.sampling.distributions import Law
 from patchaug.slides.slide import Patch, Slide
@@ -27,7 +27,7 @@ _SIDE = 480  # of each map on the figure, pixels
 
 
 def show_density(
-    slide: Slide, sampler: Sampler, *, epochs: int = 20, seed: int = 42, out: Out = None, max_size: int = _SIDE
+    slide: Slide, sampler: Sampler, *, epochs: int = 20, seed: int = SEED, out: Out = None, max_size: int = _SIDE
 ) -> Figure:
     """Draw how often each place of a slide lies in a drawn window, beside what the sampler's law states.
 
@@ -64,17 +64,17 @@ def show_density(
         [[small.image.shape] * len(panels)], (_SIDE, 640), heading=True, bars=int(slide.mpp is not None),
         right=[*[0] * (len(panels) - 1), BAR],
         title=f"{slide.name}: how often each place is drawn",
-        legend=classes([small.mask], slide.codes, slide.void, line=True),
+        legend=classes([small.mask], slide.codes, slide.ignore_index, line=True),
     )  # fmt: skip
     for ax, panel in zip(axes, panels, strict=True):
-        shown = heat(ax, small, panel, top=top, void=slide.void)
+        shown = heat(ax, small, panel, top=top, ignore_index=slide.ignore_index)
     colour_bar(axes[-1], shown, "windows that hold the place, of 1000")
     scale_bar(axes[0], slide, l0_per_pixel)
     return save(figure, out)
 
 
 def show_coverage(
-    slide: Slide, sampler: Sampler, *, epochs: int = 10, seed: int = 42, out: Out = None, max_size: int = _SIDE
+    slide: Slide, sampler: Sampler, *, epochs: int = 10, seed: int = SEED, out: Out = None, max_size: int = _SIDE
 ) -> Figure:
     """Draw the share of a slide that has been seen after each epoch, and a map of how often.
 
@@ -98,7 +98,7 @@ def show_coverage(
     checked_integer("epochs", epochs, 1)
     small, l0_per_pixel, law, across, down = _map_of(slide, sampler, max_size)
     seen, shares = np.zeros((len(down), len(across)), np.int64), [0.0]
-    labelled = None if small.mask is None else _labelled(small.mask, slide.void)
+    labelled = None if small.mask is None else _labelled(small.mask, slide.ignore_index)
     of_labels = [0.0]
     for windows in islice(epoch_windows(slide, sampler, seed), epochs):
         seen += times_seen(windows, across, down)
@@ -109,10 +109,11 @@ def show_coverage(
     figure, (axes,) = sheet(
         [[small.image.shape, small.image.shape]], (_SIDE, 640), heading=True, bars=1, right=[BAR, 0],
         title=f"{slide.name}: {shares[-1]:.1%} seen after {epochs} epoch{'s'[: epochs != 1]} of {law.count} windows",
-        legend=classes([small.mask], slide.codes, slide.void, line=True),
+        legend=classes([small.mask], slide.codes, slide.ignore_index, line=True),
     )  # fmt: skip
     map_ax, curve = axes
-    shown = heat(map_ax, small, Panel("times seen", seen), top=max(float(seen.max()), 1), void=slide.void)
+    top = max(float(seen.max()), 1)
+    shown = heat(map_ax, small, Panel("times seen", seen), top=top, ignore_index=slide.ignore_index)
     colour_bar(map_ax, shown, "windows that hold the place")
     scale_bar(map_ax, slide, l0_per_pixel)
     _curve(curve, shares, of_labels, None if stated is None else (stated, law.count))
@@ -156,5 +157,5 @@ def _curve(ax: Any, shares: list[float], of_labels: list[float], law: tuple[Arra
     ax.legend(loc="lower right", frameon=False, fontsize=9)
 
 
-def _labelled(mask: Array, void: int | None) -> Array:
-    return np.asarray((mask != 0) if void is None else (mask != 0) & (mask != void))
+def _labelled(mask: Array, ignore_index: int | None) -> Array:
+    return np.asarray((mask != 0) if ignore_index is None else (mask != 0) & (mask != ignore_index))

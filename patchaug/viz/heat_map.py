@@ -27,7 +27,7 @@ class Panel(NamedTuple):
     values: Array
 
 
-def heat(ax: Axes, small: Patch, panel: Panel, *, top: float, void: int | None) -> Any:
+def heat(ax: Axes, small: Patch, panel: Panel, *, top: float, ignore_index: int | None) -> Any:
     """Draw a map, with the outlines of the slide's classes over it.
 
     Args:
@@ -35,7 +35,7 @@ def heat(ax: Axes, small: Patch, panel: Panel, *, top: float, void: int | None) 
         small: The slide's overview; its mask is outlined.
         panel: The map, a number for each pixel of the overview.
         top: The number that is darkest.
-        void: Integer of the mask that means "no label".
+        ignore_index: Integer of the mask that means "no label".
 
     Returns:
         The drawn map, for `colour_bar`.
@@ -47,7 +47,7 @@ def heat(ax: Axes, small: Patch, panel: Panel, *, top: float, void: int | None) 
         aspect="auto", interpolation="nearest",
     )  # fmt: skip
     if small.mask is not None:
-        ax.imshow(_outlines(small.mask, void), aspect="auto", interpolation="nearest")
+        ax.imshow(_outlines(small.mask, ignore_index), aspect="auto", interpolation="nearest")
     ax.set(xticks=[], yticks=[], autoscale_on=False)
     ax.set_title(panel.title, fontsize=11, pad=5, parse_math=False)
     ax.spines[:].set(color=FRAME, linewidth=0.6)
@@ -65,11 +65,11 @@ def colour_bar(ax: Axes, shown: Any, label: str) -> None:
     bar.spines[:].set(color=FRAME, linewidth=0.6)
 
 
-def _outlines(mask: Array, void: int | None) -> Array:
+def _outlines(mask: Array, ignore_index: int | None) -> Array:
     """RGBA, clear but for the inner borders of each class."""
     out = np.zeros((*mask.shape, 4), np.float32)
     edge = borders(mask)
     for value in np.unique(mask):
         if value:
-            out[edge & (mask == value)] = (*colour_of(int(value), void), 1)
+            out[edge & (mask == value)] = (*colour_of(int(value), ignore_index), 1)
     return out

@@ -81,7 +81,7 @@ def sheet(
     return figure, axes
 
 
-def picture(ax: Axes, patch: Patch, *, tint: float = 0.0, void: int | None = None, line: float = 0) -> None:
+def picture(ax: Axes, patch: Patch, *, tint: float = 0.0, ignore_index: int | None = None, line: float = 0) -> None:
     """The image, its labelled pixels tinted, and a line along the inner side of each class's border.
 
     The line is `line` pixels of the figure wide, at least one of the picture.
@@ -90,33 +90,33 @@ def picture(ax: Axes, patch: Patch, *, tint: float = 0.0, void: int | None = Non
     shown = ax.get_window_extent().width
     image, mask = fitted(patch, shown)
     if mask is not None:
-        image = _tinted(image, mask, tint, void, max(round(line * image.shape[1] / shown), 1))
+        image = _tinted(image, mask, tint, ignore_index, max(round(line * image.shape[1] / shown), 1))
     ax.imshow(image, interpolation="antialiased", extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto")
     ax.set(xticks=[], yticks=[], autoscale_on=False)
     ax.spines[:].set(color=FRAME, linewidth=0.6)
 
 
-def _tinted(image: Array, mask: Array, tint: float, void: int | None, line: int) -> Array:
+def _tinted(image: Array, mask: Array, tint: float, ignore_index: int | None, line: int) -> Array:
     out = image.astype(np.float32)
     edge = borders(mask)
     for _ in range(line - 1):
         edge |= borders(edge)  # a pixel further on both sides; only the inner one is drawn
     for value in np.unique(mask):
         if value:
-            colour = np.array(class_colour(int(value), void), float)
+            colour = np.array(class_colour(int(value), ignore_index), float)
             inside = mask == value
             out[inside] = (1 - tint) * out[inside] + tint * colour
             out[inside & edge] = colour
     return np.asarray(out.round(), np.uint8)
 
 
-def colour_of(value: int, void: int | None) -> tuple[float, ...]:
+def colour_of(value: int, ignore_index: int | None) -> tuple[float, ...]:
     """A class's colour, as matplotlib takes it."""
-    return tuple(part / 255 for part in class_colour(value, void))
+    return tuple(part / 255 for part in class_colour(value, ignore_index))
 
 
 def classes(
-    masks: Iterable[Array | None], codes: Sequence[str] | None, void: int | None, *, line: bool = False
+    masks: Iterable[Array | None], codes: Sequence[str] | None, ignore_index: int | None, *, line: bool = False
 ) -> list[tuple[Any, str]]:
     """Swatches and names of the classes that are drawn, or whose outlines are."""
     from matplotlib.patches import Rectangle
@@ -124,9 +124,9 @@ def classes(
     entries = []
     for value in sorted({int(v) for mask in masks if mask is not None for v in np.unique(mask) if v}):
         name = codes[value] if codes is not None and 0 < value < len(codes) else f"class {value}"
-        colour = colour_of(value, void)
+        colour = colour_of(value, ignore_index)
         swatch = Rectangle((0, 0), 1, 1, facecolor="none" if line else colour, edgecolor=colour, linewidth=1.5)
-        entries.append((swatch, "no label" if value == void else name))
+        entries.append((swatch, "no label" if value == ignore_index else name))
     return entries
 
 

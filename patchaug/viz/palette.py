@@ -21,9 +21,9 @@ _EPOCHS = (
 )  # fmt: skip
 
 
-def class_colour(value: int, void: int | None) -> Colour:
-    """A class's colour; from the seventh on they return darker, then lighter. The void is grey."""
-    if value == void:
+def class_colour(value: int, ignore_index: int | None) -> Colour:
+    """A class's colour; from the seventh on they return darker, then lighter. `ignore_index` is grey."""
+    if value == ignore_index:
         return _VOID
     turn, place = divmod(value - 1, len(_CLASSES))
     mixed_with, share = ((0, 0.0), (0, 0.45), (255, 0.55))[turn % 3]

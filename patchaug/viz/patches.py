@@ -20,7 +20,7 @@ def show_patches(
     columns: int = 4,
     out: Out = None,
     title: str | None = None,
-    void: int | None = None,
+    ignore_index: int | None = None,
 ) -> Figure:
     """Draw patches on a sheet, each with the outline of its labels.
 
@@ -30,7 +30,7 @@ def show_patches(
         columns: Patches in a row.
         out: Where to save the picture (PNG).
         title: Title of the sheet.
-        void: Integer of the masks that means "no label"; drawn in grey.
+        ignore_index: Integer of the masks that means "no label"; drawn in grey.
 
     Returns:
         The figure.
@@ -44,8 +44,8 @@ def show_patches(
     if columns < 1:
         raise OptionError(f"columns must be at least 1, got {columns}")
     rows = [patches[start : start + columns] for start in range(0, len(patches), columns)]
-    legend = classes([patch.mask for patch in patches], codes, void)
+    legend = classes([patch.mask for patch in patches], codes, ignore_index)
     figure, axes = sheet([[p.image.shape for p in row] for row in rows], (320, 320), title=title, legend=legend)
     for patch, ax in zip(patches, (ax for row in axes for ax in row), strict=True):
-        picture(ax, patch, tint=0.2, void=void, line=2)
+        picture(ax, patch, tint=0.2, ignore_index=ignore_index, line=2)
     return save(figure, out)

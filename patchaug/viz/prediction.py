@@ -59,7 +59,7 @@ def show_prediction(
     figure, axes = sheet(
         [[small.image.shape] * 3, [detail.image.shape] * 3], (_PANEL, 640), heading=True,
         bars=2 * (slide.mpp is not None), title=slide.name + (f"\nDice: {', '.join(scores)}" if scores else ""),
-        legend=classes([truth, guess, detail.mask, guess_there], slide.codes, slide.void),
+        legend=classes([truth, guess, detail.mask, guess_there], slide.codes, slide.ignore_index),
     )  # fmt: skip
     place = f"detail at level {level}, x={where.x}, y={where.y}"
     for row, first, image, maps, tint, l0 in (
@@ -67,7 +67,7 @@ def show_prediction(
         (axes[1], place, detail.image, (None, detail.mask, guess_there), 0.4, slide.level_downsamples[level]),
     ):
         for ax, map_, name in zip(row, maps, (first, "truth", "prediction"), strict=True):
-            picture(ax, Patch(image, map_), tint=tint, void=slide.void)
+            picture(ax, Patch(image, map_), tint=tint, ignore_index=slide.ignore_index)
             ax.set_title(name, fontsize=11, pad=5, parse_math=False)
         scale_bar(row[0], slide, l0)
     for ax in axes[0]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from patchaug.core.validation import checked_integer
+from patchaug.core.validation import SEED, checked_integer
 from patchaug.core.windows import Window
 from patchaug.readers.base import require_inside
 from patchaug.sampling import Sampler
@@ -25,7 +25,7 @@ def show_windows(
     windows: Sampler | Iterable[Window],
     *,
     epochs: int = 1,
-    seed: int = 42,
+    seed: int = SEED,
     out: Out = None,
     title: str | None = None,
     max_size: int = 1024,
@@ -61,9 +61,9 @@ def show_windows(
     entries = [(outline, f"{text}: {len(some)}") for outline, (text, some) in zip(outlines, sets, strict=True)]
     figure, ((ax,),) = sheet(
         [[small.image.shape]], (1000, 1000), title=title or _title(slide, sets), bars=int(slide.mpp is not None),
-        legend=[*entries, *classes([small.mask], slide.codes, slide.void)],
+        legend=[*entries, *classes([small.mask], slide.codes, slide.ignore_index)],
     )  # fmt: skip
-    picture(ax, small, tint=0.35, void=slide.void)
+    picture(ax, small, tint=0.35, ignore_index=slide.ignore_index)
     for colour, (_, some) in zip(colours, sets, strict=True):
         for window in some:
             ax.add_patch(box(slide, window, l0_per_pixel, colour=colour, linewidth=1.4))

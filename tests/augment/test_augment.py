@@ -192,7 +192,7 @@ def test_laws_are_exact_inside_the_margins(
     slide = open_slide(np.zeros((*mask.shape, 3), np.uint8), mask)
     inside = mask[y : y + height, x : x + width]
     weights = {1: 3.0, 2: 1.0}
-    sampler = Foreground((h, w), per_slide=30, share=share, classes=weights, min_fraction=min_fraction)
+    sampler = Foreground((h, w), per_slide=30, foreground=share, classes=weights, min_fraction=min_fraction)
     try:
         law = sampler.law(slide, (y, x))
     except ForegroundError:
@@ -223,16 +223,16 @@ def test_laws_are_exact_inside_the_margins(
 def test_every_window_inside_the_margins_is_drawn() -> None:
     """The first and the last of them too, and none outside."""
     slide = open_slide(np.zeros((12, 14, 3), np.uint8), np.ones((12, 14), np.uint8))
-    for sampler in (Uniform(4, per_slide=4000), Foreground(4, per_slide=4000, share=1.0)):
+    for sampler in (Uniform(4, per_slide=4000), Foreground(4, per_slide=4000, foreground=1.0)):
         drawn = {(d.window.x, d.window.y) for d in Plan([slide], sampler, halo=3)}
         assert drawn == {(x, y) for x in range(3, 8) for y in range(3, 6)}
 
 
 def test_at_reflected_edges_all_windows_are_drawn_and_mirrored_labels_are_void() -> None:
-    """Image pixels beyond the border are the mirrored ones; the mask's are the void, and nothing else is."""
+    """Image pixels beyond the border are the mirrored ones; the mask's are `ignore_index`, and nothing else is."""
     image = np.arange(20 * 24 * 3, dtype=np.uint8).reshape(20, 24, 3)
     mask = np.ones((20, 24), np.uint8)
-    slide = open_slide(image, mask, void=255)
+    slide = open_slide(image, mask, ignore_index=255)
     plan = Plan([slide], Uniform(4, per_slide=4000), halo=5, edge="reflect")
     assert {(d.window.x, d.window.y) for d in plan} == {(x, y) for x in range(21) for y in range(17)}
     mirrored, marked = np.pad(image, ((5, 5), (5, 5), (0, 0)), mode="reflect"), np.pad(mask, 5, constant_values=255)
@@ -341,22 +341,22 @@ def test_slides_too_small_for_the_halo_are_named() -> None:
         Plan([slide], Grid(80), augment=turn)
     assert len(Plan([slide], Uniform(80), augment=turn, edge="reflect")) == 1
     reflected = Plan([slide], Uniform(80), augment=turn, edge="reflect")
-    with pytest.raises(FrameError, match=r"biopsy: a halo leaves the slide.* need a void; give one: open_slide"):
+    with pytest.raises(FrameError, match=r"biopsy: a halo leaves the slide.* need an ignore_index .*: open_slide"):
         reflected.read(reflected[0])
     mask = np.zeros((100, 140), np.uint8)
     mask[0] = 1
     edge = open_slide(np.zeros((100, 140, 3), np.uint8), mask, name="rim")
     with pytest.raises(ForegroundError, match=r"rim: the classes \[1\] lie within 17 x 17 px of its border"):
-        Plan([edge], Foreground(80 - 34 - 6, share=1.0), halo=17)
+        Plan([edge], Foreground(80 - 34 - 6, foreground=1.0), halo=17)
     with pytest.raises(PatchaugError, match="edge must be"):
         Plan([slide], Uniform(8), edge="pad")
 
 
 @given(st.sampled_from([0, 1, 2, 3, 7, -1, 1.5, 255]), st.booleans())
 def test_dropouts_paint_no_number_that_codes_do_not_name(number: float, nested: bool) -> None:
-    """Codes and the void may be painted; anything else is refused before training, in nested pipelines too."""
+    """Codes and `ignore_index` may be painted; anything else is refused before training, in nested pipelines too."""
     image, labels = np.zeros((60, 60, 3), np.uint8), np.ones((60, 60), np.uint8)
-    slide = open_slide(image, labels, codes=["a", "b", "c"], void=255, name="s")
+    slide = open_slide(image, labels, codes=["a", "b", "c"], ignore_index=255, name="s")
     for part, word in (
         (alb.CoarseDropout(fill_mask=number, p=1), "fill_mask"),
         (alb.Erasing(fill_mask=number, p=1), "fill_mask"),

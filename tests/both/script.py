@@ -40,7 +40,7 @@ def collected(start, label):
     return digest.hexdigest()
 
 
-options = PatchOptions(32, per_slide=7, share=0.5, classes={"b": 1.0, "d": 2.0}, seed=11, overlap=5)
+options = PatchOptions(32, per_slide=7, foreground=0.5, classes={"b": 1.0, "d": 2.0}, seed=11, overlap=5)
 from_files = SlideItemList.from_folder(folder, recurse=False, patch=options).split_by_rand_pct(0.25, seed=3)
 print("files ", collected(from_files, lambda lists: lists.label_from_func(mask_of, classes=classes)))
 options = PatchOptions((32, 24), mode="random-grid", per_slide=1, seed=12, valid="random")

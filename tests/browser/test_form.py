@@ -142,12 +142,13 @@ def test_what_the_form_posts_is_accepted(form: Chrome, server: Server) -> None:
     fill(form, "size", 256)
     assert send(form) == "accepted"
     assert server.posted[-1] == PatchOptions(256)
-    for name, value in (("size", 512), ("per_slide", 64), ("share", 0.25), ("mode", "random-grid"), ("overlap", 32),
+    for name, value in (("size", 512), ("per_slide", 64), ("foreground", 0.25),
+                        ("mode", "random-grid"), ("overlap", 32),
                         ("level", 2), ("seed", 7), ("valid", "random"), ("min_fraction", 0)):  # fmt: skip
         fill(form, name, value)
     assert send(form) == "accepted"
     assert server.posted[-1] == PatchOptions(
-        512, per_slide=64, share=0.25, mode="random-grid", overlap=32, level=2, seed=7, valid="random"
+        512, per_slide=64, foreground=0.25, mode="random-grid", overlap=32, level=2, seed=7, valid="random"
     )
 
 
@@ -155,7 +156,7 @@ def test_the_form_knows_the_limits(form: Chrome, server: Server) -> None:
     """What is out of its limits is marked where it stands; posted all the same, it is refused in words."""
     fill(form, "size", 256)
     assert form.run("editor.validate().length") == 0
-    fill(form, "share", 1.5)
-    assert form.run("editor.validate().map((problem) => problem.path)") == ["root.share"]
-    assert "share" in send(form)
+    fill(form, "foreground", 1.5)
+    assert form.run("editor.validate().map((problem) => problem.path)") == ["root.foreground"]
+    assert "foreground" in send(form)
     assert not server.posted

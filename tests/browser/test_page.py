@@ -23,7 +23,7 @@ def plan() -> Plan:
     image = np.full((1000, 1500, 3), 255, np.uint8)
     image[:, 300:] = 230
     slide = open_slide(image, mask, name=NAME, codes=["ground", "<b>tumour</b>"], mpp=0.5)
-    return Plan([slide], Foreground(100, per_slide=7, share=0.5), seed=3)
+    return Plan([slide], Foreground(100, per_slide=7, foreground=0.5), seed=3)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_schema_is_that_of_the_model(tmp_path: Path, here) -> None:
 @pytest.mark.parametrize("what", ["windows", "density", "coverage"])
 def test_show_draws_a_picture(what: str, slides: Path, tmp_path: Path, here) -> None:
     """Of the slide, its mask and the options given; one line says where."""
-    words = ["--mask", slides / "s_mask.tiff", "--size", 64, "--share", 0.5, "--epochs", 2, "--what", what]
+    words = ["--mask", slides / "s_mask.tiff", "--size", 64, "--foreground", 0.5, "--epochs", 2, "--what", what]
     done = here("show", slides / "s.tiff", *words, "--out", "view.png", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "the picture is in view.png\n"), done.stderr
     assert min(Image.open(tmp_path / "view.png").size) > 400
@@ -149,7 +149,7 @@ def test_bench_measures(slides: Path, tmp_path: Path, here) -> None:
         (["show", "none.tiff"], 1, "none.tiff"),
         (["show"], 2, "say which slide to show"),
         (["show", "--index", "3"], 2, "give its --options, or a slide"),
-        (["show", "s.tiff", "--share", "2"], 2, "--share: option 'share' should be less than or equal to 1, got 2"),
+        (["show", "s.tiff", "--foreground", "2"], 2, "option 'foreground' should be less than or equal to 1"),
         (["show", "s.tiff", "--options", "no.json"], 1, "there is no file no.json"),
         (["show", "s.tiff", "--out", "no/view.png"], 1, "there is no folder no"),
         (["bench", "s.tiff", "--seconds", "nan"], 2, "--seconds must be above 0, got nan"),
@@ -164,9 +164,9 @@ def test_wrong_use_is_2_and_failure_1(arguments: list[str], code: int, text: str
 
 
 def test_variables_are_read_and_errors_are_json_for_machines(slides: Path) -> None:
-    """PATCHAUG_SHARE=2 is told like --share 2."""
-    done = run("show", "s.tiff", "--json", cwd=slides, PATCHAUG_SHARE="2")
-    text = "PATCHAUG_SHARE: option 'share' should be less than or equal to 1, got 2.0"
+    """PATCHAUG_FOREGROUND=2 is told like --foreground 2."""
+    done = run("show", "s.tiff", "--json", cwd=slides, PATCHAUG_FOREGROUND="2")
+    text = "PATCHAUG_FOREGROUND: option 'foreground' should be less than or equal to 1, got 2.0"
     assert done.returncode == 2 and json.loads(done.stdout) == {"error": text, "kind": "OptionError"}
     assert done.stderr == f"patchaug: {text}\n"
 

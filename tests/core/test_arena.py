@@ -223,7 +223,8 @@ def test_slides_that_come_too_late_do_not_look_for_room_at_each_window(tmp_path,
     """Looking takes milliseconds; thousands of slides would each do it for each window."""
     looked = []
     monkeypatch.setattr(own, "_sweep", lambda sweep=own._sweep: looked.append(1) or sweep())
-    monkeypatch.setattr("patchaug.core.memory.arena._SWEEP_EVERY", 3600)
+    # As long as the machine runs: nothing has swept before this test, and nothing sweeps twice in it.
+    monkeypatch.setattr("patchaug.core.memory.arena._SWEEP_EVERY", int(time.monotonic()))
     rasters = []
     for number in range(12):
         write_pyramid(tmp_path / f"{number}.tiff", pixels)

@@ -35,7 +35,7 @@ def test_slides_get_windows_by_area_or_tissue() -> None:
     slides = [open_slide(small, name="small"), open_slide(large, name="large")]
     assert Plan(slides, Uniform(8, per_slide="area", windows=100)).counts == (20, 80)
     assert Plan(slides, Uniform(8, per_slide="tissue", windows=99)).counts == (66, 33)
-    assert Plan(slides, Foreground(8, per_slide="tissue", windows=99, share=1.0)).counts == (66, 33)
+    assert Plan(slides, Foreground(8, per_slide="tissue", windows=99, foreground=1.0)).counts == (66, 33)
     with pytest.raises(OptionError, match="windows=1 cannot be shared out among 2 slides"):
         Plan(slides, Uniform(8, per_slide="area", windows=1))
 

@@ -34,7 +34,7 @@ def hashes(dataset: PatchDataset, epoch: int, **kwargs) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("sampler", [Foreground(32, per_slide=10, share=0.5), Grid(20, level=1, offset="random")])
+@pytest.mark.parametrize("sampler", [Foreground(32, per_slide=10, foreground=0.5), Grid(20, level=1, offset="random")])
 def test_epochs_and_seeds_differ(slides: list[Slide], sampler) -> None:
     """Image and mask belong together in each; the next epoch, and another seed, have other patches."""
     dataset = PatchDataset(slides, sampler, seed=3)

@@ -32,7 +32,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[PatchDataset]:
         open_slide(coordinate_image(200, 260), coordinate_mask(200, 260), name="b"),
     ]
     return [
-        PatchDataset(slides, Foreground(32, per_slide=11, share=0.5), seed=3),
+        PatchDataset(slides, Foreground(32, per_slide=11, foreground=0.5), seed=3),
         PatchDataset(slides, Grid(100, offset="random"), seed=4),
     ]
 

@@ -35,7 +35,7 @@ def test_every_patch_is_from_its_window(slides, method):
     """Read by workers, after the parent has read: each pixel says where it is, and the mask is that of the place."""
     for slide in slides:
         slide.read(Window(3, 5, 200, 200))
-    dataset = PatchDataset(slides, Foreground(40, per_slide=30, share=0.5), seed=2)
+    dataset = PatchDataset(slides, Foreground(40, per_slide=30, foreground=0.5), seed=2)
     workers = 2 if method == "fork" else 1  # another one takes seconds to start
     patches = list(DataLoader(dataset, batch_size=5, num_workers=workers, multiprocessing_context=method))
     images, masks = (np.concatenate([batch[part].numpy() for batch in patches]) for part in (0, 1))

@@ -42,12 +42,12 @@ def mask_of(path: Path) -> Path:
     return path.parent.parent / "masks" / path.name
 
 
-def bunch(root: Path, patch: PatchOptions | None = None, *, tfms=None, void=None, **kwargs) -> ImageDataBunch:
+def bunch(root: Path, patch: PatchOptions | None = None, *, tfms=None, ignore_index=None, **kwargs) -> ImageDataBunch:
     """Three slides for training, the last for validation."""
     labelled = (
-        SlideItemList.from_folder(root / "images", patch=patch or PatchOptions(32, per_slide=8, share=0.5, seed=7))
+        SlideItemList.from_folder(root / "images", patch=patch or PatchOptions(32, per_slide=8, foreground=0.5, seed=7))
         .split_by_files(["s3.tiff"])
-        .label_from_func(mask_of, classes=CODES if void is None else CODES[:4], void=void)
+        .label_from_func(mask_of, classes=CODES if ignore_index is None else CODES[:4], ignore_index=ignore_index)
     )
     if tfms is not None:
         labelled = labelled.transform(tfms, tfm_y=True)

@@ -130,7 +130,7 @@ def test_the_validation_grid_is_always_the_same(folder: Path) -> None:
 
 
 def test_bad_masks_are_found_before_training(folder: Path) -> None:
-    """Missing ones all at once; a class without a name; the void is left out of the loss."""
+    """Missing ones all at once; a class without a name; `ignore_index` is left out of the loss."""
     start = SlideItemList.from_folder(folder / "images", patch=PatchOptions(32)).split_by_idx([3])
     with pytest.raises(MissingError, match=r"3 masks do not exist: .*no_s0.tiff, .*no_s1.tiff"):
         start.label_from_func(lambda path: path.with_name("no_" + path.name), classes=CODES)
@@ -140,7 +140,7 @@ def test_bad_masks_are_found_before_training(folder: Path) -> None:
         )
     with pytest.raises(OptionError, match="masks need the names of their classes"):
         SlideItemList.from_folder(folder / "images", patch=PatchOptions(32)).split_by_idx([3]).label_from_func(mask_of)
-    data = bunch(folder, void=4)
+    data = bunch(folder, ignore_index=4)
     assert data.loss_func.func.ignore_index == 4 and data.c == 4
 
 

@@ -41,7 +41,7 @@ def loaders(root: Path, random_patch: RandomPatch | None = None, *, codes: list[
         get_items=images_of,
         get_y=mask_of,
         splitter=IndexSplitter([3]),
-        item_tfms=[random_patch or RandomPatch(32, per_slide=8, share=0.5, seed=7), *kwargs.pop("item_tfms", [])],
+        item_tfms=[random_patch or RandomPatch(32, per_slide=8, foreground=0.5, seed=7), *kwargs.pop("item_tfms", [])],
         batch_tfms=kwargs.pop("batch_tfms", None),
     )
     return block.dataloaders(root, **{"bs": 4, "num_workers": 0, **kwargs})

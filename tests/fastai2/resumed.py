@@ -16,7 +16,7 @@ WORKERS = (0, 0, 0, 1, 2)
 
 def loader(folder: Path, workers: int = 0, **kwargs) -> PatchDL:
     """Three slides of 50 windows, in batches of 3: 50 batches an epoch, with a random item transform."""
-    patch = RandomPatch(16, **{"per_slide": 50, "share": 0.5, "seed": 11} | kwargs)
+    patch = RandomPatch(16, **{"per_slide": 50, "foreground": 0.5, "seed": 11} | kwargs)
     return loaders(folder, patch, bs=3, num_workers=workers, item_tfms=[FlipItem(0.5)]).train
 
 

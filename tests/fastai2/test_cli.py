@@ -161,7 +161,7 @@ def no_image(root: Path) -> None:
         (no_image, [], 1, r"s1.tiff"),
         (None, ["--size", 500], 1, r"a window of 500 x 500 px does not fit into level 1, which has 192 x 192 px; ask"),
         (None, ["--level", 7], 1, r"there is no level 7; it has levels 0 to 2"),
-        (None, ["--share", 1.5], 2, r"--share: option .share. should be less than or equal to 1, got 1.5"),
+        (None, ["--foreground", 1.5], 2, r"--foreground: option .foreground. should be less than or equal to 1"),
         (None, ["--valid-slides", "x*"], 2, r"--valid-slides x\*: no slide has such a name"),
         (None, ["--valid-slides", "*"], 2, r"--valid-slides leaves 0 slides for training and 3 for validation of 3"),
         (one_slide, [], 2, r"one slide cannot be split: the split is by slide, .* add a slide, or cut a large one"),
@@ -203,7 +203,7 @@ def test_an_unknown_flag_names_the_nearest(slides: Path) -> None:
 
 def test_the_options_of_a_run_start_it_again(slides: Path, tmp_path: Path) -> None:
     """From another folder, without any other flag, to the same windows and scores; a flag wins over the file."""
-    assert train(slides, "--valid-slides", "s2*", "--share", 0.25, "--seed", 7, out=tmp_path / "a").returncode == 0
+    assert train(slides, "--valid-slides", "s2*", "--foreground", 0.25, "--seed", 7, out=tmp_path / "a").returncode == 0
     again = run("train", "--options", tmp_path / "a" / "options.json", "--json", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     report = json.loads(again.stdout)  # nothing else is printed

@@ -16,7 +16,7 @@ from patchaug.testing import coordinate_image, coordinate_mask
 
 from .conftest import CODES, images_of, mask_of
 
-OPTIONS = PatchOptions(32, per_slide=6, share=0.5, seed=3)
+OPTIONS = PatchOptions(32, per_slide=6, foreground=0.5, seed=3)
 COMMON = {"codes": CODES, "options": OPTIONS, "bs": 4, "num_workers": 0}
 
 
@@ -67,7 +67,7 @@ def test_options_and_random_patch_are_one_thing_said_twice(folder: Path) -> None
     kwargs = {"codes": CODES, "bs": 4, "num_workers": 0, "valid_pct": 0.25, "seed": 1}
     said = SlideDataLoaders.from_label_func(folder, files, mask_of, options=OPTIONS, **kwargs)
     again = SlideDataLoaders.from_label_func(
-        folder, files, mask_of, item_tfms=RandomPatch(32, per_slide=6, share=0.5, seed=3), **kwargs
+        folder, files, mask_of, item_tfms=RandomPatch(32, per_slide=6, foreground=0.5, seed=3), **kwargs
     )
     assert torch.equal(batch(said), batch(again))
     with pytest.raises(OptionError, match="described twice"):

@@ -24,7 +24,7 @@ SIDE = 2200  # masks above the size from which arrays are lent
 def loaders_of_arrays() -> DataLoaders:
     """Two slides in memory."""
     pairs = [(coordinate_image(SIDE, SIDE), coordinate_mask(SIDE, SIDE)) for _ in range(2)]
-    options = PatchOptions(64, per_slide=6, share=0.5, seed=3)
+    options = PatchOptions(64, per_slide=6, foreground=0.5, seed=3)
     return SlideDataLoaders.from_lists(pairs[:1], pairs[1:], codes=CODES, options=options, bs=3, num_workers=0)
 
 

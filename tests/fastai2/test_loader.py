@@ -68,7 +68,7 @@ def test_batches_are_pure(folder: Path, mode: str) -> None:
     """0, 1, 2 workers: equal bytes over three epochs, item transforms included; epochs and seeds differ."""
 
     def run(workers: int, seed: int = 7) -> list[list[str]]:
-        patch = RandomPatch(32, per_slide=8, share=0.5, seed=seed, mode=mode)
+        patch = RandomPatch(32, per_slide=8, foreground=0.5, seed=seed, mode=mode)
         return passes(loaders(folder, patch, num_workers=workers, item_tfms=[Noise, FlipItem(0.5)]).train, 3)
 
     alone = run(0)
@@ -113,7 +113,7 @@ def test_training_is_bit_equal_for_any_number_of_workers(folder: Path) -> None:
 @pytest.mark.parametrize("level", [0, 1])
 def test_image_and_mask_show_the_same_place(folder: Path, level: int) -> None:
     """Coordinate-coded, through fastai's whole pipeline, at two levels, training and validation."""
-    dls = loaders(folder, RandomPatch(24, per_slide=60, share=0.7, level=level, seed=1))
+    dls = loaders(folder, RandomPatch(24, per_slide=60, foreground=0.7, level=level, seed=1))
     seen = 0
     for dl in dls.loaders:
         for x, y in dl:
@@ -182,7 +182,7 @@ def test_loss_and_classes_come_with_the_block(dls: DataLoaders) -> None:
 
 def test_the_void_is_left_out_of_the_loss(folder: Path) -> None:
     """ignore_index of the default loss."""
-    block = SlideMaskBlock(CODES[:4], void=4)
+    block = SlideMaskBlock(CODES[:4], ignore_index=4)
     dls = DataBlock(
         (SlideBlock, block), get_items=images_of, get_y=mask_of, splitter=IndexSplitter([3]), item_tfms=RandomPatch(32)
     ).dataloaders(folder, bs=2, num_workers=0)

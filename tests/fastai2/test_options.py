@@ -13,7 +13,7 @@ VALUES = {
     "size": [8, 0, (8, 4), (0, 8), "8"],
     "per_slide": [1, 0, 2**32, "area", "rows"],
     "windows": [None, 1, 0],
-    "share": [0.0, 1.0, 1.1, -0.1, float("nan")],
+    "foreground": [0.0, 1.0, 1.1, -0.1, float("nan")],
     "classes": [None, [1], {"a": 2.0}, {1: -1.0}, "a"],
     "min_fraction": [0.0, 1.0, 1.1, float("nan")],
     "empty": ["raise", "pad"],
@@ -51,7 +51,7 @@ def test_options_take_what_random_patch_takes(values: dict) -> None:
         options = PatchOptions(**values)
     except OptionError:
         # What counts is refused by both; what does not, such as `empty` without foreground draws, by options only.
-        counts = values.get("mode", "random") == "random" and values.get("share", 0.0) > 0
+        counts = values.get("mode", "random") == "random" and values.get("foreground", 0.0) > 0
         assert made is None or not counts
         return
     assert made is not None

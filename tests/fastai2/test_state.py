@@ -53,7 +53,7 @@ def test_a_learner_that_was_stopped_goes_on(folder: Path, tmp_path: Path) -> Non
                 self.learn.kept = self.dls.train.state_dict()
                 raise CancelFitException
 
-    both = loaders(folder, RandomPatch(16, per_slide=50, share=0.5, seed=11), bs=3)
+    both = loaders(folder, RandomPatch(16, per_slide=50, foreground=0.5, seed=11), bs=3)
     learn = Learner(both, Places(), path=tmp_path)
     with learn.no_bar(), learn.no_logging():
         learn.fit(1, cbs=Stop())
@@ -61,7 +61,7 @@ def test_a_learner_that_was_stopped_goes_on(folder: Path, tmp_path: Path) -> Non
     both.train.one_batch()
     assert both.train.state_dict() == learn.kept
     whole = hashes(both.train)  # a pass that was broken off is not counted: the same epoch again
-    again = loaders(folder, RandomPatch(16, per_slide=50, share=0.5, seed=11), bs=3).train
+    again = loaders(folder, RandomPatch(16, per_slide=50, foreground=0.5, seed=11), bs=3).train
     again.load_state_dict(learn.kept)
     again.one_batch()
     assert again.state_dict() == learn.kept and len(again) == 43

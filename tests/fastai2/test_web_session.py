@@ -55,7 +55,7 @@ def memory(process: psutil.Process) -> int:
 
 def asked(seed: int, epochs: int, per_slide: int = 20) -> dict:
     """A session as JSON."""
-    options = {"size": [64, 48], "per_slide": per_slide, "share": 0.5, "seed": seed}
+    options = {"size": [64, 48], "per_slide": per_slide, "foreground": 0.5, "seed": seed}
     return {"train": ["a"], "valid": ["b"], "options": options, "epochs": epochs, "bs": 2}
 
 
@@ -67,7 +67,7 @@ def slide() -> Slide:
 
 def windows(slide: Slide, seed: int, number: int, per_slide: int = 20) -> str:
     """Hash of the first windows of a session, from the plan alone."""
-    plan = Plan([slide], Foreground((64, 48), per_slide=per_slide, share=0.5), seed=seed)
+    plan = Plan([slide], Foreground((64, 48), per_slide=per_slide, foreground=0.5), seed=seed)
     return sha256("".join(str(plan[index].window) for index in range(number)).encode()).hexdigest()
 
 
@@ -96,7 +96,7 @@ def test_two_users_share_the_pixels_and_nothing_else(server, slide) -> None:
     ("change", "text"),
     [
         ({"options": {"size": 64, "per_slied": 3}}, "there is no option 'per_slied'; did you mean per_slide?"),
-        ({"options": {"size": 64, "share": 2.0}}, "share"),
+        ({"options": {"size": 64, "foreground": 2.0}}, "foreground"),
         ({"bs": 1, "options": {"size": 9999}}, "b: a window of 9999 x 9999 px does not fit"),
         ({"options": {}}, "option 'size' is missing"),
         ({"train": ["c"]}, "there is no slide c; slides are a, b"),

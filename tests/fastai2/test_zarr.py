@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("opened", [False, True], ids=["folder", "arrays"])
 def test_batches_are_of_their_places(folder: Path, opened: bool) -> None:
     """With a worker; each label is that of the place that its pixel says it is from."""
-    common = {"codes": CODES, "options": PatchOptions(32, per_slide=4, share=0.5), "bs": 4, "num_workers": 1}
+    common = {"codes": CODES, "options": PatchOptions(32, per_slide=4, foreground=0.5), "bs": 4, "num_workers": 1}
     if opened:
         pairs = [tuple(zarr.open_array(folder / kind / f"{n}.zarr", mode="r") for kind in ("images", "masks"))
                  for n in range(3)]  # fmt: skip

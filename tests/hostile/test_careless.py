@@ -60,8 +60,8 @@ def test_slides_are_found_by_name_and_read_by_content(tmp_path: Path) -> None:
 
 
 OPTIONS = {
-    "NaN": ('{"size": 8, "share": NaN}', "finite number"),
-    "infinity": ('{"size": 8, "share": -Infinity}', "finite number"),
+    "NaN": ('{"size": 8, "foreground": NaN}', "finite number"),
+    "infinity": ('{"size": 8, "foreground": -Infinity}', "finite number"),
     "a key twice": ('{"size": 8, "size": 9}', "given twice"),
     "200,000 brackets": ("[" * 200_000, "too many lists"),
     "200,000 objects": ('{"a":' * 200_000, "too many lists"),

@@ -8,8 +8,8 @@ from patchaug.core.memory.budget import budget
 
 def test_options_are_values() -> None:
     """Frozen, comparable, the size may come first."""
-    options = PatchOptions(512, per_slide=64, share=0.5)
-    assert options == PatchOptions(size=512, per_slide=64, share=0.5) != PatchOptions(512)
+    options = PatchOptions(512, per_slide=64, foreground=0.5)
+    assert options == PatchOptions(size=512, per_slide=64, foreground=0.5) != PatchOptions(512)
     assert PatchOptions([256, 512]).size == (256, 512)
     with pytest.raises(Exception, match="frozen"):
         options.size = 3  # type: ignore[misc] - the assignment is the test
@@ -23,8 +23,8 @@ def test_options_are_values() -> None:
         ({}, "option 'size' is missing"),
         ({"size": "big"}, "option 'size.*got 'big'"),
         ({"size": 8, "per_slide": "4"}, "option 'per_slide' should be a valid integer, or 'area' or 'tissue', got '4'"),
-        ({"size": 8, "share": float("nan")}, "option .share. should be a finite number, got nan"),
-        ({"size": 8, "share": 2.0}, "option .share. should be less than or equal to 1, got 2.0"),
+        ({"size": 8, "foreground": float("nan")}, "option .foreground. should be a finite number, got nan"),
+        ({"size": 8, "foreground": 2.0}, "option .foreground. should be less than or equal to 1, got 2.0"),
         ({"size": 8, "mode": "rnd"}, "option 'mode' should be 'random', 'grid' or 'random-grid', got 'rnd'"),
         ({"size": 8, "seed": -1}, "option 'seed' should be greater than or equal to 0, got -1"),
         ({"size": 8, "mode": "grid", "overlap": 8}, "overlap must be in 0..7, got 8"),

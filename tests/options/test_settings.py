@@ -37,7 +37,7 @@ def patch_options(draw: st.DrawFn) -> PatchOptions:
         size,
         per_slide="area" if shared else draw(st.integers(1, 9)),
         windows=draw(st.integers(1, 9)) if shared else None,
-        share=draw(st.floats(0, 1)),
+        foreground=draw(st.floats(0, 1)),
         classes=draw(st.none() | classes),
         min_fraction=draw(st.sampled_from([0.0, 1e-3])),
         overlap=draw(st.integers(0, min(size) - 1 if isinstance(size, tuple) else size - 1)),
@@ -130,13 +130,13 @@ parser.add_argument("--fast", action="store_true")
 PatchOptions.add_arguments(parser)
 args = parser.parse_args()
 options = PatchOptions.from_args(args, per_slide=64)
-print(args.name, args.epochs, args.fast, options.size, options.per_slide, options.share, options.seed)
+print(args.name, args.epochs, args.fast, options.size, options.per_slide, options.foreground, options.seed)
 """
 
 
 def test_a_script_with_flags_of_its_own(tmp_path: Path) -> None:
     """Three of its flags beside ours, a file, and a variable; wrong use names the flag, and help has them all."""
-    (tmp_path / "run.json").write_text('{"size": 64, "share": 0.25, "seed": 5}')
+    (tmp_path / "run.json").write_text('{"size": 64, "foreground": 0.25, "seed": 5}')
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         environ = {"PATCHAUG_SEED": "6", "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PATH": ""}
@@ -145,10 +145,10 @@ def test_a_script_with_flags_of_its_own(tmp_path: Path) -> None:
 
     done = run("--name", "first", "--epochs", "3", "--fast", "--options", "run.json", "--size", "128")
     assert done.stdout == "first 3 True 128 64 0.25 6\n", done.stderr
-    wrong = run("--name", "first", "--size", "128", "--share", "2")
+    wrong = run("--name", "first", "--size", "128", "--foreground", "2")
     assert wrong.returncode == 1
     assert wrong.stderr.splitlines()[-1].endswith(
-        "OptionError: --share: option 'share' should be less than or equal to 1, got 2.0"
+        "OptionError: --foreground: option 'foreground' should be less than or equal to 1, got 2.0"
     )
     helped = run("--help").stdout
     assert all(f"--{name.replace('_', '-')} " in helped for name in ["name", "epochs", *PatchOptions.model_fields])
@@ -170,8 +170,8 @@ def test_flags_with_a_prefix_stand_beside_flags_of_the_same_name() -> None:
     ("name", "content", "text"),
     [
         ("a.json", '{"size": 8, "per_side": 4}', "a.json: there is no option 'per_side'; did you mean per_slide?"),
-        ("a.json", '{"size": 8, "share": NaN}', "a.json: option 'share' should be a finite number, got nan"),
-        ("a.json", '{"size": 8, "share": 1e999}', "a.json: option 'share' should be a finite number, got inf"),
+        ("a.json", '{"size": 8, "foreground": NaN}', "a.json: option 'foreground' should be a finite number, got nan"),
+        ("a.json", '{"size": 8, "foreground": 1e999}', "option 'foreground' should be a finite number, got inf"),
         ("a.json", '{"size": 8, "size": 9}', "a.json: size is given twice"),
         ("a.json", '{"size": 8, "classes": {"t": 1, "t": 2}}', "a.json: classes.t is given twice"),
         ("a.json", '{"size": 8, "classes": [{"t": 1, "t": 2}]}', r"a.json: classes\[0\].t is given twice"),
@@ -187,7 +187,7 @@ def test_flags_with_a_prefix_stand_beside_flags_of_the_same_name() -> None:
         ("a.json", '{"size": ' + "1" * 5000 + "}", "a.json: Exceeds the limit"),
         ("a.json", '{"size": 8}' + " " * files.LARGEST, "a.json: a file of options has at most 1048576 bytes"),
         ("a.toml", "size = 8\nsize = 9", "a.toml: Cannot overwrite a value"),
-        ("a.toml", "size = 8\nshare = nan", "a.toml: option 'share' should be a finite number, got nan"),
+        ("a.toml", "size = 8\nforeground = nan", "a.toml: option 'foreground' should be a finite number, got nan"),
         ("a.toml", "size = 8\n[classes]\nt = -1", "a.toml: option 'classes.t' should be greater than or equal to 0"),
         ("a.toml", "size = ", "a.toml: Invalid value"),
         ("a.yaml", "size: 8", "a.yaml: options are read from .json and .toml files, got '.yaml'"),
@@ -207,9 +207,9 @@ def test_mistakes_in_files_are_one_line(
 def test_all_mistakes_are_told_at_once() -> None:
     """Each with the place that it came from."""
     with pytest.raises(OptionError) as caught:
-        PatchOptions.layered({"share": "2"}, environ={"PATCHAUG_SEED": "-1"})
+        PatchOptions.layered({"foreground": "2"}, environ={"PATCHAUG_SEED": "-1"})
     assert str(caught.value) == (
-        "option 'size' is missing; --share: option 'share' should be less than or equal to 1, got 2.0; "
+        "option 'size' is missing; --foreground: option 'foreground' should be less than or equal to 1, got 2.0; "
         "PATCHAUG_SEED: option 'seed' should be greater than or equal to 0, got -1"
     )
 
@@ -254,5 +254,5 @@ def test_the_schema_says_enough_for_a_form(model: type[PatchOptions]) -> None:
             more = {"per_slide": "area"} if name == "windows" else {"windows": 9} if example == "tissue" else {}
             more |= {"mode": "grid"} if name == "overlap" else {}
             model(**{**needed, **more, name: example})
-    assert schema["properties"]["share"] | {"minimum": 0, "maximum": 1} == schema["properties"]["share"]
+    assert schema["properties"]["foreground"] | {"minimum": 0, "maximum": 1} == schema["properties"]["foreground"]
     assert schema["properties"]["mpp"]["unit"] == "µm/px" and schema["properties"]["size"]["unit"] == "px"

@@ -13,13 +13,14 @@ MAPS = hnp.arrays(np.uint8, (9, 7), elements=st.integers(0, 2))
 
 
 @given(MAPS, MAPS, st.booleans())
-def test_dice_is_twice_the_overlap_over_the_sum(truth: np.ndarray, guess: np.ndarray, void: bool) -> None:
-    """Over two slides at once, in bands, without the pixels of the void; None where a class is nowhere."""
-    first = open_slide(np.zeros((9, 7, 3), np.uint8), truth, codes=["a", "b", "c", "d"], void=2 if void else None)
-    second = open_slide(np.zeros((9, 7, 3), np.uint8), guess, codes=["a", "b", "c", "d"], void=2 if void else None)
+def test_dice_is_twice_the_overlap_over_the_sum(truth: np.ndarray, guess: np.ndarray, ignore_index: bool) -> None:
+    """Over two slides at once, in bands, without the pixels of `ignore_index`; None where a class is nowhere."""
+    words = {"codes": ["a", "b", "c", "d"], "ignore_index": 2 if ignore_index else None}
+    first = open_slide(np.zeros((9, 7, 3), np.uint8), truth, **words)
+    second = open_slide(np.zeros((9, 7, 3), np.uint8), guess, **words)
     found = scores.dice_by_class([first, second], [guess, guess], levels=[0, 0])
     t, g = np.concatenate([truth, guess]), np.concatenate([guess, guess])
-    keep = t != 2 if void else np.ones_like(t, bool)
+    keep = t != 2 if ignore_index else np.ones_like(t, bool)
     for number, code in enumerate("abcd"):
         total = np.count_nonzero(t[keep] == number) + np.count_nonzero(g[keep] == number)
         both = np.count_nonzero((t[keep] == number) & (g[keep] == number))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_vendor import whole_levels
 
 from patchaug.core.memory import arena as arena_file
 from patchaug.core.memory.arena import UNIT, arena
@@ -19,6 +18,7 @@ from patchaug.testing import coordinate_image, write_pyramid
 from patchaug.testing.raster_contract import RasterTests, digests, some_windows
 from tests.readers.conftest import real, twice_by_two
 from tests.readers.openslide_files import pyramid, write_scn
+from tests.readers.test_openslide import whole_levels
 
 RAM = 1 << 27
 BLOCK = SIDE * SIDE * 3

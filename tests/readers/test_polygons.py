@@ -165,10 +165,10 @@ def test_holes_multipolygons_and_collections() -> None:
 
 
 def test_classes_are_looked_up_in_codes() -> None:
-    """By name; QuPath's Ignore* is the void; without classes there must be two codes; all else is one error."""
+    """By name; QuPath's Ignore* is `ignore_index`; without classes there must be two codes; all else is one error."""
     assert drawn([feature([box(0, 0, 2, 2)], "fat")])[0, 0] == 3
-    assert drawn([feature([box(0, 0, 2, 2)], "Ignore*")], void=255)[0, 0] == 255
-    assert drawn([feature([box(0, 0, 2, 2)], "Ignore*")], void=-1)[0, 0] == -1
+    assert drawn([feature([box(0, 0, 2, 2)], "Ignore*")], ignore_index=255)[0, 0] == 255
+    assert drawn([feature([box(0, 0, 2, 2)], "Ignore*")], ignore_index=-1)[0, 0] == -1
     assert drawn([feature([box(0, 0, 2, 2)], None)], codes=["background", "gland"])[0, 0] == 1
     features = [feature([box(0, 0, 2, 2)], name) for name in ("Tumour", "tumour", "bone", None)]
     with pytest.raises(LabelError, match=r"'Tumour' \(1 features, did you mean 'tumour'\?\); 'bone' \(1 features\)"):

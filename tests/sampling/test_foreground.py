@@ -16,6 +16,7 @@ from patchaug.sampling.distributions import Frame
 from patchaug.sampling.foreground import ClassLaw, reach
 from patchaug.sampling.min_fraction import Restricted, least_pixels
 from patchaug.slides import label_runs as runs
+from patchaug.slides import labels as labels_file
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import whole_factors
 from patchaug.testing import masks
@@ -25,7 +26,7 @@ from patchaug.testing import masks
 def blocks_of(strip: int, block: int, limit: float) -> Iterator[None]:
     """Index in other blocks, so that small masks have many; a limit of 0 keeps no runs at all."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (runs, foreground, restricted):
+        for module in (runs, labels_file, foreground, restricted):
             for name, value in (("STRIP", strip), ("BLOCK", block), ("LIMIT", limit), ("_PIECE", 40)):
                 if hasattr(module, name):
                     patch.setattr(module, name, value)

@@ -54,7 +54,7 @@ def test_foreground_in_the_last_corner_is_found(make) -> None:
     """Each window holds a labelled pixel, with the probability of the closed form, and in its proportion."""
     slide, side = make()
     tracemalloc.start()
-    plan = Plan([slide], Foreground(SIZE, share=1.0, per_slide=4000), seed=1, shuffle=False)
+    plan = Plan([slide], Foreground(SIZE, foreground=1.0, per_slide=4000), seed=1, shuffle=False)
     draws = list(plan)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -74,8 +74,8 @@ FAULTS = {
     ),
     "probability of the first class alone": (
         "sampling/distributions.py",
-        "probability += self.share * weight * one.probability(x, y)",
-        "probability += self.share * weight * one.probability(x, y) * (one is self.classes[0])",
+        "probability += self.foreground * weight * one.probability(x, y)",
+        "probability += self.foreground * weight * one.probability(x, y) * (one is self.classes[0])",
         "tests/sampling/test_samplers.py",
     ),
 }

@@ -59,7 +59,7 @@ def is_bad(draw) -> bool:
 
 SAMPLERS = [
     Uniform(40, per_slide=50),
-    Foreground(32, per_slide=40, share=0.5),
+    Foreground(32, per_slide=40, foreground=0.5),
     Grid(64, overlap=9),
     Grid(60, offset="random"),
 ]
@@ -148,7 +148,7 @@ def test_a_file_that_goes_away_is_told_with_where_it_was(tmp_path: Path) -> None
 def test_never_silent(slides: list[Slide]) -> None:
     """The first window of a slide is told at once, the sum when a loader asks for it, and then only what is new."""
     plan = Plan(slides, Grid(64), shuffle=False, on_error="resample")
-    with pytest.warns(UserWarning, match=r"a.tiff: a window was replaced by another: (.|\n)*seed 0, index 5"):
+    with pytest.warns(UserWarning, match=r"a.tiff: a window was replaced by another: (.|\n)*seed 42, index 5"):
         plan.read(plan[5])
     plan.read(plan[6])
     with pytest.warns(UserWarning, match="2 windows could not be read and were replaced: a.tiff 2"):

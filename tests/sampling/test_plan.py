@@ -24,7 +24,12 @@ def slides(*names: str, side: int = 60) -> list[Slide]:
 
 
 SAMPLERS = st.sampled_from(
-    [Uniform(9, per_slide=7), Foreground(8, per_slide=6, share=0.5), Grid(16, overlap=3), Grid(16, offset="random")]
+    [
+        Uniform(9, per_slide=7),
+        Foreground(8, per_slide=6),
+        Grid(16, overlap=3),
+        Grid(16, offset="random"),
+    ]
 )
 
 
@@ -123,8 +128,8 @@ def golden(seed: int) -> str:
     found = []
     for sampler in (
         Uniform(16, per_slide=50),
-        Foreground((16, 9), per_slide=50, share=0.7, classes={1: 2.0, 3: 1.0}),
-        Foreground(12, per_slide=50, share=0.5, classes=[2], min_fraction=0.24),
+        Foreground((16, 9), per_slide=50, foreground=0.7, classes={1: 2.0, 3: 1.0}),
+        Foreground(12, per_slide=50, foreground=0.5, classes=[2], min_fraction=0.24),
         Grid(16, overlap=5, offset="random"),
     ):
         plan = Plan(some, sampler, seed=seed)

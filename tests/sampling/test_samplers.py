@@ -72,7 +72,7 @@ def test_probability_is_the_law(mask: np.ndarray, data: st.DataObject, share: fl
     law = brute_force_law(mask, w, h, share, weights, min_fraction)
     assert sum(law.values()) == pytest.approx(1, abs=1e-12)
     sampler = Foreground(
-        (h, w), per_slide=50, share=share, classes=weights if weighted else None, min_fraction=min_fraction
+        (h, w), per_slide=50, foreground=share, classes=weights if weighted else None, min_fraction=min_fraction
     )
     plan = Plan([slide_of(mask)], sampler, seed=data.draw(st.integers(0, 2**32 - 1)))
     for draw in plan:
@@ -82,7 +82,7 @@ def test_probability_is_the_law(mask: np.ndarray, data: st.DataObject, share: fl
     total = sum(
         (1 - share) * mixture.uniform.probability(o.x, o.y)
         + sum(
-            mixture.share * wt * part.probability(o.x, o.y)
+            mixture.foreground * wt * part.probability(o.x, o.y)
             for wt, part in zip(mixture.weights, mixture.classes, strict=True)
         )
         for o in law
@@ -117,7 +117,7 @@ def test_drawn_frequencies_fit_the_law(mask: np.ndarray, size, share: float, min
     if min_fraction and size == "slide":
         min_fraction = 1 / mask.size
     law = brute_force_law(mask, w, h, share, {1: 1.0, 2: 1.0}, min_fraction)
-    sampler = Foreground((h, w), per_slide=DRAWS, share=share, min_fraction=min_fraction)
+    sampler = Foreground((h, w), per_slide=DRAWS, foreground=share, min_fraction=min_fraction)
     plan = Plan([slide_of(mask)], sampler, seed=5, shuffle=False)
     assert frequencies_fit([draw.window for draw in plan], law)
 
@@ -187,9 +187,9 @@ def test_classes_by_name_and_empty_slides() -> None:
     """Names are looked up in codes; a slide without the class is an error, uniform, or skipped, as asked."""
     codes = ["background", "nucleus", "gland"]
     slide = slide_of(SQUARE, codes=codes, name="kidney")
-    only = Plan([slide], Foreground(3, share=1.0, per_slide=200, classes=["nucleus"]), seed=0)
+    only = Plan([slide], Foreground(3, foreground=1.0, per_slide=200, classes=["nucleus"]), seed=0)
     assert all((slide.read(d.window).mask == 1).any() for d in only)
-    gland = {"share": 1.0, "per_slide": 5, "classes": {"gland": 2.0}}
+    gland = {"foreground": 1.0, "per_slide": 5, "classes": {"gland": 2.0}}
     with pytest.raises(ForegroundError, match=r"kidney: no pixel of the classes asked for.*empty"):
         Plan([slide], Foreground(3, **gland))
     assert Plan([slide], Foreground(3, **gland, empty="uniform"))[0].probability == 1 / 36
@@ -201,10 +201,10 @@ def test_classes_by_name_and_empty_slides() -> None:
 
 
 def test_the_void_is_no_foreground() -> None:
-    """By default all labels count but 0 and the void."""
+    """By default all labels count but 0 and `ignore_index`."""
     mask = SQUARE.copy()
     mask[0, :] = 255
-    plan = Plan([slide_of(mask, void=255)], Foreground(1, share=1.0, per_slide=300))
+    plan = Plan([slide_of(mask, ignore_index=255)], Foreground(1, foreground=1.0, per_slide=300))
     assert all(mask[d.window.y, d.window.x] == 1 for d in plan)
 
 
@@ -214,11 +214,11 @@ def test_a_slide_without_mask_is_drawn_for_its_tissue() -> None:
     with pytest.raises(ForegroundError, match=r"bare: no mask, and no tissue at level 0.*empty"):
         Plan([bare], Foreground(3))
     assert len(Plan([bare], Foreground(3, empty="uniform", per_slide=4))) == 4
-    assert len(Plan([bare], Foreground(3, share=0.0, per_slide=4))) == 4
+    assert len(Plan([bare], Foreground(3, foreground=0.0, per_slide=4))) == 4
     stained = np.full((90, 90, 3), 230, np.uint8)
     stained[70:, 60:] = (200, 90, 160)
     slide = open_slide(stained, name="stained")
-    for draw in Plan([slide], Foreground(5, share=1.0, per_slide=200)):
+    for draw in Plan([slide], Foreground(5, foreground=1.0, per_slide=200)):
         assert draw.window.right > 60 and draw.window.bottom > 70 and draw.probability > 0
     with pytest.raises(ForegroundError, match=r"stained: it has no mask, so it has no classes \[2\]"):
         Plan([slide], Foreground(5, classes=[2]))
@@ -242,7 +242,8 @@ def test_a_class_that_no_window_holds_enough_of_counts_as_absent() -> None:
     mask = np.zeros((12, 12), np.uint8)
     mask[:4, :4], mask[11, 11] = 1, 2
     law = brute_force_law(mask, 3, 3, 1.0, {1: 1.0, 2: 5.0}, 0.5)
-    for draw in Plan([slide_of(mask)], Foreground(3, share=1.0, classes={1: 1, 2: 5}, min_fraction=0.5, per_slide=99)):
+    sampler = Foreground(3, foreground=1.0, classes={1: 1, 2: 5}, min_fraction=0.5, per_slide=99)
+    for draw in Plan([slide_of(mask)], sampler):
         assert draw.probability == pytest.approx(law[draw.window], abs=1e-12)
 
 
@@ -266,8 +267,8 @@ def test_classes_that_no_slide_has() -> None:
         (lambda: Uniform(3, per_slide=0), "per_slide must be in 1.."),
         (lambda: Uniform(3, level=-1), "level must be in 0.."),
         (lambda: Uniform(3, per_slide=True), "per_slide must be in"),
-        (lambda: Foreground(3, share=1.5), "share must be a probability, 0 to 1, got 1.5"),
-        (lambda: Foreground(3, share=float("nan")), "share must be a probability"),
+        (lambda: Foreground(3, foreground=1.5), "foreground must be a probability, 0 to 1, got 1.5"),
+        (lambda: Foreground(3, foreground=float("nan")), "foreground must be a probability"),
         (lambda: Foreground(3, classes="nucleus"), "list of class numbers or names"),
         (lambda: Foreground(3, classes={1: -1}), "weight of class 1 must be a number, 0 or more, got -1"),
         (lambda: Foreground(3, classes={1: float("nan")}), "weight of class 1"),
@@ -297,9 +298,9 @@ def test_samplers_are_values() -> None:
     """Frozen, printable, comparable."""
     assert Uniform(np.int64(5), per_slide=2) == Uniform(5, per_slide=2) != Uniform(5)
     assert Grid([4, 6]) == Grid((4, 6))
-    assert repr(Foreground(512, share=0.5)) == (
-        "Foreground(size=512, per_slide=1, windows=None, share=0.5, classes=None, min_fraction=0.0, empty='raise', "
-        "level=0, mpp=None)"
+    assert repr(Foreground(512, foreground=0.5)) == (
+        "Foreground(size=512, per_slide=1, windows=None, foreground=0.5, classes=None, min_fraction=0.0, "
+        "empty='raise', level=0, mpp=None)"
     )
     with pytest.raises(AttributeError):
         Uniform(5).size = 6

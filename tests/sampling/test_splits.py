@@ -19,8 +19,8 @@ def of(**options):
 
 def test_each_split_has_its_sampler() -> None:
     """Random windows to train, a grid to validate and to test, at the same size, level and resolution."""
-    samplers = of(per_slide=5, share=0.5, overlap=3, level=1)
-    assert samplers.of("train") == Foreground(32, per_slide=5, share=0.5, level=1)
+    samplers = of(per_slide=5, foreground=0.5, overlap=3, level=1)
+    assert samplers.of("train") == Foreground(32, per_slide=5, foreground=0.5, level=1)
     assert samplers.of("valid") == samplers.of("test") == Grid(32, overlap=3, level=1)
     assert of(mode="random-grid", mpp=0.5).train == Grid(32, offset="random", mpp=0.5)
 

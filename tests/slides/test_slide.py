@@ -103,7 +103,7 @@ def test_a_number_without_code_is_found_with_its_place() -> None:
     slide = open_slide(np.zeros((50, 70, 3), np.uint8), mask, name="liver", codes=["background", "nucleus"])
     with pytest.raises(LabelError, match=r"^liver: the mask holds class 7 at x=44 y=31 \(1 px\).*add the class.*$"):
         slide.labels(0)
-    assert open_slide(np.zeros((50, 70, 3), np.uint8), mask, codes=["a"], void=7).labels(0).runs[7].pixels == 1
+    assert open_slide(np.zeros((50, 70, 3), np.uint8), mask, codes=["a"], ignore_index=7).labels(0).runs[7].pixels == 1
 
 
 def test_windows_that_leave_the_slide_are_refused() -> None:
@@ -152,5 +152,5 @@ def test_a_mask_of_0_and_255_says_how_it_is_mended() -> None:
         slide.labels()
     mask[0, 0] = 1
     slide = open_slide(np.zeros((20, 30, 3), np.uint8), mask, name="s", codes=["a", "b"])
-    with pytest.raises(LabelError, match="or name it void$"):
+    with pytest.raises(LabelError, match="or name it ignore_index$"):
         slide.labels()

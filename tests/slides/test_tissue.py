@@ -33,7 +33,7 @@ def test_windows_are_drawn_where_the_tissue_is(width: int, height: int, seed: in
     factor = -(-max(width, height) // 1024)
     for level, downsample in ((0, 1), (1, 4)):
         edge = 2 * factor + downsample
-        for draw in Plan([slide], Foreground(1, share=1.0, per_slide=60, level=level), seed=seed):
+        for draw in Plan([slide], Foreground(1, foreground=1.0, per_slide=60, level=level), seed=seed):
             x0, y0 = draw.window.x * downsample, draw.window.y * downsample
             assert place.x - edge <= x0 <= place.right + edge and place.y - edge <= y0 <= place.bottom + edge
         pixels = tissue_labels(slide, level).pixels(TISSUE) * downsample**2
@@ -62,7 +62,7 @@ def test_real_tissue_is_drawn(data: Path) -> None:
     slide = open_slide(data / "slides" / "CMU-1-Small-Region.svs")
 
     def saturation(share: float) -> float:
-        plan = Plan([slide], Foreground(16, share=share, per_slide=200), seed=4)
+        plan = Plan([slide], Foreground(16, foreground=share, per_slide=200), seed=4)
         images = np.stack([plan.read(draw).image for draw in plan]).astype(float)
         return float((1 - images.min(axis=-1) / images.max(axis=-1).clip(1)).mean())
 

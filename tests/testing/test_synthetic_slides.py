@@ -105,6 +105,9 @@ def test_what_cannot_be_made_is_refused(tmp_path: Path, arguments: dict, text: s
 
 def test_importing_it_is_cheap() -> None:
     """No writer of files and no picture library before there is something to write."""
-    code = "import sys, patchaug.testing.synthetic_slides as _; print({'tifffile', 'matplotlib', 'scipy', 'torch'} & set(sys.modules))"
+    code = (
+        "import sys, patchaug.testing.synthetic_slides as _; "
+        "print({'tifffile', 'matplotlib', 'scipy', 'torch'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

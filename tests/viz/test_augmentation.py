@@ -28,7 +28,7 @@ def noisy(width: int, height: int) -> Slide:
     image = ArrayRaster([rng.integers(0, 256, (height, width, 3), np.uint8)])
     image.mpp = (0.5, 0.5)
     mask = rng.choice([0, 0, 0, 0, 1, 2], (height, width)).astype(np.uint8)
-    return Slide(image, ArrayRaster([mask]), name="s", codes=["ground", "one", "two"], void=9)
+    return Slide(image, ArrayRaster([mask]), name="s", codes=["ground", "one", "two"], ignore_index=9)
 
 
 @pytest.fixture

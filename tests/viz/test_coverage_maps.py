@@ -51,7 +51,7 @@ def test_the_chance_of_being_seen_is_that_of_all_windows_around_a_place(kind, he
 
 def test_drawn_windows_see_places_as_often_as_stated() -> None:
     """20,000 windows: no place is off by more than five standard deviations."""
-    sampler = Foreground(8, per_slide=20_000, share=0.5, classes={1: 3.0, 2: 1.0})
+    sampler = Foreground(8, per_slide=20_000, foreground=0.5, classes={1: 3.0, 2: 1.0})
     law = sampler.law(SLIDE)
     across, down = places_of(law.frame, (30, 41), 1.0)
     seen = times_seen(next(iter(epoch_windows(SLIDE, sampler, 5))), across, down)

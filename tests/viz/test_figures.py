@@ -198,7 +198,8 @@ def test_void_is_grey_and_no_foreground() -> None:
     mask = np.full((1000, 1000), 255, np.uint8)
     mask[:, 500:] = 0
     mask[900:950, 900:950] = 1
-    slide = open_slide(np.full((1000, 1000, 3), 255, np.uint8), mask, codes=["a", "_b$c$"], void=255, name="$x$_y$")
+    image, codes = np.full((1000, 1000, 3), 255, np.uint8), ["a", "_b$c$"]
+    slide = open_slide(image, mask, codes=codes, ignore_index=255, name="$x$_y$")
     figure = show_prediction(slide, mask * 0, level=0)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["_b$c$", "no label"]
     assert figure.axes[3].get_title() == "detail at level 0, x=550, y=550"

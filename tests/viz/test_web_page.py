@@ -43,7 +43,7 @@ def test_the_pyramid_is_the_picture(shape: tuple[int, ...]) -> None:
 
 
 def test_a_class_map_has_the_classes_colours() -> None:
-    """0 is clear, the void grey."""
+    """0 is clear, `ignore_index` grey."""
     mask = np.array([[0, 1, 2], [7, 255, 0]], np.int64)
     picture = decoded(class_map(mask, 255))
     assert (picture[..., 3] == np.where(mask == 0, 0, 255)).all()
@@ -83,7 +83,7 @@ def test_slides_of_a_plan_have_pages_of_their_own(tmp_path: Path) -> None:
     slides = [
         open_slide(np.zeros((60, 80, 3), np.uint8), np.full((60, 80), n, np.uint8), name=f"s{n}") for n in (1, 0, 2)
     ]
-    plan = Plan(slides, Foreground(16, per_slide=3, share=0.5, empty="skip"), seed=5)
+    plan = Plan(slides, Foreground(16, per_slide=3, foreground=0.5, empty="skip"), seed=5)
     wanted = {(d.epoch, d.slide, d.draw): d for d in (plan[k] for k in range(2 * len(plan)))}
     for number, (name, count) in enumerate((("s1", 3), ("s0", 0), ("s2", 3))):
         text = write_page(plan, tmp_path / "a.html", slide=number, epochs=2).read_text()

@@ -12,11 +12,11 @@ from patchaug.readers.annotations.features import Feature
 IGNORE = "Ignore*"  # QuPath's own class for what is to be left out
 
 
-def numbers_of(what: str, features: list[Feature], codes: Sequence[str] | None, void: int | None) -> list[int]:
+def numbers_of(what: str, features: list[Feature], codes: Sequence[str] | None, ignore_index: int | None) -> list[int]:
     """The class number of each feature: the place of its class among the codes.
 
-    "Ignore*", QuPath's own class, is the void where there is one. Features without a class are class 1 if none in the
-    file has one and there are two codes: then there is nothing else that they could be.
+    "Ignore*", QuPath's own class, is `ignore_index` where there is one. Features without a class are class 1 if none in
+    the file has one and there are two codes: then there is nothing else that they could be.
 
     Raises:
         OptionError: There are no codes.
@@ -25,8 +25,8 @@ def numbers_of(what: str, features: list[Feature], codes: Sequence[str] | None, 
     if codes is None:
         raise OptionError(f"{what}: polygons have class names; give codes=[...], with the background first")
     known = {name: number for number, name in enumerate(codes)}
-    if void is not None:
-        known.setdefault(IGNORE, void)
+    if ignore_index is not None:
+        known.setdefault(IGNORE, ignore_index)
     names = Counter(feature.name for feature in features)
     if set(names) == {None} and len(codes) == 2:
         return [1] * len(features)

@@ -77,7 +77,7 @@ class PolygonRaster(FileRaster):
         source: Path of a GeoJSON file (also packed by gzip) or an ASAP XML; or parsed GeoJSON, a mapping or a list.
         sizes: (width, height) of the image's levels, finest first: they become the mask's.
         codes: Class names, in the order of the integers that are drawn.
-        void: Integer that QuPath's class "Ignore*" is drawn with.
+        ignore_index: Integer that QuPath's class "Ignore*" is drawn with.
         name: What errors call it; the file's name by default.
     """
 
@@ -89,13 +89,13 @@ class PolygonRaster(FileRaster):
         sizes: Sizes,
         *,
         codes: Sequence[str] | None,
-        void: int | None = None,
+        ignore_index: int | None = None,
         name: str | None = None,
     ) -> None:
         is_file = isinstance(source, (str, os.PathLike))
         super().__init__(source if is_file else "polygons", name=name)
         self.level_dimensions = tuple(sizes)
-        self.codes, self.void = codes, void
+        self.codes, self.ignore_index = codes, ignore_index
         self._is_file = is_file
         self._known = None if is_file else self._polygons(parse_geojson(self.name, source))
 
@@ -121,7 +121,7 @@ class PolygonRaster(FileRaster):
 
     def _polygons(self, features: list[Feature]) -> Polygons:
         require_sound(self.what, features)
-        return Polygons.of(features, numbers_of(self.what, features, self.codes, self.void))
+        return Polygons.of(features, numbers_of(self.what, features, self.codes, self.ignore_index))
 
     @property
     def what(self) -> str:

@@ -87,7 +87,7 @@ def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, 
         "l0_per_pixel": l0_per_pixel,
         "picture": small.image.shape[1::-1],
         "levels": pyramid(small.image),
-        "mask": None if small.mask is None else class_map(small.mask, slide.void),
+        "mask": None if small.mask is None else class_map(small.mask, slide.ignore_index),
         "classes": _classes(small.mask, slide),
         "drawn": {"picture": heat_map(counts), "most": int(counts.max())},
         "scale": [hexadecimal(rising(k / 6)) for k in range(7)],
@@ -137,8 +137,8 @@ def _classes(mask: Array | None, slide: Slide) -> list[dict[str, str]]:
     names = slide.codes or ()
     return [
         {
-            "name": "no label" if v == slide.void else names[v] if v < len(names) else f"class {v}",
-            "colour": hexadecimal(class_colour(v, slide.void)),
+            "name": "no label" if v == slide.ignore_index else names[v] if v < len(names) else f"class {v}",
+            "colour": hexadecimal(class_colour(v, slide.ignore_index)),
         }
         for v in ([] if mask is None else np.unique(mask).tolist())
         if v

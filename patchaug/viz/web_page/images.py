@@ -44,15 +44,15 @@ def pyramid(image: Array) -> list[dict[str, Any]]:
         part, factor = reduced(Patch(part, None), 2).image, factor * 2
 
 
-def class_map(mask: Array, void: int | None) -> str:
+def class_map(mask: Array, ignore_index: int | None) -> str:
     """A mask in the classes' colours as a data URL; class 0 is clear.
 
     Args:
         mask: Class numbers, integer (height, width).
-        void: Integer that means "no label".
+        ignore_index: Integer that means "no label".
     """
     values, numbers = np.unique(mask, return_inverse=True)
-    colours = [(0, 0, 0, 0) if v == 0 else (*class_colour(int(v), void), 255) for v in values]
+    colours = [(0, 0, 0, 0) if v == 0 else (*class_colour(int(v), ignore_index), 255) for v in values]
     picture = np.array(colours, np.uint8)[numbers.reshape(mask.shape)]
     return _url(Image.fromarray(picture), "PNG", optimize=True)
 
