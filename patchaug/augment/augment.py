@@ -74,7 +74,7 @@ class Augment:
             return self.halo, self.halo
         return needed_halo(self.transform, height, width)
 
-    def require_named(self, slide: Slide) -> None:
+    def require_known_labels(self, slide: Slide) -> None:
         """Check that no transform paints a number into masks that a slide's codes do not name.
 
         Raises:

@@ -34,19 +34,19 @@ _STEPS, _ENDLESS = 1000, 1e6  # widenings of the halo, and pixels, after which i
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageSize:
     """What a transform is given: its largest size (height, width), and whether it always has that size."""
 
     height: float
     width: float
     exact: bool = True
 
-    def scaled(self, transforms: list[Any]) -> Picture:
+    def scaled(self, transforms: list[Any]) -> ImageSize:
         """The picture that some transforms may make of this one."""
         factors = [most for part in transforms if (most := largest_scale(part)) is not None]
         if not factors:
             return self
-        return Picture(self.height * prod(factors), self.width * prod(factors), exact=False)
+        return ImageSize(self.height * prod(factors), self.width * prod(factors), exact=False)
 
     def snapped(self, far: Extent) -> Extent:
         """The next centre of a pixel at or beyond an extent: what comes before makes whole pixels."""
@@ -78,7 +78,7 @@ def needed_halo(transform: Any, height: int, width: int) -> tuple[int, int]:
     base = (side, side) if square else (height, width)
     halo = (0, 0)
     for _ in range(_STEPS):
-        picture = Picture(base[0] + 2 * halo[0], base[1] + 2 * halo[1])
+        picture = ImageSize(base[0] + 2 * halo[0], base[1] + 2 * halo[1])
         y, x = extent(transform, ((base[0] - 1) / 2, (base[1] - 1) / 2), picture)
         if max(y, x) > _ENDLESS:
             break
@@ -94,7 +94,7 @@ def needed_halo(transform: Any, height: int, width: int) -> tuple[int, int]:
     )
 
 
-def extent(transform: Any, wanted: Extent, picture: Picture) -> Extent:
+def extent(transform: Any, wanted: Extent, picture: ImageSize) -> Extent:
     """Extent of the pixels that a transform looks at, for the extent of those that are wanted of its result."""
     if not getattr(transform, "p", 1) or max(wanted) > _ENDLESS:
         return wanted
@@ -127,7 +127,7 @@ def largest_scale(transform: Any) -> float | None:
     return max(1 + transform.scale_limit[1], 1.0) if type(transform).__name__ == "RandomScale" else None
 
 
-def _composition(transform: Any, parts: list[Any], wanted: Extent, picture: Picture) -> Extent:
+def _composition(transform: Any, parts: list[Any], wanted: Extent, picture: ImageSize) -> Extent:
     name = type(transform).__name__
     active = [part for part in parts if getattr(part, "p", 1)]
     if name in ("OneOf", "OneOrOther"):
@@ -207,7 +207,7 @@ def _range(value: Any, axis: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _affine(transform: Any, wanted: Extent, picture: Picture) -> Extent:
+def _affine(transform: Any, wanted: Extent, picture: ImageSize) -> Extent:
     y, x = wanted
     if transform.translate_px is not None:
         y += max(map(abs, _range(transform.translate_px, "y")))
@@ -235,11 +235,11 @@ def _steep(transform: Any, axis: str) -> bool:
     return max(map(abs, _range(transform.shear, axis))) < 89
 
 
-def _rotate(transform: Any, wanted: Extent, picture: Picture) -> Extent:
+def _rotate(transform: Any, wanted: Extent, picture: ImageSize) -> Extent:
     return turned(wanted, *_range(transform.limit, "x"))
 
 
-def _safe_rotate(transform: Any, wanted: Extent, picture: Picture) -> Extent:
+def _safe_rotate(transform: Any, wanted: Extent, picture: ImageSize) -> Extent:
     """Turned, and made smaller until all of it fits in again."""
     low, high = _range(transform.limit, "x")
     box_y, box_x = turned((picture.height, picture.width), low, high)
@@ -247,12 +247,12 @@ def _safe_rotate(transform: Any, wanted: Extent, picture: Picture) -> Extent:
     return y + 1, x + 1  # its centre is rounded
 
 
-def _elastic(transform: Any, wanted: Extent, picture: Picture) -> Extent:
+def _elastic(transform: Any, wanted: Extent, picture: ImageSize) -> Extent:
     """Noise of -1..1, smoothed by a kernel that sums to 1, times alpha."""
     return wanted[0] + abs(transform.alpha), wanted[1] + abs(transform.alpha)
 
 
-def _grid(transform: Any, wanted: Extent, picture: Picture) -> Extent:
+def _grid(transform: Any, wanted: Extent, picture: ImageSize) -> Extent:
     """Steps of 1 - d to 1 + d: the widest where those on one side are all long, and on the other all short."""
     low, high = _range(transform.distort_limit, "x")
     far = []
@@ -269,7 +269,7 @@ def _grid(transform: Any, wanted: Extent, picture: Picture) -> Extent:
     return far[0], far[1]
 
 
-def _optical(transform: Any, wanted: Extent, picture: Picture) -> Extent:
+def _optical(transform: Any, wanted: Extent, picture: ImageSize) -> Extent:
     """Radial: r (1 + k r^2 + k r^4) of a camera, r (1 + k r^2) of a fisheye, r in units of the picture."""
     y, x = wanted
     if transform.mode == "camera":
@@ -281,14 +281,14 @@ def _optical(transform: Any, wanted: Extent, picture: Picture) -> Extent:
     return y * factor + factor, x * factor + factor  # its centre is half a pixel off
 
 
-def _random_scale(transform: Any, wanted: Extent, picture: Picture) -> Extent:
+def _random_scale(transform: Any, wanted: Extent, picture: ImageSize) -> Extent:
     least = 1 + transform.scale_limit[0]
     if least <= 0:
         raise OptionError(f"RandomScale by {transform.scale_limit}: factors must be above 0")
     return wanted[0] / least + 2 / least, wanted[1] / least + 2 / least  # sizes are rounded, and the centre with them
 
 
-_GEOMETRY: dict[str, Callable[[Any, Extent, Picture], Extent]] = {
+_GEOMETRY: dict[str, Callable[[Any, Extent, ImageSize], Extent]] = {
     "Affine": _affine,
     "ShiftScaleRotate": _affine,
     "Rotate": _rotate,

@@ -15,7 +15,7 @@ from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide, open_slide
 
 Mask = Annotated[Path | None, typer.Option(help="Its mask.")]
-Picture = Annotated[Path, typer.Option(help="Where the picture goes: .png, or .html with --html.")]
+PicturePath = Annotated[Path, typer.Option(help="Where the picture goes: .png, or .html with --html.")]
 Html = Annotated[bool, typer.Option("--html", help="A page for a browser instead: pan, zoom, epochs on and off.")]
 What = Annotated[
     Literal["windows", "density", "coverage"],
@@ -42,7 +42,7 @@ def show(
     options: Options,
     slide: Annotated[Path | None, typer.Argument(help="The slide; left out, those of the run in --options.")] = None,
     mask: Mask = None,
-    out: Picture = Path("view.png"),
+    out: PicturePath = Path("view.png"),
     what: What = "windows",
     epochs: Epochs = 1,
     index: Index = None,

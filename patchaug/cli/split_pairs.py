@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from patchaug.cli.common import require
-from patchaug.data.item_list import valid_count
+from patchaug.data.item_list import validation_count
 from patchaug.options.fields import TrainOptions
 from patchaug.slides.discovery import find_masks, get_slide_files
 
@@ -34,7 +34,7 @@ def pairs_of(options: TrainOptions) -> tuple[Pairs, Pairs]:
     else:
         # By a hash of the name, not by place: another slide more or less hardly changes who is validated on.
         order = sorted(pairs, key=lambda pair: blake2b(f"{options.seed}/{pair[0].name}".encode()).digest())
-        valid = order[: valid_count(len(pairs), options.valid_pct)]
+        valid = order[: validation_count(len(pairs), options.valid_pct)]
         chosen = [pair in valid for pair in pairs]
     left, right = ([pair for pair, c in zip(pairs, chosen, strict=True) if c is side] for side in (False, True))
     require(

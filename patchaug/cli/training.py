@@ -157,7 +157,7 @@ def _scored(learn: Any, out: Path) -> dict[str, float | None]:
     """Dice of each class over the whole validation slides, and a picture of the first."""
     valid = learn.dls.valid.slides
     predictions = [predict_slide(learn, slide) for slide in valid]
-    levels = [law.frame.level for law in learn.dls.valid.plan.laws]
+    levels = [law.domain.level for law in learn.dls.valid.plan.distributions]
     dice = dice_by_class(valid, predictions, levels=levels)
     show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
     return dice

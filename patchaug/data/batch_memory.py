@@ -30,23 +30,23 @@ _SIZE = 1 << 28  # bytes of a slot; those that are never touched take no memory
 _HEAD = mmap.ALLOCATIONGRANULARITY  # one byte a slot: whether it is in use
 _ALIGNED = 64
 _numbers = itertools.count()
-_known: weakref.WeakValueDictionary[tuple[int, int], Slots] = weakref.WeakValueDictionary()
+_known: weakref.WeakValueDictionary[tuple[int, int], BatchBuffers] = weakref.WeakValueDictionary()
 
 
-def slots_for(workers: int) -> Slots | None:
-    """Slots for a pass; None without workers, for more than hundreds of them, and where there is too little room.
+def batch_buffers_for(workers: int) -> BatchBuffers | None:
+    """Buffers for a pass; None without workers, for more than hundreds of them, and where there is too little room.
 
     On Linux alone: elsewhere nobody has seen yet whether copies to a device are through with a batch when it is let go.
     """
     if not workers or sys.platform != "linux" or workers * EACH > _HEAD:
         return None
     try:
-        return Slots(memory_file(_HEAD + workers * EACH * _SIZE), workers, (os.getpid(), next(_numbers)))
+        return BatchBuffers(memory_file(_HEAD + workers * EACH * _SIZE), workers, (os.getpid(), next(_numbers)))
     except OSError:
         return None
 
 
-class Slots:
+class BatchBuffers:
     """The slots of a pass: made by the main process, filled by its workers.
 
     Attributes:
@@ -103,13 +103,13 @@ class Slots:
     def packed(self, batch: Any) -> Any:
         """A batch for the way to the main process: what lies in the slot filled last stays there."""
         slot, self._filled = self._filled, None
-        return batch if slot is None else _Parcel(self, slot, tuple(batch))
+        return batch if slot is None else _SharedBatch(self, slot, tuple(batch))
 
     def opened(self, slot: int, parts: tuple[Any, ...]) -> tuple[Any, ...]:
         """The batch that a worker packed."""
         held = np.frombuffer(self._memory, np.uint8, _SIZE, _HEAD + slot * _SIZE)
         weakref.finalize(held, self._free, slot, os.getpid()).atexit = False
-        return tuple(part.tensor(held) if isinstance(part, _Part) else part for part in parts)
+        return tuple(part.tensor(held) if isinstance(part, _TensorSpec) else part for part in parts)
 
     def _free(self, slot: int, process: int) -> None:
         if process == os.getpid():  # the garbage of a forked child says nothing about its parent
@@ -129,7 +129,7 @@ def _alike(column: tuple[Any, ...]) -> bool:
     )
 
 
-class _Part:
+class _TensorSpec:
     """Where in a slot a tensor lies, and what it was beside its numbers."""
 
     def __init__(self, tensor: torch.Tensor, place: int) -> None:
@@ -144,14 +144,14 @@ class _Part:
         return found
 
 
-class _Parcel:
+class _SharedBatch:
     """A batch in a slot; its pickle holds no pixels, and is the batch where it is opened."""
 
-    def __init__(self, slots: Slots, slot: int, batch: tuple[Any, ...]) -> None:
+    def __init__(self, slots: BatchBuffers, slot: int, batch: tuple[Any, ...]) -> None:
         self.token, self.slot = slots.token, slot
         start = np.frombuffer(slots._memory, np.uint8).ctypes.data + _HEAD + slot * _SIZE
         self.parts = tuple(
-            _Part(element, element.data_ptr() - start)
+            _TensorSpec(element, element.data_ptr() - start)
             if isinstance(element, torch.Tensor)
             and start <= element.data_ptr() < start + _SIZE
             and element.is_contiguous()
@@ -167,9 +167,9 @@ def _opened(token: tuple[int, int], slot: int, parts: tuple[Any, ...]) -> tuple[
     return _known[token].opened(slot, parts)
 
 
-def _adopted(fd: Any, workers: int, token: tuple[int, int]) -> Slots:
+def _adopted(fd: Any, workers: int, token: tuple[int, int]) -> BatchBuffers:
     """In a process that was started by spawn or forkserver."""
-    return Slots(fd.detach(), workers, token)
+    return BatchBuffers(fd.detach(), workers, token)
 
 
 def _none() -> None:

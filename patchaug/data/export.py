@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def forget_activations(model: Any) -> None:
+def drop_activations(model: Any) -> None:
     """Empty the hooks of a U-Net of fastai's: each keeps the activations of the last batch, megabytes of a slide."""
     for module in model.modules():
         for hook in getattr(module, "sfs", ()):
@@ -16,7 +16,7 @@ def forget_activations(model: Any) -> None:
 
 
 @contextmanager
-def nowhere(*holders: Any) -> Iterator[None]:
+def without_paths(*holders: Any) -> Iterator[None]:
     """Set the `path` of some objects to ".", and back."""
     kept = [holder.path for holder in holders]
     try:

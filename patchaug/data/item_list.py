@@ -13,14 +13,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from patchaug.data.slide_items import Handle, source_of
+from patchaug.core.arrays import Array
+from patchaug.data.slide_items import LazySlideItem, source_of
 from patchaug.errors import MissingError, OptionError
 from patchaug.readers import Raster
 from patchaug.slides.discovery import get_slide_files
-from patchaug.slides.slide import Array, Slide
+from patchaug.slides.slide import Slide
 
 
-def valid_count(slides: int, valid_pct: float) -> int:
+def validation_count(slides: int, valid_pct: float) -> int:
     """How many of some slides validate: their share rounded down, as fastai does, but at least one on each side.
 
     Raises:
@@ -38,7 +39,7 @@ def valid_count(slides: int, valid_pct: float) -> int:
 
 
 def as_items(sources: Iterable[Any], names: Sequence[str] | None = None) -> Array:
-    """Slides or masks as fastai 1 holds items: an object array (n,), with paths as `Path` and all else in a `Handle`.
+    """Convert slides or masks to fastai 1's items: an object array (n,) of `Path` and `LazySlideItem`.
 
     numpy would take a list of equal arrays apart into pixels, and a list of tuples into a table.
 
@@ -64,12 +65,12 @@ def as_items(sources: Iterable[Any], names: Sequence[str] | None = None) -> Arra
 
 
 def _as_item(number: int, source: Any, name: str | None) -> Any:
-    if isinstance(source, Handle):
+    if isinstance(source, LazySlideItem):
         return source
     if isinstance(source, (str, os.PathLike)):
-        return Path(source) if name is None else Handle(Path(source), name=name)
+        return Path(source) if name is None else LazySlideItem(Path(source), name=name)
     if isinstance(source, (Slide, Raster, Mapping)) or hasattr(source, "__array__"):
-        return Handle(source, name=name)
+        return LazySlideItem(source, name=name)
     raise OptionError(
         f"item {number} is a {type(source).__name__}, and an item is one slide: a path, an array or an open slide; "
         f"masks come from label_from_func or label_from_lists, the number of windows from per_slide of the options"
@@ -119,7 +120,7 @@ def require_patch(patch: Any) -> None:
         raise OptionError("SlideItemList needs to know its windows: say patch=PatchOptions(512, per_slide=64)")
 
 
-class Listed(Protocol):
+class _SlideListLike(Protocol):
     """What the words below need of a list."""
 
     items: Array
@@ -130,7 +131,7 @@ class Listed(Protocol):
         """Split by the numbers of the items on both sides."""
 
 
-class SlideWords:
+class SlideListMixin:
     """`from_*` and `split_by_*`, in fastai 1's words. `patch=` takes a `PatchOptions`, `ram=` a budget."""
 
     @classmethod
@@ -190,7 +191,7 @@ class SlideWords:
         frame.attrs["csv"] = str(file)
         return cls.from_df(frame, path=path, **kwargs)
 
-    def split_by_idx(self: Listed, valid_idx: Iterable[int]) -> Any:
+    def split_by_idx(self: _SlideListLike, valid_idx: Iterable[int]) -> Any:
         """Slides with these numbers are for validation."""
         valid = list(valid_idx)
         return self.split_by_idxs(np.setdiff1d(np.arange(len(self.items)), valid), valid)
@@ -201,7 +202,7 @@ class SlideWords:
         Raises:
             OptionError: There are fewer than two slides.
         """
-        count = valid_count(len(self.items), valid_pct)
+        count = validation_count(len(self.items), valid_pct)
         return self.split_by_idx(np.random.RandomState(seed).permutation(len(self.items))[:count])
 
     def split_by_valid_func(self: Any, func: Callable[[Any], bool]) -> Any:

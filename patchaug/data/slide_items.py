@@ -18,7 +18,7 @@ from patchaug.slides.resolution import region
 from patchaug.slides.slide import Slide, open_slide
 
 
-class Handle:
+class LazySlideItem:
     """The source of a slide's image or mask; with a plan and a draw, one window of it.
 
     Not a tuple, since fastai's transforms would go through its elements.
@@ -38,7 +38,7 @@ class Handle:
     ) -> None:
         self.source, self.ram, self.mpp, self.name = source, ram, mpp, name
 
-    def at(self, plan: Plan, draw: Draw) -> Handle:
+    def at(self, plan: Plan, draw: Draw) -> LazySlideItem:
         """A copy that stands for one window."""
         new = copy.copy(self)
         new.plan, new.draw = plan, draw
@@ -55,11 +55,11 @@ class Handle:
         return f"{type(self).__name__}({what}{at})"
 
 
-class SlideImage(Handle):
+class SlideImage(LazySlideItem):
     """The image of a slide."""
 
 
-class SlideMask(Handle):
+class SlideMask(LazySlideItem):
     """The mask of a slide, with the names of its classes."""
 
     def __init__(
@@ -71,12 +71,12 @@ class SlideMask(Handle):
 
 def source_of(item: Any) -> Any:
     """What a user's function is called with: the path or array of an item."""
-    return item.source if isinstance(item, Handle) else item
+    return item.source if isinstance(item, LazySlideItem) else item
 
 
 def name_of(item: Any) -> str | None:
     """What an item was named by its user; None for paths, which name themselves."""
-    return item.name if isinstance(item, Handle) else None
+    return item.name if isinstance(item, LazySlideItem) else None
 
 
 def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
@@ -141,7 +141,7 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
     return slides
 
 
-class Given:
+class SharedSources:
     """Arrays of items while a process is being started: what the slides already share is not copied once more.
 
     Args:
@@ -162,8 +162,8 @@ class Given:
         """An item, or its like, whose arrays are those of the slides where it is unpickled."""
         if isinstance(item, np.ndarray):
             raster = self._rasters.get(id(item))
-            return item if raster is None else _OfRaster(raster)
-        if isinstance(item, Handle):
+            return item if raster is None else _ArrayOfRaster(raster)
+        if isinstance(item, LazySlideItem):
             new = copy.copy(item)
             new.source = self.swapped(item.source)
             return new
@@ -172,7 +172,7 @@ class Given:
         return type(item)(map(self.swapped, item)) if type(item) in (tuple, list) else item
 
 
-class _OfRaster:
+class _ArrayOfRaster:
     """Unpickles as the array of a raster."""
 
     def __init__(self, raster: ArrayRaster) -> None:

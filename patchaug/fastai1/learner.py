@@ -12,7 +12,7 @@ from fastai.basic_train import Learner
 from fastai.data_block import EmptyLabelList
 from fastai.vision.interpret import SegmentationInterpretation
 
-from patchaug.data.export import forget_activations
+from patchaug.data.export import drop_activations
 from patchaug.errors import OptionError
 from patchaug.fastai1.mask_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
@@ -63,7 +63,7 @@ _export = Learner.export
 def export(learn: Learner, file: Any = "export.pkl", destroy: bool = False) -> None:
     """fastai's `export`; of a learner on slides without the activations of its last batch."""
     if isinstance(getattr(learn.data.valid_ds, "x", None), SlideItemList):
-        forget_activations(learn.model)
+        drop_activations(learn.model)
     _export(learn, file, destroy)
 
 

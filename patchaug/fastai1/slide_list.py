@@ -17,8 +17,8 @@ from fastai.data_block import ItemLists, PreProcessor
 from fastai.vision.data import SegmentationItemList
 from fastai.vision.image import Image
 
-from patchaug.data.item_list import SlideWords, as_items, column, require_apart, require_as_many, require_patch
-from patchaug.data.slide_items import Handle, SlideImage, SlideMask, name_of, slides_of, source_of
+from patchaug.data.item_list import SlideListMixin, as_items, column, require_apart, require_as_many, require_patch
+from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, slides_of, source_of
 from patchaug.errors import OptionError
 from patchaug.fastai1.databunch import SlideDataBunch
 from patchaug.fastai1.mask_list import SlideLabelList, SlideMaskList
@@ -52,8 +52,8 @@ class SlideProcessor(PreProcessor):
         )
 
 
-class SlideItemList(SlideWords, SegmentationItemList):
-    """Slides, in the words of fastai 1; see `SlideWords` for `from_*` and `split_by_*`.
+class SlideItemList(SlideListMixin, SegmentationItemList):
+    """Slides, in the words of fastai 1; see `SlideListMixin` for `from_*` and `split_by_*`.
 
     Args:
         items: Paths, arrays, open slides.
@@ -103,7 +103,7 @@ class SlideItemList(SlideWords, SegmentationItemList):
             )
         sampler = samplers.of(self.split)
         ram = self.patch.ram if self.ram == "auto" else self.ram
-        handles: list[list[Handle]] = [[SlideImage(source_of(i), ram=ram, name=name_of(i))] for i in self.items]
+        handles: list[list[LazySlideItem]] = [[SlideImage(source_of(i), ram=ram, name=name_of(i))] for i in self.items]
         if self.masks is not None:
             require_as_many(self.items, self.masks.items)
             words = {"codes": self.masks.classes, "ignore_index": self.masks.ignore_index, "ram": ram}

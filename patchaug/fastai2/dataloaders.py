@@ -14,7 +14,7 @@ from fastai.data.transforms import IndexSplitter, RandomSplitter
 from fastcore.foundation import L
 
 from patchaug.core.validation import refuses_old_names
-from patchaug.data.item_list import column, require_apart, valid_count
+from patchaug.data.item_list import column, require_apart, validation_count
 from patchaug.errors import OptionError
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.random_patch import RandomPatch
@@ -182,7 +182,7 @@ def _block(
 def _random_split(slides: int, valid_pct: float, seed: int | None) -> RandomSplitter:
     """fastai's splitter, with at least one slide on each side."""
     # It rounds a share of them down: half a slide more keeps that from the mistakes of floats.
-    return RandomSplitter((valid_count(slides, valid_pct) + 0.5) / slides, seed=seed)
+    return RandomSplitter((validation_count(slides, valid_pct) + 0.5) / slides, seed=seed)
 
 
 # Getters are functions of the module: lambdas and methods do not pickle to spawned workers.

@@ -22,7 +22,7 @@ from fastai.vision.augment import aug_transforms
 from fastcore.foundation import L
 
 from patchaug.core.validation import refuses_old_names
-from patchaug.data.item_list import SlideWords, as_items, column, require_apart, require_as_many, require_patch
+from patchaug.data.item_list import SlideListMixin, as_items, column, require_apart, require_as_many, require_patch
 from patchaug.data.slide_items import source_of
 from patchaug.errors import OptionError
 from patchaug.fastai2.dataloaders import SlideDataLoaders
@@ -71,8 +71,8 @@ class _Stage:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
 
-class SlideItemList(SlideWords, _Stage):
-    """Slides, in the words of fastai 1's `SegmentationItemList`; see `SlideWords` for `from_*` and `split_by_*`.
+class SlideItemList(SlideListMixin, _Stage):
+    """Slides, in the words of fastai 1's `SegmentationItemList`; see `SlideListMixin` for `from_*` and `split_by_*`.
 
     Args:
         items: Paths, arrays, open slides.

@@ -13,7 +13,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastcore.foundation import L
 
-from patchaug.data.export import forget_activations, nowhere
+from patchaug.data.export import drop_activations, without_paths
 from patchaug.errors import OptionError
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.fastai2.random_patch import RandomPatch
@@ -41,9 +41,9 @@ def export(self: Learner, fname: Any = "export.pkl", **kwargs: Any) -> None:
     """fastai's `export`; of a learner on slides without the last batch's activations and without its `path`."""
     if not isinstance(self.dls.valid, PatchDL):
         return _export(self, fname, **kwargs)
-    forget_activations(self.model)
+    drop_activations(self.model)
     place = Path(self.path, fname).absolute()
-    with nowhere(self, self.dls):
+    with without_paths(self, self.dls):
         return _export(self, place, **kwargs)
 
 

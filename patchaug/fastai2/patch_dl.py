@@ -22,18 +22,18 @@ from fasttransform import Pipeline
 from torch.utils.data import get_worker_info
 
 from patchaug.core.validation import checked_integer, sides
-from patchaug.data.batch_memory import Slots, slots_for
+from patchaug.data.batch_memory import BatchBuffers, batch_buffers_for
 from patchaug.data.isolated_rng import isolated_rng
-from patchaug.data.slide_items import Handle, slides_of
+from patchaug.data.slide_items import LazySlideItem, slides_of
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop_halo import CropHalo
 from patchaug.fastai2.random_patch import RandomPatch, pixels_of
-from patchaug.fastai2.worker_pickling import Sent
+from patchaug.fastai2.worker_pickling import WorkerPickling
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.slide import Slide
 
 
-class PatchDL(Sent, TfmdDL):
+class PatchDL(WorkerPickling, TfmdDL):
     """A loader of patches; `SlideBlock` chooses it, nobody needs to name it.
 
     Whether it draws random windows or a grid is settled when it is made, from the split of its dataset: fastai's `tta`
@@ -72,7 +72,7 @@ class PatchDL(Sent, TfmdDL):
         self.epoch = epoch
         self._first = 0  # batch that the coming pass begins with; above 0 once, in a run that goes on
         self._batch = 0  # batches handed out of this epoch
-        self._slots: Slots | None = None  # where workers put the batches of the pass that is beginning
+        self._slots: BatchBuffers | None = None  # where workers put the batches of the pass that is beginning
         self._noted: list[Draw] | None = None  # the draws of a batch that is to be shown
         self._handles = [tuple(dataset[i]) for i in range(len(dataset))] if handles is None else handles
         if plan is None and self._handles:
@@ -116,7 +116,7 @@ class PatchDL(Sent, TfmdDL):
         """The batches of a pass."""
         self._batch = self._first
         # Before the workers start, which is with the first batch.
-        self._slots = slots = slots_for(self.fake_l.num_workers)
+        self._slots = slots = batch_buffers_for(self.fake_l.num_workers)
         for batch in super().__iter__():
             self._slots = None
             self._batch += 1
@@ -217,16 +217,16 @@ class PatchDL(Sent, TfmdDL):
         assert self.plan is not None, "a loader without slides has no items"
         draw = self.plan[self.epoch * self.n if index is None else index]
         elements = self._handles[draw.slide]
-        return tuple(e.at(self.plan, draw) if isinstance(e, Handle) else e for e in elements)
+        return tuple(e.at(self.plan, draw) if isinstance(e, LazySlideItem) else e for e in elements)
 
     def do_item(self, index: int | None) -> Any:
         """The patch of an index, its item transforms run under the key of its draw."""
         try:
             item = self.create_item(index)
-            draw = next(element.draw for element in item if isinstance(element, Handle))
+            draw = next(element.draw for element in item if isinstance(element, LazySlideItem))
             assert self.plan is not None
             assert draw is not None
-            if self._reads_only and all(isinstance(element, Handle) for element in item):
+            if self._reads_only and all(isinstance(element, LazySlideItem) for element in item):
                 for element in item:
                     element.as_tensor = True
                 # What after_item makes of it, without a search for the types of each transform.

@@ -12,7 +12,7 @@ from fasttransform import ItemTransform
 
 from patchaug.augment import as_augment
 from patchaug.core.validation import SEED, Classes, OnError, Size, checked_integer, refuses_old_names
-from patchaug.data.slide_items import Handle, SlideImage, SlideMask, slide_of
+from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, slide_of
 from patchaug.errors import OptionError
 from patchaug.sampling import Empty, PerSlide
 from patchaug.sampling.plan import Edge
@@ -106,7 +106,7 @@ class RandomPatch(ItemTransform):
 
     def encodes(self, item):  # noqa: ANN001, ANN201 - fastai dispatches on annotations; none means every type
         """Pixels in place of the handles: both come from the one read of their draw."""
-        handles = [element for element in item if isinstance(element, Handle)]
+        handles = [element for element in item if isinstance(element, LazySlideItem)]
         if not handles:
             return item
         first = handles[0]

@@ -8,11 +8,11 @@ from typing import Any
 
 from fastcore.foundation import L
 
-from patchaug.data.slide_items import Given
+from patchaug.data.slide_items import SharedSources
 from patchaug.sampling.plan import Plan
 
 
-class Sent:
+class WorkerPickling:
     """What a loader of slides is to other processes.
 
     Attributes:
@@ -25,7 +25,7 @@ class Sent:
         state = self.__dict__
         if get_spawning_popen() is None or self.plan is None:
             return state
-        given = Given(state["_handles"], self.plan.slides)
+        given = SharedSources(state["_handles"], self.plan.slides)
         dataset = copy.copy(state["dataset"])
         if hasattr(dataset, "tls"):  # fastai's Datasets: one list for each element, over the same items
             dataset.tls = L([copy.copy(items) for items in dataset.tls], use_list=True)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from patchaug.core.validation import RENAMED
 
 
-def told(error: ValidationError, names: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+def describe(error: ValidationError, names: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     """All that pydantic found, one clause an option.
 
     Args:
@@ -28,7 +28,7 @@ def told(error: ValidationError, names: Mapping[str, Any], origins: Mapping[str,
     return "; ".join(clauses)
 
 
-def unknown(name: str, names: Mapping[str, Any]) -> str:
+def unknown_option(name: str, names: Mapping[str, Any]) -> str:
     """That there is no such option, and the nearest one, or all."""
     if name in RENAMED and RENAMED[name] in names:
         return f"option {name!r} is now called {RENAMED[name]!r}"
@@ -41,7 +41,7 @@ def _clause(name: str, problems: list[Any], names: Mapping[str, Any]) -> str:
     """What is wrong with one option; one that may be of several types has a problem with each."""
     first = problems[0]
     if first["type"] == "extra_forbidden":
-        return unknown(name, names)
+        return unknown_option(name, names)
     if first["type"] == "missing":
         return f"option {name!r} is missing"
     # Of several types, those count that came furthest: a list of one bad class is no bad mapping.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from patchaug.errors import OptionError
 from patchaug.options.files import read, write
-from patchaug.options.messages import told, unknown
+from patchaug.options.messages import describe, unknown_option
 from patchaug.options.parse_text import from_text
 
 PREFIX = "PATCHAUG_"  # of environment variables
@@ -29,7 +29,7 @@ class Settings(BaseModel):
     Values of a later source win: defaults, file, environment, flags.
 
     Raises:
-        OptionError: An option is unknown, of a wrong type, or out of its limits; one line names them all.
+        OptionError: An option is unknown_option, of a wrong type, or out of its limits; one line names them all.
     """
 
     model_config = ConfigDict(
@@ -165,7 +165,7 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise OptionError(told(error, type(self).model_fields, origins)) from None
+            raise OptionError(describe(error, type(self).model_fields, origins)) from None
         self._check()
 
     def _check(self) -> None:
@@ -184,7 +184,7 @@ class Settings(BaseModel):
                 if name in cls.model_fields:
                     yield name, from_text(text, cls.model_fields[name])
                 elif name not in cls._wider():
-                    raise OptionError(f"environment variable {variable}: {unknown(name, cls.model_fields)}")
+                    raise OptionError(f"environment variable {variable}: {unknown_option(name, cls.model_fields)}")
 
 
 def help_of(name: str, model: type[Settings], default: Any = None) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from patchaug.core.arrays import Array
 from patchaug.core.resampling import nearest
 from patchaug.errors import OptionError
-from patchaug.predict.stitch import Array, class_map
+from patchaug.predict.stitch import class_map
 from patchaug.sampling.plan import Plan
 
 

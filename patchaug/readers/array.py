@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.memory.shared_arrays import Moved
-from patchaug.core.memory.shared_inputs import LEAST, Lent, Mapped
+from patchaug.core.memory.shared_arrays import SharedArray
+from patchaug.core.memory.shared_inputs import LEAST, MappedInput, SharedInput
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError
 from patchaug.readers.base import Sizes, downsamples, require_inside
@@ -55,8 +55,8 @@ class ArrayRaster:
         self.dtype = levels[0].dtype
         self.level_dimensions: Sizes = tuple((pixels.shape[1], pixels.shape[0]) for pixels in levels)
         self.level_downsamples = downsamples(self.level_dimensions)
-        self._levels: list[Array | Callable[[], Array]] = [Mapped.of(pixels) or pixels for pixels in levels]
-        self._lent: dict[int, Lent | Moved] = {}
+        self._levels: list[Array | Callable[[], Array]] = [MappedInput.of(pixels) or pixels for pixels in levels]
+        self._lent: dict[int, SharedInput | SharedArray] = {}
 
     @classmethod
     def asking(cls, pixels: Callable[[], Array], *, name: str) -> ArrayRaster:
@@ -74,10 +74,10 @@ class ArrayRaster:
         starting = get_spawning_popen() is not None
         state = {**self.__dict__, "_lent": {}, "_levels": []}
         for level, pixels in enumerate(self._levels):
-            array = None if isinstance(pixels, Mapped) else self.array(level)
+            array = None if isinstance(pixels, MappedInput) else self.array(level)
             if starting and array is not None and (level in self._lent or array.nbytes >= LEAST):
                 if level not in self._lent:
-                    self._lent[level] = Lent.of(array)
+                    self._lent[level] = SharedInput.of(array)
                     self._levels[level] = self._lent[level].array()  # the private copy goes, if nobody else has it
                 state["_lent"][level] = self._lent[level]
                 state["_levels"].append(None)

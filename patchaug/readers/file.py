@@ -11,7 +11,7 @@ from patchaug.errors import MissingError, ReadError
 Fingerprint = tuple[int, int, int]  # bytes, nanoseconds of the last change, inode
 
 
-class UnsuitedError(ReadError):
+class UnsupportedError(ReadError):
     """A file that this source does not read, but another one may."""
 
 

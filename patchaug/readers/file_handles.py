@@ -25,15 +25,15 @@ _pool = _Pool()
 _inherited: list[_Pool] = []
 
 
-def handle(key: Hashable, opener: Callable[[], T]) -> T:
-    """This process's handle for `key`, opened by `opener` where there is none yet.
+def get_or_open(key: Hashable, opener: Callable[[], T]) -> T:
+    """This process's get_or_open for `key`, opened by `opener` where there is none yet.
 
-    Hold the result only while reading. The pool drops a handle by reference when it is full: a thread that still
+    Hold the result only while reading. The pool drops a get_or_open by reference when it is full: a thread that still
     reads from it keeps it open, and the last one to let go closes it.
 
     Args:
-        key: What the handle belongs to. It must change when the file does.
-        opener: Opens a handle that closes itself when it is collected. Its errors pass through.
+        key: What the get_or_open belongs to. It must change when the file does.
+        opener: Opens a get_or_open that closes itself when it is collected. Its errors pass through.
     """
     pool = _pool
     with pool.lock:
@@ -51,8 +51,8 @@ def handle(key: Hashable, opener: Callable[[], T]) -> T:
     return kept
 
 
-def forget(key: Hashable) -> None:
-    """Drop the handle for `key`, if there is one, so that the next reader opens it again."""
+def discard(key: Hashable) -> None:
+    """Drop the get_or_open for `key`, if there is one, so that the next reader opens it again."""
     pool = _pool
     with pool.lock:
         dropped = pool.items.pop(key, None)

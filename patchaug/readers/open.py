@@ -11,7 +11,7 @@ from patchaug.core.arrays import Array
 from patchaug.errors import OptionError, ReadError
 from patchaug.readers.array import ArrayRaster
 from patchaug.readers.base import Raster
-from patchaug.readers.file import UnsuitedError, fingerprint, one_line
+from patchaug.readers.file import UnsupportedError, fingerprint, one_line
 from patchaug.readers.openslide import OpenSlideRaster
 from patchaug.readers.tiff.header import is_tiff
 from patchaug.readers.tiff.reader import TiffRaster
@@ -109,12 +109,12 @@ def _image(path: str, head: bytes, ram: int, name: str | None) -> Raster:
         tiff = TiffRaster(path, name=name, ram=ram)
         try:
             return tiff if tiff.header.tiled else _whole(path, mask=False, ram=ram, name=name)
-        except UnsuitedError as error:
+        except UnsupportedError as error:
             reasons.append(str(error))
     for source in (OpenSlideRaster(path, name=name, ram=ram), ImageRaster(path, mask=False, ram=ram, name=name)):
         try:
             source.level_dimensions  # noqa: B018 - reads the header
-        except UnsuitedError as error:
+        except UnsupportedError as error:
             reasons.append(str(error))
         else:
             return _fits(source) if isinstance(source, ImageRaster) else source
@@ -129,7 +129,7 @@ def _mask(path: str, head: bytes, ram: int, name: str | None) -> Raster:
             if tiff.header.tiled:
                 return tiff
         return _whole(path, mask=True, ram=ram, name=name)
-    except UnsuitedError as error:
+    except UnsupportedError as error:
         raise ReadError(_none_opens(path, "mask that TIFF or Pillow", [str(error)])) from None
 
 

@@ -14,10 +14,10 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes, require_inside
-from patchaug.readers.file import UnsuitedError, one_line
-from patchaug.readers.file_handles import forget, handle
+from patchaug.readers.file import UnsupportedError, one_line
+from patchaug.readers.file_handles import discard, get_or_open
 from patchaug.readers.openslide_origins import SIDE, Piece, pieces
-from patchaug.readers.tiled import Grid, Layout, TiledRaster
+from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 
 if TYPE_CHECKING:
     from openslide import OpenSlide, OpenSlideCache
@@ -62,7 +62,7 @@ class OpenSlideRaster(TiledRaster):
     several scanned areas and such a level, what lies right of or below the beginning of an area may be one pixel off.
     """
 
-    _lazy = ("_known", "_stored")
+    _lazy = ("_known", "_tile_cache")
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
         super().__init__(path, name=name, ram=ram)
@@ -75,7 +75,7 @@ class OpenSlideRaster(TiledRaster):
             try:
                 self._known = _facts_of(slide)
             except Exception as error:  # also bounds that are no numbers, or leave the slide
-                forget(self._key)
+                discard(self._key)
                 raise ReadError(f"{self.path}: OpenSlide cannot read its header ({one_line(error)})") from error
         return self._known
 
@@ -142,13 +142,13 @@ class OpenSlideRaster(TiledRaster):
         try:
             rgba = self._rgba(l0_origin, window.level, size)
         except Exception:
-            forget(self._key)
+            discard(self._key)
             try:
                 rgba = self._rgba(l0_origin, window.level, size)
             except ReadError:  # the file has changed, or is gone
                 raise
             except Exception as error:
-                forget(self._key)
+                discard(self._key)
                 raise ReadError(
                     f"{self.path}: OpenSlide cannot read level {window.level}, window x={window.x} y={window.y} "
                     f"{window.width} x {window.height} ({one_line(error)}); copy or export the file again"
@@ -165,7 +165,7 @@ class OpenSlideRaster(TiledRaster):
     def _slide(self) -> OpenSlide:
         if self._fingerprint is None:
             self._same_file()
-        return handle(self._key, self._open)
+        return get_or_open(self._key, self._open)
 
     def _open(self) -> OpenSlide:
         from openslide import OpenSlide, OpenSlideCache, OpenSlideUnsupportedFormatError
@@ -174,9 +174,9 @@ class OpenSlideRaster(TiledRaster):
         try:
             slide = OpenSlide(self.path)
         except OpenSlideUnsupportedFormatError:
-            raise UnsuitedError(f"{self.path}: no format that OpenSlide knows") from None
+            raise UnsupportedError(f"{self.path}: no format that OpenSlide knows") from None
         except Exception as error:
-            raise UnsuitedError(f"{self.path}: OpenSlide cannot open it ({one_line(error)})") from error
+            raise UnsupportedError(f"{self.path}: OpenSlide cannot open it ({one_line(error)})") from error
         pid = os.getpid()
         if pid not in _caches:
             _caches[pid] = OpenSlideCache(CACHE_BYTES)
@@ -193,7 +193,7 @@ def _facts_of(slide: OpenSlide) -> _Facts:
     mpp = (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
     red, green, blue = bytes.fromhex(properties.get("openslide.background-color", "FFFFFF"))
     sizes, offsets = _framed(properties, slide.level_dimensions, slide.level_downsamples)
-    grids = tuple(Grid(w, h, min(w, SIDE), min(h, SIDE)) for w, h in sizes)
+    grids = tuple(TileGrid(w, h, min(w, SIDE), min(h, SIDE)) for w, h in sizes)
     truncates = properties.get("openslide.vendor") == "leica"
     return _Facts(
         Layout(grids, np.dtype(np.uint8), (3,)), slide.level_downsamples, offsets, truncates, mpp, (red, green, blue)

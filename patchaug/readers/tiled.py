@@ -16,7 +16,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.memory.arena import Arena, arena
-from patchaug.core.memory.tile_cache import PrivateStore, SharedStore, Store
+from patchaug.core.memory.tile_cache import PrivateTileCache, SharedTileCache, TileCache
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes, downsamples, require_inside
@@ -24,7 +24,7 @@ from patchaug.readers.file import FileRaster, one_line
 
 
 @dataclass(frozen=True)
-class Grid:
+class TileGrid:
     """How a level is cut into tiles, in pixels of the level."""
 
     width: int
@@ -47,7 +47,7 @@ class Grid:
 class Layout:
     """What reading needs to know: the levels' grids, and what a pixel is."""
 
-    grids: tuple[Grid, ...]
+    grids: tuple[TileGrid, ...]
     dtype: np.dtype[Any]
     channels: tuple[int, ...]  # (), or (number,)
 
@@ -71,13 +71,13 @@ class TiledRaster(FileRaster):
         ram: Bytes of decoded tiles that may be kept, all slides and processes together; 0 for none.
     """
 
-    _lazy: ClassVar[tuple[str, ...]] = ("_stored",)
+    _lazy: ClassVar[tuple[str, ...]] = ("_tile_cache",)
     _whole: ClassVar[bool] = False  # whether nothing can be read without room for all of it
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
         super().__init__(path, name=name)
         self.ram = ram
-        self._stored: Store | None = None
+        self._tile_cache: TileCache | None = None
         self._refused = False
         self._arena: Arena | None = arena() if ram else None  # before any worker is forked
 
@@ -107,7 +107,7 @@ class TiledRaster(FileRaster):
         return self._decoded(level, number, window)
 
     @property
-    def grids(self) -> tuple[Grid, ...]:
+    def grids(self) -> tuple[TileGrid, ...]:
         """How each level is cut into tiles."""
         return self._layout.grids
 
@@ -151,7 +151,7 @@ class TiledRaster(FileRaster):
                 band[:, over : over + right - left] = tile[top:bottom, left:right]
         return out
 
-    def _tile(self, store: Store | None, level: int, number: int, window: Window, rows: int) -> Array:
+    def _tile(self, store: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
         layout = self._layout
         shape = layout.shapes[level]
         if store is None or store.full(math.prod(shape) * layout.dtype.itemsize):
@@ -159,21 +159,21 @@ class TiledRaster(FileRaster):
         decode: Callable[[], Array] = lambda: self._decoded(level, number, window)  # noqa: E731
         return store.fetch(layout.firsts[level] + number, shape, layout.dtype, decode)
 
-    def _store(self) -> Store | None:
+    def _store(self) -> TileCache | None:
         """Where tiles are kept by this process and its kin; None if they are not."""
-        store = self._stored
+        store = self._tile_cache
         if (store is None or not store.here) and self.ram:
-            self._stored = store = self._attached()
+            self._tile_cache = store = self._attached()
         return store
 
-    def _attached(self) -> Store | None:
+    def _attached(self) -> TileCache | None:
         layout = self._layout
         if self._fingerprint is None:
             self._same_file()
         if self._arena is None:
             self._arena = arena()
         if self._arena is None:
-            return PrivateStore(self.ram)
+            return PrivateTileCache(self.ram)
         entries = layout.firsts[-1]
         if self._refused and self._arena.full(8 * entries, self._limit()):
             return None  # asked a moment ago: it would be asked at each window of each slide that came too late
@@ -181,7 +181,7 @@ class TiledRaster(FileRaster):
         digest = blake2b(about.encode(), digest_size=16).digest()
         found = self._arena.attach(digest, entries, self._limit(), sweep=self._whole)
         self._refused = found is None and not self._whole
-        return None if found is None else SharedStore(self._arena, *found, entries, self._limit())
+        return None if found is None else SharedTileCache(self._arena, *found, entries, self._limit())
 
     def _about(self) -> tuple[object, ...]:
         """What else decides about pixels, beside the file."""

@@ -11,14 +11,14 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.memory.arena import UNIT
-from patchaug.core.memory.tile_cache import Store
+from patchaug.core.memory.tile_cache import TileCache
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.codecs.image_headers import require_whole_png
-from patchaug.readers.file import UnsuitedError, one_line
+from patchaug.readers.file import UnsupportedError, one_line
 from patchaug.readers.tiff.header import is_tiff
 from patchaug.readers.tiff.reader import TiffRaster
-from patchaug.readers.tiled import Grid, Layout, TiledRaster
+from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 
 if TYPE_CHECKING:
     from PIL.Image import Transpose
@@ -43,7 +43,7 @@ class ImageRaster(TiledRaster):
     orientation that a camera noted (EXIF) is applied.
     """
 
-    _lazy = ("_known", "_stored")
+    _lazy = ("_known", "_tile_cache")
     _whole = True
 
     def __init__(self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None) -> None:
@@ -65,7 +65,7 @@ class ImageRaster(TiledRaster):
                     (width, height), mpp = _upright(picture)[1], None
                     dtype = np.dtype(_MASK_MODES[picture.mode] if self.mask else np.uint8)
                     channels = () if self.mask or (picture.mode == "L" and not _see_through(picture)) else (3,)
-            self._known = Layout((Grid(width, height, width, height),), dtype, channels), mpp
+            self._known = Layout((TileGrid(width, height, width, height),), dtype, channels), mpp
         return self._known
 
     @property
@@ -91,7 +91,7 @@ class ImageRaster(TiledRaster):
         """
         self._room()
 
-    def _room(self) -> Store:
+    def _room(self) -> TileCache:
         layout = self._layout
         grid, shape = layout.grids[0], layout.shapes[0]
         size = layout.dtype.itemsize * (3 if layout.channels else 1)
@@ -108,7 +108,7 @@ class ImageRaster(TiledRaster):
         assert shape[:2] == (grid.height, grid.width)
         return store
 
-    def _tile(self, store: Store | None, level: int, number: int, window: Window, rows: int) -> Array:
+    def _tile(self, store: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
         layout = self._layout
         return self._room().fill(0, layout.shapes[0], layout.dtype, self._decode)
 
@@ -143,7 +143,7 @@ class ImageRaster(TiledRaster):
         tiff._fingerprint = self._fingerprint
         try:
             tiff.header  # noqa: B018 - reads it
-        except UnsuitedError:
+        except UnsupportedError:
             if self.mask:
                 raise
             return None
@@ -166,13 +166,13 @@ class ImageRaster(TiledRaster):
         elif is_tiff(head):
             opener = TiffImagePlugin.TiffImageFile
         else:
-            raise UnsuitedError(f"{self.path}: neither PNG, JPEG, BMP nor TIFF")
+            raise UnsupportedError(f"{self.path}: neither PNG, JPEG, BMP nor TIFF")
         if self.mask and opener is JpegImagePlugin.JpegImageFile:
             raise ReadError(f"{self.path}: JPEG alters class numbers; save the mask as PNG or as TIFF with deflate")
         try:
             picture = opener(self.path)
         except Exception as error:
-            raise UnsuitedError(
+            raise UnsupportedError(
                 f"{self.path}: Pillow cannot open it ({one_line(error)}); copy the file again"
             ) from error
         allowed = tuple(_MASK_MODES) if self.mask else ("L", "LA", "P", "PA", "RGB", "RGBA")

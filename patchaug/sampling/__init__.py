@@ -1,7 +1,7 @@
 """Which windows are wanted: frozen values, checked at birth, that know nothing of any slide.
 
 sampler = Foreground(512, per_slide=64, foreground=0.5)
-law = sampler.law(slide)     # the distribution on one slide (`patchaug.sampling.distributions`)
+law = sampler.distribution(slide)     # the distribution on one slide (`patchaug.sampling.distributions`)
 """
 
 from __future__ import annotations

@@ -8,39 +8,39 @@ from dataclasses import replace
 from patchaug.core.validation import sides
 from patchaug.errors import OptionError
 from patchaug.sampling import NO_HALO, Foreground, Halo, Sampler, Uniform, count_alone
-from patchaug.sampling.distributions import Frame, Law, MixtureLaw
+from patchaug.sampling.distributions import MixtureDistribution, WindowDistribution, WindowDomain
 from patchaug.slides.slide import Slide, id_of
 from patchaug.slides.tissue import TISSUE, tissue_labels
 
 
-def laws_of(sampler: Sampler, slides: Sequence[Slide], halo: Halo = NO_HALO) -> list[Law]:
+def distributions_of(sampler: Sampler, slides: Sequence[Slide], halo: Halo = NO_HALO) -> list[WindowDistribution]:
     """What a sampler means on each of some slides, which share the windows of an epoch; see `Sampler.law`.
 
     Raises:
         PatchaugError: As `law` of the sampler.
         OptionError: There are fewer windows to share out than slides.
     """
-    laws = [sampler.law(slide, halo) for slide in slides]
+    laws = [sampler.distribution(slide, halo) for slide in slides]
     if not isinstance(sampler, (Uniform, Foreground)) or isinstance(sampler.per_slide, int):
         return laws
     # A slide that the sampler skips takes no part.
-    chosen = {k: law for k, law in enumerate(laws) if law.count and isinstance(law, MixtureLaw)}
-    sizes = {k: _amount(slides[k], law.frame, sampler) for k, law in chosen.items()}
+    chosen = {k: law for k, law in enumerate(laws) if law.count and isinstance(law, MixtureDistribution)}
+    sizes = {k: _amount(slides[k], law.domain, sampler) for k, law in chosen.items()}
     counts = shared_out(count_alone(sampler), list(sizes.values()), [id_of(slides[k].name) for k in chosen])
     for (k, law), count in zip(chosen.items(), counts, strict=True):
         laws[k] = replace(law, count=count)
     return laws
 
 
-def _amount(slide: Slide, frame: Frame, sampler: Uniform | Foreground) -> int:
+def _amount(slide: Slide, domain: WindowDomain, sampler: Uniform | Foreground) -> int:
     """Pixels of a slide, or of its tissue, as the patches see them: at one resolution, whichever level is read."""
     height, width = sides(sampler.size)
     if sampler.per_slide == "area":
-        pixels = frame.length_x * frame.length_y
+        pixels = domain.length_x * domain.length_y
     else:
-        labels = tissue_labels(slide, frame.level)
+        labels = tissue_labels(slide, domain.level)
         pixels = labels.pixels(TISSUE) if TISSUE in labels.runs else 0
-    return pixels * height * width // (frame.height * frame.width)
+    return pixels * height * width // (domain.height * domain.width)
 
 
 def shared_out(total: int, amounts: Sequence[int], ids: Sequence[int]) -> list[int]:

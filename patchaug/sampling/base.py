@@ -8,7 +8,7 @@ import numpy as np
 
 from patchaug.core.validation import Size, checked_integer, checked_positive, checked_size, sides
 from patchaug.errors import OptionError, WindowError
-from patchaug.sampling.distributions import Frame, Law
+from patchaug.sampling.distributions import WindowDistribution, WindowDomain
 from patchaug.slides.resolution import region
 from patchaug.slides.slide import Patch, Slide
 
@@ -31,7 +31,7 @@ class Sampler(Protocol):
     def mpp(self) -> float | None:
         """Micrometres per pixel of the patches, or None."""
 
-    def law(self, slide: Slide, halo: Halo = NO_HALO) -> Law:
+    def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> WindowDistribution:
         """What the sampler means on one slide, whose windows stay `halo` (y, x) from its border; checked against it."""
 
 
@@ -41,14 +41,14 @@ class PatchTransform(Protocol):
     def needed(self, height: int, width: int) -> tuple[int, int]:
         """Return the halo (y, x) in pixels that a patch of height x width px needs."""
 
-    def require_named(self, slide: Slide) -> None:
+    def require_known_labels(self, slide: Slide) -> None:
         """Raise OptionError if the transform paints a number into masks that the slide's codes do not name."""
 
     def __call__(self, patch: Patch, height: int, width: int, generator: np.random.Generator) -> Patch:
         """Return the central height x width pixels of the transformed patch; deterministic given the generator."""
 
 
-def frame_of(sampler: Sampler, slide: Slide, halo: Halo = NO_HALO) -> Frame:
+def domain_of(sampler: Sampler, slide: Slide, halo: Halo = NO_HALO) -> WindowDomain:
     """The windows of a sampler on a slide, checked against it."""
     level, width, height = region(slide, sampler.size, sampler.level, sampler.mpp)
     length_x, length_y = slide.level_size(level)
@@ -59,7 +59,7 @@ def frame_of(sampler: Sampler, slide: Slide, halo: Halo = NO_HALO) -> Frame:
             f"takes {width + 2 * margin_x} x {height + 2 * margin_y} px, and level {level} has {length_x} x {length_y} "
             f"px; ask for a smaller size, transform by less, leave the slide out, or set edge to 'reflect'"
         )
-    return Frame(level, width, height, length_x, length_y, margin_x, margin_y)
+    return WindowDomain(level, width, height, length_x, length_y, margin_x, margin_y)
 
 
 def halo_read(size: Size, halo: Halo, width: int, height: int) -> Halo:

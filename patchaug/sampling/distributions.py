@@ -23,7 +23,7 @@ Random = Callable[[int], np.random.Generator]
 
 
 @dataclass(frozen=True)
-class Frame:
+class WindowDomain:
     """Windows of width x height px on a level of length_x x length_y px, none nearer to its border than the margins."""
 
     level: int
@@ -49,11 +49,11 @@ class Frame:
         return Window(x, y, self.width, self.height, self.level)
 
 
-class Law(Protocol):
+class WindowDistribution(Protocol):
     """The windows of one slide."""
 
     @property
-    def frame(self) -> Frame:
+    def domain(self) -> WindowDomain:
         """Size of the windows, and of the level that they lie in."""
 
     @property
@@ -63,40 +63,40 @@ class Law(Protocol):
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
         """Window `number` of an epoch, and its exact probability under the law (1 for grids)."""
 
-    def another(self, generator: np.random.Generator, random: Random) -> Window:
-        """A window in place of one that cannot be read: drawn anew, or another one of the epoch's grid."""
+    def redraw(self, generator: np.random.Generator, random: Random) -> Window:
+        """A window in place of one that cannot be read: drawn anew, or redraw one of the epoch's grid."""
 
 
-class Part(Protocol):
-    """One part of a mixture: windows, each worth a number of tickets."""
+class MixtureComponent(Protocol):
+    """One part of a mixture: windows, each worth a number of ranks."""
 
     @property
     def total(self) -> int:
-        """Number of tickets."""
+        """Number of ranks."""
 
-    def draw(self, ticket: int) -> tuple[int, int]:
-        """Origin (x, y) of the window that a ticket in 0..total-1 stands for."""
+    def draw(self, rank: int) -> tuple[int, int]:
+        """Origin (x, y) of the window that a rank in 0..total-1 stands for."""
 
     def probability(self, x: int, y: int) -> float:
-        """Probability of the window with that origin, which this or another part of the mixture drew."""
+        """Probability of the window with that origin, which this or redraw part of the mixture drew."""
 
 
 @dataclass(frozen=True)
-class AllWindows:
-    """Each window inside the frame, equally likely."""
+class UniformComponent:
+    """Each window inside the domain, equally likely."""
 
-    frame: Frame
+    domain: WindowDomain
 
     @property
     def total(self) -> int:
         """Number of windows."""
-        return self.frame.windows
+        return self.domain.windows
 
-    def draw(self, ticket: int) -> tuple[int, int]:
+    def draw(self, rank: int) -> tuple[int, int]:
         """Origin (x, y) of a window, in reading order."""
         # One integer for both axes: it may have up to 63 bits, so no slide is too large.
-        y, x = divmod(ticket, self.frame.columns)
-        return x + self.frame.margin_x, y + self.frame.margin_y
+        y, x = divmod(rank, self.domain.columns)
+        return x + self.domain.margin_x, y + self.domain.margin_y
 
     def probability(self, x: int, y: int) -> float:
         """The same for all."""
@@ -104,10 +104,10 @@ class AllWindows:
 
 
 @dataclass(frozen=True)
-class GridLaw:
-    """A grid over the frame, fixed or shifted by an offset of the epoch."""
+class GridDistribution:
+    """A grid over the domain, fixed or shifted by an offset of the epoch."""
 
-    frame: Frame
+    domain: WindowDomain
     overlap_x: int
     overlap_y: int
     shifted: bool
@@ -115,8 +115,8 @@ class GridLaw:
     @property
     def _axes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         return (
-            (self.frame.length_x, self.frame.width, self.frame.width - self.overlap_x),
-            (self.frame.length_y, self.frame.height, self.frame.height - self.overlap_y),
+            (self.domain.length_x, self.domain.width, self.domain.width - self.overlap_x),
+            (self.domain.length_y, self.domain.height, self.domain.height - self.overlap_y),
         )
 
     @property
@@ -136,19 +136,19 @@ class GridLaw:
         else:
             row, column = divmod(number, covering(*across))
             x, y = fixed_position(column, *across), fixed_position(row, *down)
-        return self.frame.at(x, y), 1.0
+        return self.domain.at(x, y), 1.0
 
-    def another(self, generator: np.random.Generator, random: Random) -> Window:
+    def redraw(self, generator: np.random.Generator, random: Random) -> Window:
         """Another window of the same grid."""
         return self.draw(int(generator.integers(self.count)), random)[0]
 
 
 @dataclass(frozen=True)
-class MixtureLaw:
+class MixtureDistribution:
     """Windows drawn at random: `uniform` with probability 1 - foreground, else one of `classes` by its weight.
 
     Attributes:
-        frame: Size of the windows and of the level.
+        domain: Size of the windows and of the level.
         count: Windows in an epoch.
         uniform: What is drawn with probability 1 - foreground.
         foreground: Probability of a foreground draw; 0 where there are no classes.
@@ -156,12 +156,12 @@ class MixtureLaw:
         classes: One part for each class.
     """
 
-    frame: Frame
+    domain: WindowDomain
     count: int
-    uniform: Part
+    uniform: MixtureComponent
     foreground: float = 0.0
     weights: tuple[float, ...] = ()
-    classes: tuple[Part, ...] = ()
+    classes: tuple[MixtureComponent, ...] = ()
 
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
         """A window and its exact probability under the mixture, whichever part drew it."""
@@ -173,7 +173,7 @@ class MixtureLaw:
                 # The last class takes what rounding may leave of the weights' sum.
                 part = self.classes[bisect_right(list(accumulate(self.weights[:-1])), at / self.foreground)]
         x, y = part.draw(int(generator.integers(part.total)))
-        return self.frame.at(x, y), self.probability(x, y)
+        return self.domain.at(x, y), self.probability(x, y)
 
     def probability(self, x: int, y: int) -> float:
         """The exact probability of the window with that origin, which must be one that can be drawn."""
@@ -182,6 +182,6 @@ class MixtureLaw:
             probability += self.foreground * weight * one.probability(x, y)
         return probability
 
-    def another(self, generator: np.random.Generator, random: Random) -> Window:
+    def redraw(self, generator: np.random.Generator, random: Random) -> Window:
         """A window by the same law."""
         return self.draw(0, lambda _: generator)[0]

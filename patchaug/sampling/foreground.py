@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.memory.shared_arrays import SharesArrays
+from patchaug.core.memory.shared_arrays import SharedArraysMixin
 from patchaug.errors import ForegroundError
 from patchaug.slides.label_runs import BLOCK, STRIP
 from patchaug.slides.labels import Labels, block_weights
@@ -29,7 +29,7 @@ def reach(length: int, size: int, margin: int = 0) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Axis(SharesArrays):
+class Axis(SharedArraysMixin):
     """One axis of the law: the reach of its pixels, summed from the left.
 
     Attributes:
@@ -50,16 +50,16 @@ class Axis(SharesArrays):
         below = np.concatenate(([0], np.cumsum(reach(length, size, margin))))
         return cls(size, margin, below, below if edges is None else below[edges])
 
-    def origin(self, ticket: int) -> int:
+    def origin(self, rank: int) -> int:
         """First pixel of the window that a number stands for: one number for each pair of pixel and window."""
         below = self.view("below")
-        pixel = bisect_right(below, ticket) - 1
+        pixel = bisect_right(below, rank) - 1
         # The windows that contain the pixel start at these origins, one after the other.
-        return max(pixel - self.size + 1, self.margin) + ticket - below[pixel]
+        return max(pixel - self.size + 1, self.margin) + rank - below[pixel]
 
 
 @dataclass(frozen=True, eq=False)
-class ClassLaw(SharesArrays):
+class ClassComponent(SharedArraysMixin):
     """Windows of one size, each with probability proportional to the pixels of one class in it.
 
     `total` is the sum of those pixels over all windows, and `_below` its running sum over blocks of the mask.
@@ -73,7 +73,9 @@ class ClassLaw(SharesArrays):
     _below: Array = field(repr=False)
 
     @classmethod
-    def of(cls, labels: Labels, value: int, width: int, height: int, margin_x: int = 0, margin_y: int = 0) -> ClassLaw:
+    def of(
+        cls, labels: Labels, value: int, width: int, height: int, margin_x: int = 0, margin_y: int = 0
+    ) -> ClassComponent:
         """The law for windows of width x height px on the labels' level, inside the margins.
 
         Raises:
@@ -92,24 +94,24 @@ class ClassLaw(SharesArrays):
         below = np.cumsum(block_weights(runs, across.mask_below, down.mask_below))
         return cls(labels, value, across, down, int(below[-1]), below)
 
-    def draw(self, ticket: int) -> tuple[int, int]:
+    def draw(self, rank: int) -> tuple[int, int]:
         """Origin (x, y) of the window that a number in 0..total-1 stands for; equal shares of numbers per law."""
         runs = self.labels.runs[self.value]
         blocks_below = self.view("_below")
-        number = bisect_right(blocks_below, ticket)
+        number = bisect_right(blocks_below, rank)
         if number:
-            ticket -= blocks_below[number - 1]
+            rank -= blocks_below[number - 1]
         x, y = runs.corner(number)
         rows, starts, lasts = runs.block(number)
         columns = self.across.mask_below[x : x + STRIP + 1]
         lines = self.down.mask_below[y : y + BLOCK + 1]
         heights = lines[1:] - lines[:-1]
         below = ((columns[1:].take(lasts) - columns.take(starts)) * heights.take(rows)).cumsum()
-        run = int(below.searchsorted(ticket, side="right"))
+        run = int(below.searchsorted(rank, side="right"))
         if run:
-            ticket -= int(below[run - 1])
+            rank -= int(below[run - 1])
         row = int(rows[run])
-        column, line = divmod(ticket, int(heights[row]))
+        column, line = divmod(rank, int(heights[row]))
         return self.across.origin(int(columns[starts[run]]) + column), self.down.origin(int(lines[row]) + line)
 
     def probability(self, x: int, y: int) -> float:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from patchaug.core.validation import Size, checked_integer, sides
 from patchaug.errors import OptionError
-from patchaug.sampling.base import NO_HALO, Halo, check_place, frame_of, put
-from patchaug.sampling.distributions import GridLaw
+from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of, put
+from patchaug.sampling.distributions import GridDistribution
 from patchaug.slides.slide import Slide
 
 
@@ -43,7 +43,7 @@ class Grid:
         if self.offset not in ("fixed", "random"):
             raise OptionError(f'offset must be "fixed" or "random", got {self.offset!r}')
 
-    def law(self, slide: Slide, halo: Halo = NO_HALO) -> GridLaw:
+    def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> GridDistribution:
         """The law on one slide.
 
         Args:
@@ -59,10 +59,10 @@ class Grid:
                 f"a grid covers each pixel, also at the border, where a halo of {halo[1]} x {halo[0]} px has no "
                 f"pixels; draw random windows, or set edge to 'reflect'"
             )
-        frame = frame_of(self, slide)
+        domain = domain_of(self, slide)
         # The overlap counts pixels of the patches; where they are resampled, no less of them may be shared.
         overlap_y, overlap_x = (
             min(-(-self.overlap * read // side), read - 1)
-            for read, side in zip((frame.height, frame.width), sides(self.size), strict=True)
+            for read, side in zip((domain.height, domain.width), sides(self.size), strict=True)
         )
-        return GridLaw(frame, overlap_x, overlap_y, self.offset == "random")
+        return GridDistribution(domain, overlap_x, overlap_y, self.offset == "random")

@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.memory.shared_arrays import SharesArrays
+from patchaug.core.memory.shared_arrays import SharedArraysMixin
 from patchaug.core.progress import progress
-from patchaug.sampling.distributions import Frame
-from patchaug.slides.label_runs import BLOCK, Runs
+from patchaug.sampling.distributions import WindowDomain
+from patchaug.slides.label_runs import BLOCK, RunLengthIndex
 from patchaug.slides.labels import Labels
 
 
 @dataclass(frozen=True, eq=False)
-class Restricted(SharesArrays):
+class QualifyingWindows(SharedArraysMixin):
     """The windows of one size with at least `least` pixels of some classes together.
 
     Attributes:
         labels: The labels.
         values: The classes.
-        frame: Size of the windows, and where on the labels' level they may lie.
+        domain: Size of the windows, and where on the labels' level they may lie.
         least: Labelled pixels that a window must hold.
         largest: Most labelled pixels that any window holds.
         windows_below: Number of such windows in the rows of origins before a row; int64, (rows + 1,).
@@ -36,24 +36,28 @@ class Restricted(SharesArrays):
 
     labels: Labels = field(repr=False)
     values: tuple[int, ...]
-    frame: Frame
+    domain: WindowDomain
     least: int
     largest: int
     windows_below: Array = field(repr=False)
     pixels_below: Array = field(repr=False)
 
     @classmethod
-    def of(cls, labels: Labels, values: Sequence[int], frame: Frame, least: int, name: str) -> Restricted:
+    def of(
+        cls, labels: Labels, values: Sequence[int], domain: WindowDomain, least: int, name: str
+    ) -> QualifyingWindows:
         """Count the windows of a slide; `name` is what a progress bar calls it."""
-        rows = labels.height - frame.height + 1
+        rows = labels.height - domain.height + 1
         windows, pixels, largest = np.zeros(rows + 1, np.int64), np.zeros((len(values), rows + 1), np.int64), 0
-        counted = progress(_counts_by_row(labels, values, frame.width, frame.height), rows, f"{name}: counting windows")
+        counted = progress(
+            _counts_by_row(labels, values, domain.width, domain.height), rows, f"{name}: counting windows"
+        )
         for y, changed in enumerate(counted):
             if changed is not None:  # else the row is like the one above
-                counts = changed[:, _columns(frame)]
+                counts = changed[:, _columns(domain)]
                 together = counts[0] if len(counts) == 1 else counts.sum(axis=0)
                 most, enough = int(together.max()), None
-            if not frame.margin_y <= y < rows - frame.margin_y:
+            if not domain.margin_y <= y < rows - domain.margin_y:
                 continue
             largest = max(largest, most)
             if most >= least:
@@ -61,7 +65,7 @@ class Restricted(SharesArrays):
                     enough = together >= least
                     of_row = np.count_nonzero(enough), counts[:, enough].sum(axis=1)
                 windows[y + 1], pixels[:, y + 1] = of_row
-        return cls(labels, tuple(values), frame, least, largest, np.cumsum(windows), np.cumsum(pixels, axis=1))
+        return cls(labels, tuple(values), domain, least, largest, np.cumsum(windows), np.cumsum(pixels, axis=1))
 
     @property
     def windows(self) -> int:
@@ -70,39 +74,39 @@ class Restricted(SharesArrays):
 
     def row(self, y: int) -> tuple[Array, Array]:
         """For the windows that start in row y: pixels of each class, (classes, windows), and which may be drawn."""
-        width, height = self.frame.width, self.frame.height
+        width, height = self.domain.width, self.domain.height
         counts = np.stack([_row_counts(self.labels, value, y, width, height) for value in self.values])
         enough = np.zeros(counts.shape[1], bool)
-        inside = _columns(self.frame)
+        inside = _columns(self.domain)
         enough[inside] = counts[:, inside].sum(axis=0) >= self.least
         return counts, enough
 
-    def uniform(self) -> AnyOf:
+    def uniform(self) -> UniformQualifying:
         """Each of the windows is equally likely."""
-        return AnyOf(self)
+        return UniformQualifying(self)
 
-    def of_class(self, value: int) -> ByClass:
+    def of_class(self, value: int) -> ClassWeightedQualifying:
         """Each of the windows is as likely as it has pixels of a class."""
-        return ByClass(self, self.values.index(value))
+        return ClassWeightedQualifying(self, self.values.index(value))
 
 
 @dataclass(frozen=True, eq=False)
-class AnyOf:
+class UniformQualifying:
     """Each window that holds enough labelled pixels, equally likely."""
 
-    restricted: Restricted
+    restricted: QualifyingWindows
 
     @property
     def total(self) -> int:
         """Number of windows."""
         return self.restricted.windows
 
-    def draw(self, ticket: int) -> tuple[int, int]:
-        """Origin (x, y) of window number `ticket`, in reading order."""
+    def draw(self, rank: int) -> tuple[int, int]:
+        """Origin (x, y) of window number `rank`, in reading order."""
         below = self.restricted.windows_below
-        y = int(below.searchsorted(ticket, side="right")) - 1
+        y = int(below.searchsorted(rank, side="right")) - 1
         _, enough = self.restricted.row(y)
-        return int(np.flatnonzero(enough)[ticket - int(below[y])]), y
+        return int(np.flatnonzero(enough)[rank - int(below[y])]), y
 
     def probability(self, x: int, y: int) -> float:
         """Of a window that holds enough."""
@@ -110,10 +114,10 @@ class AnyOf:
 
 
 @dataclass(frozen=True, eq=False)
-class ByClass:
+class ClassWeightedQualifying:
     """Each window that holds enough labelled pixels, in proportion to its pixels of one class."""
 
-    restricted: Restricted
+    restricted: QualifyingWindows
     number: int
 
     @property
@@ -121,23 +125,23 @@ class ByClass:
         """Pixels of the class in all those windows, added up."""
         return int(self.restricted.pixels_below[self.number, -1])
 
-    def draw(self, ticket: int) -> tuple[int, int]:
+    def draw(self, rank: int) -> tuple[int, int]:
         """Origin (x, y) of the window that a number in 0..total-1 stands for."""
         below = self.restricted.pixels_below[self.number]
-        y = int(below.searchsorted(ticket, side="right")) - 1
+        y = int(below.searchsorted(rank, side="right")) - 1
         counts, enough = self.restricted.row(y)
         running = np.cumsum(np.where(enough, counts[self.number], 0))
-        return int(running.searchsorted(ticket - int(below[y]), side="right")), y
+        return int(running.searchsorted(rank - int(below[y]), side="right")), y
 
     def probability(self, x: int, y: int) -> float:
         """Of a window that holds enough."""
         r = self.restricted
-        return r.labels.count(r.values[self.number], x, y, r.frame.width, r.frame.height) / self.total
+        return r.labels.count(r.values[self.number], x, y, r.domain.width, r.domain.height) / self.total
 
 
-def _columns(frame: Frame) -> slice:
+def _columns(domain: WindowDomain) -> slice:
     """The windows of a row that lie inside the margins."""
-    return slice(frame.margin_x, frame.margin_x + frame.columns)
+    return slice(domain.margin_x, domain.margin_x + domain.columns)
 
 
 def least_pixels(fraction: float, pixels: int) -> int:
@@ -189,7 +193,7 @@ def _counts_by_row(labels: Labels, values: Sequence[int], width: int, height: in
 class _Rows:
     """The runs of one class by rows of the mask, some blocks of rows at a time."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: RunLengthIndex) -> None:
         self.runs = runs
         self._blocks: dict[int, tuple[Array, Array, Array]] = {}
 

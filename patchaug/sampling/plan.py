@@ -24,10 +24,10 @@ import numpy as np
 from patchaug.core.validation import SEED, OnError, checked_integer, checked_on_error, sides
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
-from patchaug.sampling.allocation import laws_of
+from patchaug.sampling.allocation import distributions_of
 from patchaug.sampling.base import NO_HALO, Halo, PatchTransform, Sampler, halo_read
-from patchaug.sampling.distributions import Law
-from patchaug.sampling.replacement_counts import Replaced
+from patchaug.sampling.distributions import WindowDistribution
+from patchaug.sampling.replacement_counts import ReplacementCounts
 from patchaug.slides.slide import Patch, Slide, id_of
 
 _WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT = range(5)  # streams: never renumber, old runs' windows would move
@@ -99,30 +99,30 @@ class Plan:
         self.augment, self.edge = augment, edge
         if augment is not None:
             for slide in self.slides:
-                augment.require_named(slide)
+                augment.require_known_labels(slide)
         self.halo: Halo = _halo(augment, halo, edge, sampler)
-        self._laws: list[Law] | None = self._found_laws()
-        self._starts = list(accumulate((law.count for law in self._laws), initial=0))
+        self._distributions: list[WindowDistribution] | None = self._make_distributions()
+        self._starts = list(accumulate((law.count for law in self._distributions), initial=0))
         if not len(self):
             raise OptionError(
                 f'no slide is left: {sampler} skips all {len(self.slides)}; set empty to "raise" to see why'
             )
         self.on_error = checked_on_error(on_error)
-        self._replaced = Replaced(self._starts) if on_error == "resample" else None
+        self._replaced = ReplacementCounts(self._starts) if on_error == "resample" else None
         self._told: Counter[str] = Counter()
         self._order: tuple[int, Any] | None = None  # the permutation of the epoch asked for last
 
     @property
-    def laws(self) -> list[Law]:
+    def distributions(self) -> list[WindowDistribution]:
         """What the sampler means on each slide."""
-        if self._laws is None:
-            self._laws = self._found_laws()
-            if self._starts != list(accumulate((law.count for law in self._laws), initial=0)):
+        if self._distributions is None:
+            self._distributions = self._make_distributions()
+            if self._starts != list(accumulate((law.count for law in self._distributions), initial=0)):
                 raise FrameError("a slide has changed since this plan was made and pickled; make the plan again")
-        return self._laws
+        return self._distributions
 
-    def _found_laws(self) -> list[Law]:
-        return laws_of(self.sampler, self.slides, self.halo if self.edge == "shift" else NO_HALO)
+    def _make_distributions(self) -> list[WindowDistribution]:
+        return distributions_of(self.sampler, self.slides, self.halo if self.edge == "shift" else NO_HALO)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -137,7 +137,7 @@ class Plan:
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker shares the laws and the index of labels; elsewhere they are found again: a plan pickles small.
-        return {**self.__dict__, "_order": None, **({} if get_spawning_popen() else {"_laws": None})}
+        return {**self.__dict__, "_order": None, **({} if get_spawning_popen() else {"_distributions": None})}
 
     def __getitem__(self, index: int) -> Draw:
         """The draw of an index; any index from 0 on, epoch after epoch.
@@ -154,7 +154,7 @@ class Plan:
         slide = bisect_right(self._starts, place) - 1
         draw = place - self._starts[slide]
         try:
-            law = self.laws[slide]
+            law = self.distributions[slide]
         except (ReadError, MissingError) as error:  # a worker that opens the slides itself finds one gone
             raise placed(error, f"seed {self.seed}, index {index}") from error
         window, probability = law.draw(draw, lambda number: self._generator(_WINDOWS, epoch, slide, number))
@@ -190,11 +190,11 @@ class Plan:
     def _another(self, draw: Draw, error: ReadError | MissingError) -> Patch:
         """A patch of the same slide in place of one that cannot be read; a function of the draw's key."""
         assert self._replaced is not None
-        law, slide = self.laws[draw.slide], self.slides[draw.slide]
+        law, slide = self.distributions[draw.slide], self.slides[draw.slide]
         # One generator with a stream of its own makes all tries: the key stays five words, and nothing is added to it.
         generator = self._generator(_REPLACED, draw.epoch, draw.slide, draw.draw)
         for _ in range(TRIES):
-            window = law.another(generator, lambda number: self._generator(_WINDOWS, draw.epoch, draw.slide, number))
+            window = law.redraw(generator, lambda number: self._generator(_WINDOWS, draw.epoch, draw.slide, number))
             try:
                 patch = self._read(draw, window)
             except (ReadError, MissingError):

@@ -14,10 +14,10 @@ from patchaug.core.validation import (
     refuses_old_names,
 )
 from patchaug.errors import ForegroundError, OptionError
-from patchaug.sampling.base import NO_HALO, Halo, check_place, frame_of, put
-from patchaug.sampling.distributions import AllWindows, MixtureLaw, Part
-from patchaug.sampling.foreground import ClassLaw
-from patchaug.sampling.min_fraction import Restricted, least_pixels
+from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of, put
+from patchaug.sampling.distributions import MixtureComponent, MixtureDistribution, UniformComponent
+from patchaug.sampling.foreground import ClassComponent
+from patchaug.sampling.min_fraction import QualifyingWindows, least_pixels
 from patchaug.slides.labels import Labels
 from patchaug.slides.slide import Slide
 from patchaug.slides.tissue import TISSUE, tissue_labels
@@ -54,7 +54,7 @@ class Uniform:
         check_place(self)
         _check_number(self)
 
-    def law(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureLaw:
+    def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureDistribution:
         """The law on one slide, as if it were the only one.
 
         Args:
@@ -65,8 +65,8 @@ class Uniform:
             WindowError: The slide has no such level, or it is smaller than the window.
             OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
         """
-        frame = frame_of(self, slide, halo)
-        return MixtureLaw(frame, count_alone(self), AllWindows(frame))
+        domain = domain_of(self, slide, halo)
+        return MixtureDistribution(domain, count_alone(self), UniformComponent(domain))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Foreground:
             raise OptionError(f'empty must be "raise", "uniform" or "skip", got {self.empty!r}')
         checked_weights(self.classes)
 
-    def law(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureLaw:
+    def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureDistribution:
         """The law on one slide, as if it were the only one; reads its mask once, to know where the labels are.
 
         Args:
@@ -127,32 +127,34 @@ class Foreground:
             ForegroundError: The slide has none of the classes and `empty` is "raise", or none of its windows holds
                 `min_fraction` of them.
         """
-        frame = frame_of(self, slide, halo)
-        count, every = count_alone(self), AllWindows(frame)
+        domain = domain_of(self, slide, halo)
+        count, every = count_alone(self), UniformComponent(domain)
         if self.foreground == 0 and self.min_fraction == 0:
-            return MixtureLaw(frame, count, every)
-        labels, weights = self._wanted(slide, frame.level)
+            return MixtureDistribution(domain, count, every)
+        labels, weights = self._wanted(slide, domain.level)
         if not weights:
-            return MixtureLaw(frame, 0 if self.empty == "skip" else count, every)
-        area = frame.width * frame.height
+            return MixtureDistribution(domain, 0 if self.empty == "skip" else count, every)
+        area = domain.width * domain.height
         if self.min_fraction == 0:
-            uniform: Part = every
+            uniform: MixtureComponent = every
             laws = {
-                value: ClassLaw.of(labels, value, frame.width, frame.height, frame.margin_x, frame.margin_y)
+                value: ClassComponent.of(labels, value, domain.width, domain.height, domain.margin_x, domain.margin_y)
                 for value in weights
             }
-            parts: dict[int, Part] = {value: law for value, law in laws.items() if law.total}
+            parts: dict[int, MixtureComponent] = {value: law for value, law in laws.items() if law.total}
             if not parts:
                 raise ForegroundError(
-                    f"{slide.name}: the classes {sorted(weights)} lie within {frame.margin_x} x {frame.margin_y} px of "
-                    f"its border, where a halo of that size leaves no window; transform by less, leave the slide "
+                    f"{slide.name}: the classes {sorted(weights)} lie within {domain.margin_x} x {domain.margin_y} px "
+                    f"of its border, where a halo of that size leaves no window; transform by less, leave the slide "
                     f"out, or set edge to 'reflect'"
                 )
         else:
-            some = Restricted.of(labels, list(weights), frame, least_pixels(self.min_fraction, area), slide.name)
+            some = QualifyingWindows.of(
+                labels, list(weights), domain, least_pixels(self.min_fraction, area), slide.name
+            )
             if not some.windows:
                 raise ForegroundError(
-                    f"{slide.name}: no window of {frame.width} x {frame.height} px at level {frame.level} has "
+                    f"{slide.name}: no window of {domain.width} x {domain.height} px at level {domain.level} has "
                     f"min_fraction {self.min_fraction} of its pixels in the classes {sorted(weights)}; the largest "
                     f"fraction is {some.largest / area}; ask for less, or leave it out"
                 )
@@ -160,7 +162,7 @@ class Foreground:
             parts = {value: part for value in weights if (part := some.of_class(value)).total}
         total = sum(weights[value] for value in parts)
         shares = tuple(weights[value] / total for value in parts)
-        return MixtureLaw(frame, count, uniform, float(self.foreground), shares, tuple(parts.values()))
+        return MixtureDistribution(domain, count, uniform, float(self.foreground), shares, tuple(parts.values()))
 
     def _wanted(self, slide: Slide, level: int) -> tuple[Labels, dict[int, float]]:
         """The slide's labels, and the weights of those of the classes asked for that it has."""

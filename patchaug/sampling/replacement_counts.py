@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from patchaug.core.memory.shared_arrays import Moved
+from patchaug.core.memory.shared_arrays import SharedArray
 
 
-class Replaced:
+class ReplacementCounts:
     """Two bytes for each window of an epoch, in anonymous shared memory.
 
     A window is read by one process at a time, so no count is lost without a lock, which a killed worker could hold.
@@ -21,7 +21,7 @@ class Replaced:
 
     def __init__(self, starts: list[int]) -> None:
         self._starts = starts
-        self._moved = Moved(np.zeros(starts[-1], np.uint16))
+        self._moved = SharedArray(np.zeros(starts[-1], np.uint16))
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers share the counts; any other copy begins its own.

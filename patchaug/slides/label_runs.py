@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.memory.shared_arrays import SharesArrays
+from patchaug.core.memory.shared_arrays import SharedArraysMixin
 from patchaug.errors import ForegroundError
 
 Read = Callable[[int, int, int, int], Array]  # x, y, width, height -> the mask's integers there
@@ -32,7 +32,7 @@ _RUN_BYTES, _BLOCK_BYTES = 3, 24  # the latter with the sums that a law keeps pe
 _PIECE = 2**22  # pixels that are searched at a time: what a processor's cache holds
 
 
-class Stretches(NamedTuple):
+class RunBatch(NamedTuple):
     """Runs of some rows, in no order that matters: int64 arrays of one length."""
 
     rows: Array
@@ -41,7 +41,7 @@ class Stretches(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Runs(SharesArrays):
+class RunLengthIndex(SharedArraysMixin):
     """The pixels of one class.
 
     Attributes:
@@ -118,7 +118,7 @@ class Runs(SharesArrays):
                     total += _pixels(starts[inside], lasts[inside], left, end)
         return total
 
-    def stretches(self, x: int, y: int, right: int, bottom: int) -> Stretches:
+    def stretches(self, x: int, y: int, right: int, bottom: int) -> RunBatch:
         """The runs of all strips that columns x..right-1 touch, in rows y..bottom-1; whole runs, not cut at x."""
         spans = list(self._spans(x, y, right, bottom))
         numbers = np.concatenate([np.arange(low, high) for _, low, high, _, _ in spans])
@@ -137,7 +137,7 @@ class Runs(SharesArrays):
                 rows, starts, lasts = (part.astype(np.int64) for part in self.block(number))
                 inside = (rows + top >= y) & (rows + top < bottom)
                 found.append((rows[inside] + top, starts[inside] + left, lasts[inside] + left))
-        return Stretches(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        return RunBatch(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
     def first(self) -> tuple[int, int]:
         """(x, y) of the first pixel in reading order."""
@@ -184,7 +184,7 @@ def _pixels(starts: Array, lasts: Array, left: int, end: int) -> int:
     return int(np.add.reduce(lasts - starts + np.uint8(1), dtype=np.int64))
 
 
-def index_mask(width: int, height: int, bands: Iterable[Array], read: Read) -> dict[int, Runs]:
+def index_mask(width: int, height: int, bands: Iterable[Array], read: Read) -> dict[int, RunLengthIndex]:
     """Index all classes of a mask in one pass.
 
     Args:
@@ -251,14 +251,14 @@ def _index_piece(piece: Array, top: int, down: int, parts: dict[int, list[tuple[
         parts.setdefault(int(values[begin]), []).append((blocks, amounts, counts, *kept))
 
 
-def _joined(value: int, width: int, height: int, parts: list[tuple[Array, ...]], read: Read) -> Runs:
+def _joined(value: int, width: int, height: int, parts: list[tuple[Array, ...]], read: Read) -> RunLengthIndex:
     """The runs of one class, strip by strip, from those of bands, each of which holds all strips."""
     blocks, amounts, runs, rows, starts, lasts = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(blocks, kind="stable")
     before, counts = np.cumsum(runs) - runs, runs[order]
     firsts = np.concatenate(([0], np.cumsum(counts)))
     take = np.arange(firsts[-1]) + np.repeat(before[order] - firsts[:-1], counts)
-    return Runs(
+    return RunLengthIndex(
         value, width, height, blocks[order].astype(np.int32), amounts[order].astype(np.int32), firsts,
         rows[take], starts[take], lasts[take], read,
     )  # fmt: skip

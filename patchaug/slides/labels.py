@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.memory.shared_arrays import SharesArrays
-from patchaug.slides.label_runs import BLOCK, STRIP, Runs
+from patchaug.core.memory.shared_arrays import SharedArraysMixin
+from patchaug.slides.label_runs import BLOCK, STRIP, RunLengthIndex
 
 
 @dataclass(frozen=True, eq=False)
-class Labels(SharesArrays):
+class Labels(SharedArraysMixin):
     """All labels of a mask, seen on one level of the image.
 
     Attributes:
@@ -28,7 +28,7 @@ class Labels(SharesArrays):
     height: int
     columns: Array | None = field(repr=False)
     lines: Array | None = field(repr=False)
-    runs: Mapping[int, Runs] = field(repr=False)
+    runs: Mapping[int, RunLengthIndex] = field(repr=False)
 
     def count(self, value: int, x: int, y: int, width: int, height: int) -> int:
         """Number of a class's pixels in a window of the level."""
@@ -62,7 +62,7 @@ def _shares(edges: Array, start: int, length: int) -> tuple[int, Array]:
     return first, np.diff(np.clip(edges[first : end + 1], start, start + length))
 
 
-def block_weights(runs: Runs, columns: Array, lines: Array) -> Array:
+def block_weights(runs: RunLengthIndex, columns: Array, lines: Array) -> Array:
     """For each block that holds the class, the sum over its pixels of column weight times row weight; int64."""
     weights = np.zeros(len(runs.blocks), np.int64)
     down = -(-runs.height // BLOCK)
@@ -83,7 +83,7 @@ def block_weights(runs: Runs, columns: Array, lines: Array) -> Array:
     return weights
 
 
-def _weight(runs: Runs, number: int, columns: Array, lines: Array) -> int:
+def _weight(runs: RunLengthIndex, number: int, columns: Array, lines: Array) -> int:
     """The weight of a block whose runs are not kept."""
     x, y = runs.corner(number)
     widths, heights = np.diff(columns[x : x + STRIP + 1]), np.diff(lines[y : y + BLOCK + 1])

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.memory.shared_arrays import SharesArrays
+from patchaug.core.memory.shared_arrays import SharedArraysMixin
 from patchaug.errors import FrameError
 
 Sizes = tuple[tuple[int, int], ...]
@@ -98,7 +98,7 @@ def whole_factors(image: tuple[int, int], mask: tuple[int, int]) -> list[int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Cells(SharesArrays):
+class Cells(SharedArraysMixin):
     """Pixels of a mask that a level of the image asks for; each lies under one or more of the level's.
 
     Attributes:

@@ -12,7 +12,7 @@ from patchaug.slides.slide import Patch, Slide
 _BLOCK_PIXELS = 2**24  # pixels that are read at a time
 
 
-def overview(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
+def thumbnail(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
     """The whole slide, at most max_size pixels on its longer side.
 
     The coarsest level that is still as large as that is read in blocks, and reduced by a whole factor: the image by
@@ -30,7 +30,7 @@ def overview(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
         OptionError: max_size is below 1.
         ReadError: A file cannot be read.
     """
-    level, factor = overview_level(slide, max_size)
+    level, factor = thumbnail_level(slide, max_size)
     width, height = slide.level_dimensions[level]
     # Blocks, not whole rows: squares of a large factor times a wide slide would be a large part of it. Their sides
     # are whole numbers of squares, so only the slide's own last squares are cut short.
@@ -47,8 +47,8 @@ def overview(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
     return _joined(bands, axis=0), slide.level_downsamples[level] * factor
 
 
-def overview_level(slide: Slide, max_size: int) -> tuple[int, int]:
-    """The level that an overview reads, and the factor by which it is reduced.
+def thumbnail_level(slide: Slide, max_size: int) -> tuple[int, int]:
+    """The level that a thumbnail reads, and the factor by which it is reduced.
 
     Raises:
         OptionError: max_size is below 1.

@@ -1,4 +1,4 @@
-"""Tissue, for slides without a mask: Otsu's threshold on the saturation of an overview.
+"""Tissue, for slides without a mask: Otsu's threshold on the saturation of a thumbnail.
 
 Stained tissue is colourful, glass is not: N. Otsu, A Threshold Selection Method from Gray-Level Histograms, IEEE
 Transactions on Systems, Man, and Cybernetics 9 (1979), on the S of HSV, as scikit-image has them.
@@ -17,10 +17,10 @@ from patchaug.slides.label_index import index_labels
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment
 from patchaug.slides.slide import Slide
-from patchaug.slides.thumbnail import overview, overview_level
+from patchaug.slides.thumbnail import thumbnail, thumbnail_level
 
 TISSUE = 1  # its number among the labels; glass is 0
-_MAX_SIZE = 1024  # longer side of the overview in pixels
+_MAX_SIZE = 1024  # longer side of the thumbnail in pixels
 
 
 def tissue_mask(image: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
@@ -49,15 +49,15 @@ def tissue_labels(slide: Slide, level: int) -> Labels:
     """
     if ("tissue", level) not in slide.kept:
         slide.level_size(level)
-        image = overview(slide, max_size=_MAX_SIZE)[0].image
+        image = thumbnail(slide, max_size=_MAX_SIZE)[0].image
         if image.shape[2] != 3:
             raise ForegroundError(
                 f"{slide.name}: tissue is found by its colour, and the image has {image.shape[2]} channels, not 3; "
                 f"give a mask"
             )
         raster = ArrayRaster(tissue_mask(image), name=f"tissue of {slide.name}")
-        # The overview counts whole squares of a level; they need not be whole squares of level 0.
-        read, factor = overview_level(slide, _MAX_SIZE)
+        # The thumbnail counts whole squares of a level; they need not be whole squares of level 0.
+        read, factor = thumbnail_level(slide, _MAX_SIZE)
         scale = tuple(
             Fraction(l0_length * factor, length)
             for l0_length, length in zip(slide.dimensions, slide.level_dimensions[read], strict=True)

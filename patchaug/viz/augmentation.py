@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from patchaug.augment import as_augment
+from patchaug.augment import Augment, as_augment
 from patchaug.core.validation import SEED, checked_integer
 from patchaug.errors import OptionError
 from patchaug.sampling import Sampler
@@ -70,7 +70,7 @@ def show_augment(
     rows = [patches[start : start + _COLUMNS] for start in range(0, len(patches), _COLUMNS)]
     figure, axes = sheet(
         [[patch.image.shape for patch in row] for row in rows], (_SIDE, _SIDE), heading=True,
-        bars=int(slide.mpp is not None), title=_title(plan, draw),
+        bars=int(slide.mpp is not None), title=_title(plan, draw, transform),
         legend=classes([patch.mask for patch in patches], slide.codes, slide.ignore_index),
     )  # fmt: skip
     for patch, title, ax in zip(patches, titles, (ax for row in axes for ax in row), strict=True):
@@ -81,9 +81,9 @@ def show_augment(
     return save(figure, out)
 
 
-def _title(plan: Plan, draw: Draw) -> str:
+def _title(plan: Plan, draw: Draw, transform: Augment) -> str:
     window, (y, x) = draw.window, plan.halo
-    names = ", ".join(type(part).__name__ for part in plan.augment.transform.transforms) if plan.augment else ""
+    names = ", ".join(type(part).__name__ for part in transform.transform.transforms)
     halo = f"halo of {x} px" if x == y else f"halo of {x} x {y} px"
     return (
         f"{plan.slides[0].name}: {window.width} x {window.height} px at x={window.x}, y={window.y} of level "

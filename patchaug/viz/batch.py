@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from patchaug.core.windows import Window
 from patchaug.slides.slide import Patch, Slide
-from patchaug.slides.thumbnail import overview
+from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz.layout import box, picture, scale_bar
 from patchaug.viz.palette import WINDOW, hexadecimal
 
@@ -50,7 +50,7 @@ def add_slides(patches: Sequence[Axes], placed: Sequence[tuple[Slide, Window]]) 
             ax = figure.add_axes(
                 (left / width, bottom / (height + added), w / width, h / (height + added)), label=slide.name
             )
-            small, l0_per_pixel = overview(slide, max_size=round(max(w, h) * figure.dpi))
+            small, l0_per_pixel = thumbnail(slide, max_size=round(max(w, h) * figure.dpi))
             picture(ax, Patch(small.image, None))
             ax.set_title(slide.name, fontsize=11, pad=16, parse_math=False)  # above the numbers along the border
             for number, (of, window) in enumerate(placed, 1):

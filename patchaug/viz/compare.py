@@ -49,21 +49,21 @@ def borders(mask: Array) -> Array:
     return edge
 
 
-def compared(
+def truth_and_prediction(
     slide: Slide, prediction: Array, level: int, shape: tuple[int, ...], l0_per_pixel: float, *, side: int
 ) -> tuple[Array, Array, Window]:
-    """Truth and prediction at the size of an overview, from the same pixels, and where to look closer.
+    """Truth and prediction at the size of a thumbnail, from the same pixels, and where to look closer.
 
     Args:
         slide: A slide with a mask.
         prediction: Its class map at `level`, integer (height, width).
         level: The level of the map.
-        shape: (height, width) of the overview.
-        l0_per_pixel: Level-0 pixels per pixel of the overview.
+        shape: (height, width) of the thumbnail.
+        l0_per_pixel: Level-0 pixels per pixel of the thumbnail.
         side: Side of the closer look, pixels of the level.
 
     Returns:
-        Two class maps of that shape: the pixels of the level under the centres of the overview's; and a window where
+        Two class maps of that shape: the pixels of the level under the centres of the thumbnail's; and a window where
         the truth, or if it is empty the prediction, has much to see.
     """
     per_pixel = l0_per_pixel / slide.level_downsamples[level]

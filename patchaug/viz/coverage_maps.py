@@ -8,7 +8,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
-from patchaug.sampling.distributions import AllWindows, Frame, Law, MixtureLaw
+from patchaug.sampling.distributions import MixtureDistribution, UniformComponent, WindowDistribution, WindowDomain
 
 _LATTICE = 128  # blocks of origins along an axis, at most
 
@@ -18,7 +18,7 @@ def centres(length: int, count: int, per_place: float) -> Array:
     return np.asarray(np.minimum((np.arange(count) + 0.5) * per_place, length - 0.5))
 
 
-def times_seen(windows: Iterable[Window], across: Array, down: Array) -> Array:
+def count_coverage(windows: Iterable[Window], across: Array, down: Array) -> Array:
     """In how many of the windows each place lies.
 
     Args:
@@ -38,7 +38,7 @@ def times_seen(windows: Iterable[Window], across: Array, down: Array) -> Array:
     return steps.cumsum(0).cumsum(1)[:-1, :-1]
 
 
-def chance_of_being_seen(law: Law, across: Array, down: Array) -> Array | None:
+def expected_coverage(law: WindowDistribution, across: Array, down: Array) -> Array | None:
     """The probability that a draw of a law holds each place.
 
     The law's own probabilities are summed over all origins where an axis has at most 128, else over as many blocks of
@@ -53,14 +53,14 @@ def chance_of_being_seen(law: Law, across: Array, down: Array) -> Array | None:
         float64, (len(down), len(across)); None for laws that do not tell the probability of any window: grids, and
         draws with a least fraction.
     """
-    if not isinstance(law, MixtureLaw) or not isinstance(law.uniform, AllWindows):
+    if not isinstance(law, MixtureDistribution) or not isinstance(law.uniform, UniformComponent):
         return None
-    frame = law.frame
+    domain = law.domain
     (xs, columns, in_x), (ys, rows, in_y) = (
         _blocks(places, length, side, margin)
         for places, length, side, margin in (
-            (across, frame.length_x, frame.width, frame.margin_x),
-            (down, frame.length_y, frame.height, frame.margin_y),
+            (across, domain.length_x, domain.width, domain.margin_x),
+            (down, domain.length_y, domain.height, domain.margin_y),
         )
     )
     chances = np.array([[law.probability(int(x), int(y)) for x in xs] for y in ys]) * np.outer(rows, columns)
@@ -77,12 +77,12 @@ def _blocks(places: Array, length: int, side: int, margin: int) -> tuple[Array, 
     return (first + last) // 2, last - first + 1, around / (last - first + 1)
 
 
-def places_of(frame: Frame, shape: tuple[int, ...], per_place: float) -> tuple[Array, Array]:
-    """The places of a picture of the frame's level: along x and along y, in pixels of the level.
+def pixel_centres(domain: WindowDomain, shape: tuple[int, ...], per_place: float) -> tuple[Array, Array]:
+    """The places of a picture of the domain's level: along x and along y, in pixels of the level.
 
     Args:
-        frame: The frame.
+        domain: The domain.
         shape: (height, width) of the picture.
         per_place: Pixels of the level for each of its pixels.
     """
-    return centres(frame.length_x, shape[1], per_place), centres(frame.length_y, shape[0], per_place)
+    return centres(domain.length_x, shape[1], per_place), centres(domain.length_y, shape[0], per_place)

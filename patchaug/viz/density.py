@@ -10,10 +10,10 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.validation import SEED, checked_integer
 from patchaug.sampling import Sampler
-from patchaug.sampling.distributions import Law
+from patchaug.sampling.distributions import WindowDistribution
 from patchaug.slides.slide import Patch, Slide
-from patchaug.slides.thumbnail import overview
-from patchaug.viz.coverage_maps import chance_of_being_seen, places_of, times_seen
+from patchaug.slides.thumbnail import thumbnail
+from patchaug.viz.coverage_maps import count_coverage, expected_coverage, pixel_centres
 from patchaug.viz.heat_map import BAR, Panel, colour_bar, heat
 from patchaug.viz.layout import Out, classes, save, scale_bar, sheet
 from patchaug.viz.palette import WINDOW, class_colour, hexadecimal
@@ -52,9 +52,9 @@ def show_density(
     small, l0_per_pixel, law, across, down = _map_of(slide, sampler, max_size)
     drawn, count = np.zeros((len(down), len(across)), np.int64), 0
     for windows in islice(epoch_windows(slide, sampler, seed), epochs):
-        drawn += times_seen(windows, across, down)
+        drawn += count_coverage(windows, across, down)
         count += len(windows)
-    stated = chance_of_being_seen(law, across, down)
+    stated = expected_coverage(law, across, down)
     panels = [Panel(f"drawn: {count:,} windows, {epochs} epoch{'s'[: epochs != 1]}", 1000 * drawn / count)]
     if stated is not None:
         panels.append(Panel("stated by the law", 1000 * stated))
@@ -101,11 +101,11 @@ def show_coverage(
     labelled = None if small.mask is None else _labelled(small.mask, slide.ignore_index)
     of_labels = [0.0]
     for windows in islice(epoch_windows(slide, sampler, seed), epochs):
-        seen += times_seen(windows, across, down)
+        seen += count_coverage(windows, across, down)
         shares.append(float((seen > 0).mean()))
         if labelled is not None and labelled.any():
             of_labels.append(float((seen[labelled] > 0).mean()))
-    stated = chance_of_being_seen(law, across, down)
+    stated = expected_coverage(law, across, down)
     figure, (axes,) = sheet(
         [[small.image.shape, small.image.shape]], (_SIDE, 640), heading=True, bars=1, right=[BAR, 0],
         title=f"{slide.name}: {shares[-1]:.1%} seen after {epochs} epoch{'s'[: epochs != 1]} of {law.count} windows",
@@ -120,11 +120,13 @@ def show_coverage(
     return save(figure, out)
 
 
-def _map_of(slide: Slide, sampler: Sampler, max_size: int) -> tuple[Patch, float, Law, Array, Array]:
-    """An overview, level-0 pixels per pixel of it, the law on the slide, and the overview's places along x and y."""
-    small, l0_per_pixel = overview(slide, max_size=max_size)
-    law = sampler.law(slide)
-    across, down = places_of(law.frame, small.image.shape, l0_per_pixel / slide.level_downsamples[law.frame.level])
+def _map_of(slide: Slide, sampler: Sampler, max_size: int) -> tuple[Patch, float, WindowDistribution, Array, Array]:
+    """A thumbnail, level-0 pixels per pixel of it, the law on the slide, and the thumbnail's places along x and y."""
+    small, l0_per_pixel = thumbnail(slide, max_size=max_size)
+    law = sampler.distribution(slide)
+    across, down = pixel_centres(
+        law.domain, small.image.shape, l0_per_pixel / slide.level_downsamples[law.domain.level]
+    )
     return small, l0_per_pixel, law, across, down
 
 

@@ -32,8 +32,8 @@ def heat(ax: Axes, small: Patch, panel: Panel, *, top: float, ignore_index: int 
 
     Args:
         ax: Where.
-        small: The slide's overview; its mask is outlined.
-        panel: The map, a number for each pixel of the overview.
+        small: The slide's thumbnail; its mask is outlined.
+        panel: The map, a number for each pixel of the thumbnail.
         top: The number that is darkest.
         ignore_index: Integer of the mask that means "no label".
 

@@ -139,7 +139,7 @@ def outlined(colour: Colour = WINDOW) -> dict[str, Any]:
 
 
 def box(slide: Slide, window: Window, l0_per_pixel: float, *, colour: Colour = WINDOW, linewidth: float = 1.2) -> Any:
-    """The outline of a window on an overview; not clipped, as half of a line along the slide's border lies outside."""
+    """The outline of a window on a thumbnail; not clipped, as half of a line along the slide's border lies outside."""
     from matplotlib.patches import Rectangle
 
     scale = slide.level_downsamples[window.level] / l0_per_pixel

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from patchaug.core.arrays import Array
 from patchaug.errors import FrameError, OptionError
 from patchaug.slides.slide import Patch, Slide
-from patchaug.slides.thumbnail import overview
-from patchaug.viz.compare import compared
+from patchaug.slides.thumbnail import thumbnail
+from patchaug.viz.compare import truth_and_prediction
 from patchaug.viz.layout import Out, box, classes, picture, save, scale_bar, sheet
 
 if TYPE_CHECKING:
@@ -50,8 +50,10 @@ def show_prediction(
         raise FrameError(f"{slide.name}: there is no mask to set beside the prediction; give the slide one")
     if prediction.dtype.kind not in "iub":
         raise OptionError(f"{slide.name}: the prediction must hold integers, got {prediction.dtype}; take the argmax")
-    small, l0_per_pixel = overview(slide, max_size=_PANEL)
-    truth, guess, where = compared(slide, prediction, level, small.image.shape[:2], l0_per_pixel, side=_DETAIL)
+    small, l0_per_pixel = thumbnail(slide, max_size=_PANEL)
+    truth, guess, where = truth_and_prediction(
+        slide, prediction, level, small.image.shape[:2], l0_per_pixel, side=_DETAIL
+    )
     detail = slide.read(where)
     guess_there = prediction[where.y : where.bottom, where.x : where.right]
 

@@ -12,7 +12,7 @@ from patchaug.readers.base import require_inside
 from patchaug.sampling import Sampler
 from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
-from patchaug.slides.thumbnail import overview
+from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz.layout import Out, box, classes, outlined, picture, save, scale_bar, sheet
 from patchaug.viz.palette import epoch_colour
 
@@ -30,7 +30,7 @@ def show_windows(
     title: str | None = None,
     max_size: int = 1024,
 ) -> Figure:
-    """Draw the outlines of windows over an overview of their slide, on which its mask is outlined.
+    """Draw the outlines of windows over a thumbnail of their slide, on which its mask is outlined.
 
     Args:
         slide: The slide.
@@ -39,7 +39,7 @@ def show_windows(
         seed: Seed of the sampler's windows, as a run has it.
         out: Where to save the picture (PNG); it appears there when it is whole.
         title: Title; default: the slide's name, its size and the windows'.
-        max_size: Longer side of the overview in pixels.
+        max_size: Longer side of the thumbnail in pixels.
 
     Returns:
         The figure.
@@ -55,7 +55,7 @@ def show_windows(
     sets = windows_of_epochs(slide, windows, epochs, seed)
     for window in (window for _, some in sets for window in some):
         require_inside(slide.name, slide.level_dimensions, window)
-    small, l0_per_pixel = overview(slide, max_size=max_size)
+    small, l0_per_pixel = thumbnail(slide, max_size=max_size)
     colours = [epoch_colour(number, len(sets)) for number in range(len(sets))]
     outlines = [Rectangle((0, 0), 1, 1, linewidth=1.5, **outlined(colour)) for colour in colours]
     entries = [(outline, f"{text}: {len(some)}") for outline, (text, some) in zip(outlines, sets, strict=True)]

@@ -194,7 +194,7 @@ def test_laws_are_exact_inside_the_margins(
     weights = {1: 3.0, 2: 1.0}
     sampler = Foreground((h, w), per_slide=30, foreground=share, classes=weights, min_fraction=min_fraction)
     try:
-        law = sampler.law(slide, (y, x))
+        law = sampler.distribution(slide, (y, x))
     except ForegroundError:
         counts = [
             np.isin(inside[b : b + h, a : a + w], [1, 2]).sum()

@@ -22,7 +22,7 @@ from PIL import Image
 from patchaug.core.memory import arena as arena_file
 from patchaug.core.memory.anonymous import lock_file, memory_file
 from patchaug.core.memory.arena import UNIT, Arena, arena
-from patchaug.core.memory.tile_cache import PrivateStore
+from patchaug.core.memory.tile_cache import PrivateTileCache
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers import TiffRaster, open_raster, tiled
@@ -112,8 +112,8 @@ class TestTilesOfOneProcess(TestTiles):
         monkeypatch.setattr(tiled, "arena", lambda: None)
         raster = TiffRaster(slide, ram=10 * 64 * 64 * 3)
         raster.read(Window(0, 0, 500, 400))
-        assert isinstance(raster._stored, PrivateStore)
-        assert len(raster._stored._tiles) == 10
+        assert isinstance(raster._tile_cache, PrivateTileCache)
+        assert len(raster._tile_cache._tiles) == 10
         return raster
 
 
@@ -233,7 +233,7 @@ def test_slides_that_come_too_late_do_not_look_for_room_at_each_window(tmp_path,
         assert np.array_equal(raster.read(Window(0, 0, 500, 400)), pixels[0])
     assert own.used == 60 * UNIT
     assert len(looked) == 1
-    assert sum(raster._stored is None for raster in rasters) >= 8
+    assert sum(raster._tile_cache is None for raster in rasters) >= 8
 
 
 def test_memory_of_slides_that_are_gone_is_given_to_others(tmp_path, own):

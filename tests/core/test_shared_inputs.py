@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchaug.core.memory import shared_inputs as lent
-from patchaug.core.memory.shared_inputs import LEAST, Lent, Mapped
+from patchaug.core.memory.shared_inputs import LEAST, MappedInput, SharedInput
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers import ArrayRaster, open_raster
@@ -96,7 +96,7 @@ def test_what_is_lent_is_given_back(monkeypatch):
     before = set(FILES.iterdir())
     raster = ArrayRaster(coordinate_image(WIDTH, HEIGHT))
     state = raster.__getstate__()
-    assert isinstance(state["_lent"][0], Lent) and state["_levels"] == [None]
+    assert isinstance(state["_lent"][0], SharedInput) and state["_levels"] == [None]
     assert set(FILES.iterdir()) - before
     kept = raster._levels[0]  # the memory lives as long as anybody looks at it
     del raster, state
@@ -129,7 +129,7 @@ def test_a_memory_map_is_mapped_again(tmp_path_factory, offset, top, left, step,
     path.write_bytes(bytes(offset) + image.tobytes())
     view = np.memmap(path, np.uint8, "r", offset, image.shape)[top:, left::step]
     view = view[::-1] if flip else view
-    mapped = Mapped.of(view)
+    mapped = MappedInput.of(view)
     data = pickle.dumps(mapped)
     assert len(data) < 600
     assert np.array_equal(pickle.loads(data)(), view)
@@ -149,7 +149,7 @@ def test_processes_map_a_file_themselves(tmp_path, method):
 def test_a_mapped_file_that_is_another_one_by_now(tmp_path):
     """It is not read in place of the first; a file that is gone is told too."""
     np.save(tmp_path / "image.npy", coordinate_image(60, 50))
-    mapped = pickle.loads(pickle.dumps(Mapped.of(np.load(tmp_path / "image.npy", mmap_mode="r"))))
+    mapped = pickle.loads(pickle.dumps(MappedInput.of(np.load(tmp_path / "image.npy", mmap_mode="r"))))
     (tmp_path / "image.npy").rename(tmp_path / "first.npy")
     with pytest.raises(ReadError, match=r"image.npy: a memory map of it cannot be opened again"):
         mapped()

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchaug.data.batch_memory import EACH, slots_for
+from patchaug.data.batch_memory import EACH, batch_buffers_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="slots are made on Linux alone")
 
@@ -53,7 +53,7 @@ def same(batch, tuples):
 
 
 def test_a_batch_arrives_as_it_was():
-    slots, tuples = slots_for(2), items(3)
+    slots, tuples = batch_buffers_for(2), items(3)
     image, mask = sent(slots, tuples, worker=1)
     assert same((image, mask), tuples)
     assert type(image) is torch.Tensor and type(mask) is Labelled
@@ -65,7 +65,7 @@ def test_a_batch_arrives_as_it_was():
 @given(actions=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 9), st.booleans()), max_size=60))
 def test_batches_that_are_held_never_change(actions):
     """Whatever order batches come and go in, and when all slots are taken, torch sends the next."""
-    slots, held = slots_for(2), {}
+    slots, held = batch_buffers_for(2), {}
     for number, (worker, drop, whole) in enumerate(actions):
         tuples = items(7 * number)
         batch = sent(slots, tuples, worker)
@@ -81,7 +81,7 @@ def test_batches_that_are_held_never_change(actions):
 
 
 def test_views_keep_their_slot():
-    slots = slots_for(1)
+    slots = batch_buffers_for(1)
     view = sent(slots, items(1))[0][1:, 0, 2:4]
     for number in range(3 * EACH):
         sent(slots, items(50 + number))
@@ -89,7 +89,7 @@ def test_views_keep_their_slot():
 
 
 def test_a_slot_outlives_its_pass():
-    slots = slots_for(1)
+    slots = batch_buffers_for(1)
     batch = sent(slots, items(4))
     del slots
     gc.collect()
@@ -97,7 +97,7 @@ def test_a_slot_outlives_its_pass():
 
 
 def test_a_forked_child_frees_nothing():
-    slots = slots_for(1)
+    slots = batch_buffers_for(1)
     batches = [sent(slots, items(k)) for k in range(EACH)]
     pid = os.fork()
     if pid == 0:
@@ -124,11 +124,11 @@ def test_a_forked_child_frees_nothing():
     ids=["text", "shapes", "dtypes", "no tuple", "empty", "no numbers", "gradient", "too large"],
 )
 def test_other_things_travel_as_torch_sends_them(tuples):
-    slots = slots_for(1)
+    slots = batch_buffers_for(1)
     assert slots.stacked(tuples, 0) is None
     assert slots.packed(tuples) is tuples
 
 
 def test_there_are_none_without_workers():
-    assert slots_for(0) is None
-    assert pickle.loads(pickle.dumps(slots_for(1))) is None  # a kept copy has no pass
+    assert batch_buffers_for(0) is None
+    assert pickle.loads(pickle.dumps(batch_buffers_for(1))) is None  # a kept copy has no pass

@@ -9,7 +9,7 @@ import torch
 from fastai.vision.all import DataLoaders
 
 from patchaug import MissingError, OptionError, PatchOptions
-from patchaug.data.item_list import valid_count
+from patchaug.data.item_list import validation_count
 from patchaug.fastai import RandomPatch, SlideDataLoaders
 from patchaug.fastai2.dataloaders import _random_split
 from patchaug.testing import coordinate_image, coordinate_mask
@@ -107,7 +107,7 @@ def test_mistakes_in_the_split_are_refused(folder: Path) -> None:
     for count in (2, 3, 49, 98, 107):  # of 49, a 49th is 0 by floats
         for share in (1 / count, 0.2, 0.999):
             train, valid = _random_split(count, share, 1)(list(range(count)))
-            assert len(valid) == valid_count(count, share) and sorted([*train, *valid]) == list(range(count))
+            assert len(valid) == validation_count(count, share) and sorted([*train, *valid]) == list(range(count))
     with pytest.raises(OptionError, match="one slide cannot be split: .* two are the least; add a slide, or cut"):
         SlideDataLoaders.from_label_func(folder, files[:1], mask_of, **COMMON)
     (folder / "empty").mkdir(exist_ok=True)

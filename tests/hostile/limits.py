@@ -1,4 +1,4 @@
-"""Runs a function in a child process with little memory and little time, so that a bomb harms only the child."""
+"""Run a function in a child process with little memory and little time, so that a bomb harms only the child."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ MAPS = hnp.arrays(np.uint8, (9, 7), elements=st.integers(0, 2))
 
 @given(MAPS, MAPS, st.booleans())
 def test_dice_is_twice_the_overlap_over_the_sum(truth: np.ndarray, guess: np.ndarray, ignore_index: bool) -> None:
-    """Over two slides at once, in bands, without the pixels of `ignore_index`; None where a class is nowhere."""
+    """Over two slides at once, in bands, without the pixels of `ignore_index`; None where a class is without_paths."""
     words = {"codes": ["a", "b", "c", "d"], "ignore_index": 2 if ignore_index else None}
     first = open_slide(np.zeros((9, 7, 3), np.uint8), truth, **words)
     second = open_slide(np.zeros((9, 7, 3), np.uint8), guess, **words)

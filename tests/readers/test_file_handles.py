@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from patchaug.readers import file_handles as handles
-from patchaug.readers.file_handles import CAPACITY, Descriptor, forget, handle
+from patchaug.readers.file_handles import CAPACITY, Descriptor, discard, get_or_open
 from patchaug.testing.raster_contract import forked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,20 +29,20 @@ class Handle:
 
 def test_one_handle_per_key_until_it_is_forgotten():
     """The same key gives the same handle; a forgotten one is opened again."""
-    first = handle("a key", Handle)
-    assert handle("a key", Handle) is first
-    forget("a key")
-    forget("a key")
-    assert handle("a key", Handle) is not first
+    first = get_or_open("a key", Handle)
+    assert get_or_open("a key", Handle) is first
+    discard("a key")
+    discard("a key")
+    assert get_or_open("a key", Handle) is not first
 
 
 def test_a_handle_in_use_outlives_its_eviction():
     """A full pool drops the least recently used handle by reference: who still reads keeps it open."""
-    held = handle(("lru", 0), Handle)
+    held = get_or_open(("lru", 0), Handle)
     before = Handle.closed
     for number in range(1, 2 * CAPACITY):
-        handle(("lru", number), Handle)
-    assert handle(("lru", 0), Handle) is not held
+        get_or_open(("lru", number), Handle)
+    assert get_or_open(("lru", 0), Handle) is not held
     closed_while_held = Handle.closed - before
     del held
     assert Handle.closed == before + closed_while_held + 1
@@ -51,23 +51,23 @@ def test_a_handle_in_use_outlives_its_eviction():
 def test_a_failed_opening_leaves_nothing_behind():
     """The opener's error passes through, and the next attempt opens."""
     with pytest.raises(FileNotFoundError):
-        handle("missing", lambda: Descriptor("/no/such/file"))
-    assert handle("missing", lambda: 5) == 5
+        get_or_open("missing", lambda: Descriptor("/no/such/file"))
+    assert get_or_open("missing", lambda: 5) == 5
 
 
 def test_a_forked_child_starts_empty_and_closes_nothing():
     """The child opens its own handle, even if a thread of the parent held the lock, and frees none of the parent's."""
-    parents = handle("forked", Handle)
+    parents = get_or_open("forked", Handle)
 
     def child() -> bool:
-        own = handle("forked", Handle)
+        own = get_or_open("forked", Handle)
         return own is not parents and Handle.closed == before
 
     before = Handle.closed
     assert forked(child)()
     with handles._pool.lock:
         assert forked(child)()
-    assert handle("forked", Handle) is parents
+    assert get_or_open("forked", Handle) is parents
 
 
 def test_threads_share_one_handle():
@@ -77,7 +77,7 @@ def test_threads_share_one_handle():
 
     def work() -> None:
         barrier.wait()
-        got.append(handle("threads", Handle))
+        got.append(get_or_open("threads", Handle))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

@@ -9,7 +9,7 @@ import pytest
 
 from patchaug.core.memory import arena as arena_file
 from patchaug.core.memory.arena import UNIT, arena
-from patchaug.core.memory.tile_cache import PrivateStore
+from patchaug.core.memory.tile_cache import PrivateTileCache
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers import OpenSlideRaster, tiled
@@ -77,8 +77,8 @@ class TestKeptByOneProcess(TestKept):
         write_pyramid(tmp_path / "slide.tiff", expected)
         raster = OpenSlideRaster(tmp_path / "slide.tiff", ram=4 * BLOCK)
         raster.read(Window(0, 0, 1300, 1100))
-        assert isinstance(raster._stored, PrivateStore)
-        assert len(raster._stored._tiles) == 4
+        assert isinstance(raster._tile_cache, PrivateTileCache)
+        assert len(raster._tile_cache._tiles) == 4
         return raster
 
 

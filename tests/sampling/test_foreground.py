@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from patchaug import ForegroundError, open_slide
 from patchaug.sampling import foreground
 from patchaug.sampling import min_fraction as restricted
-from patchaug.sampling.distributions import Frame
-from patchaug.sampling.foreground import ClassLaw, reach
-from patchaug.sampling.min_fraction import Restricted, least_pixels
+from patchaug.sampling.distributions import WindowDomain
+from patchaug.sampling.foreground import ClassComponent, reach
+from patchaug.sampling.min_fraction import QualifyingWindows, least_pixels
 from patchaug.slides import label_runs as runs
 from patchaug.slides import labels as labels_file
 from patchaug.slides.labels import Labels
@@ -110,10 +110,10 @@ def test_reach_counts_the_windows_around_a_pixel(length: int, data: st.DataObjec
 
 
 def tickets_by_window(part, shape: tuple[int, int]) -> np.ndarray:
-    """How many tickets stand for each window."""
+    """How many ranks stand for each window."""
     drawn = np.zeros(shape, int)
-    for ticket in range(part.total):
-        x, y = part.draw(ticket)
+    for rank in range(part.total):
+        x, y = part.draw(rank)
         drawn[y, x] += 1
     return drawn
 
@@ -122,13 +122,13 @@ def tickets_by_window(part, shape: tuple[int, int]) -> np.ndarray:
 def test_every_ticket_is_worth_one_labelled_pixel_of_its_window(
     mask: np.ndarray, blocks: tuple, data: st.DataObject
 ) -> None:
-    """Exact, with no statistics: over all tickets a window comes up once for each labelled pixel that it holds."""
+    """Exact, with no statistics: over all ranks a window comes up once for each labelled pixel that it holds."""
     height, width = mask.shape
     w, h = data.draw(st.integers(1, width)), data.draw(st.integers(1, height))
     with blocks_of(*blocks):
         labels = labels_of(mask)
         for value in labels.runs:
-            law = ClassLaw.of(labels, value, w, h)
+            law = ClassComponent.of(labels, value, w, h)
             expected = window_counts(mask, value, w, h)
             assert (tickets_by_window(law, expected.shape) == expected).all()
             every = np.array([[law.probability(x, y) for x in range(width - w + 1)] for y in range(height - h + 1)])
@@ -138,14 +138,14 @@ def test_every_ticket_is_worth_one_labelled_pixel_of_its_window(
 
 @given(masks(max_side=12), st.sampled_from([0.0, 0.05, 100.0]), st.integers(1, 12), st.integers(1, 12))
 def test_what_is_drawn_does_not_depend_on_what_is_kept(mask: np.ndarray, limit: float, w: int, h: int) -> None:
-    """The same ticket, the same window, whether runs are in the index or read again."""
+    """The same rank, the same window, whether runs are in the index or read again."""
     w, h = min(w, mask.shape[1]), min(h, mask.shape[0])
 
     def drawn(limit: float) -> list:
         with blocks_of(5, 3, limit):
             labels = labels_of(mask)
-            laws = [ClassLaw.of(labels, value, w, h) for value in labels.runs]
-            return [law.draw(ticket) for law in laws for ticket in range(law.total)]
+            laws = [ClassComponent.of(labels, value, w, h) for value in labels.runs]
+            return [law.draw(rank) for law in laws for rank in range(law.total)]
 
     assert drawn(limit) == drawn(1000.0)
 
@@ -167,7 +167,7 @@ def test_coarser_masks_are_indexed_in_their_own_pixels(
     assert set(labels.runs) == set(np.unique(large))
     assert all(of_class.height <= mask.shape[0] for of_class in labels.runs.values())
     for value in labels.runs:
-        law = ClassLaw.of(labels, value, w, h)
+        law = ClassComponent.of(labels, value, w, h)
         expected = window_counts(large, value, w, h)
         assert law.total == expected.sum()
         if law.total < 20_000:
@@ -183,7 +183,7 @@ def test_coarser_masks_are_indexed_in_their_own_pixels(
 def test_min_fraction_keeps_just_the_windows_that_hold_enough(
     mask: np.ndarray, blocks: tuple, factor: int, fraction: float, data: st.DataObject
 ) -> None:
-    """Both parts of the mixture, by all their tickets: windows below the limit never, the others by their law."""
+    """Both parts of the mixture, by all their ranks: windows below the limit never, the others by their law."""
     large = np.kron(mask, np.ones((factor, factor), np.uint8))
     height, width = large.shape
     w, h = data.draw(st.integers(1, width)), data.draw(st.integers(1, height))
@@ -191,7 +191,7 @@ def test_min_fraction_keeps_just_the_windows_that_hold_enough(
     with blocks_of(*blocks):
         slide = open_slide(np.zeros((height, width, 3), np.uint8), mask)
         least = least_pixels(fraction, w * h)
-        some = Restricted.of(slide.labels(0), values, Frame(0, w, h, width, height), least, "slide")
+        some = QualifyingWindows.of(slide.labels(0), values, WindowDomain(0, w, h, width, height), least, "slide")
         counts = {value: window_counts(large, value, w, h) for value in values}
         together = sum(counts.values())
         enough = together >= least
@@ -230,7 +230,7 @@ def test_the_index_is_small(kind: str) -> None:
     }[kind]().astype(np.uint16)
     labels = labels_of(mask)
     for value, of_class in labels.runs.items():
-        assert of_class.nbytes + ClassLaw.of(labels, value, 256, 256)._below.nbytes <= 0.05 * mask.size
+        assert of_class.nbytes + ClassComponent.of(labels, value, 256, 256)._below.nbytes <= 0.05 * mask.size
     # A class takes room where it is, so a mask of 2,704 numbered cells costs what one of cells does, and no more.
     assert kind != "instances" or sum(of_class.nbytes for of_class in labels.runs.values()) < 0.15 * mask.size
 
@@ -248,14 +248,14 @@ def test_a_mask_that_changed_is_found_out() -> None:
 
 @pytest.mark.parametrize("size", [512, 1400])
 def test_sums_are_exact_beyond_what_floats_hold(size: int) -> None:
-    """The total of 10^11 and more, and the first and last ticket of each of its thousands of runs of tickets."""
+    """The total of 10^11 and more, and the first and last rank of each of its thousands of runs of ranks."""
     mask = (np.hypot(*(np.indices((1700, 1500)) % 90 - 45)) < 40).astype(np.uint8)
-    law = ClassLaw.of(labels_of(mask), 1, size, size)
+    law = ClassComponent.of(labels_of(mask), 1, size, size)
     columns, rows = reach(1500, size), reach(1700, size)
     of_rows = [int(total) for total in (mask * columns).sum(axis=1)]
     assert law.total == sum(total * int(weight) for total, weight in zip(of_rows, rows, strict=True)) > 2**24
-    for ticket in [0, law.total - 1, *(int(edge) - back for edge in law._below[:-1:7] for back in (0, 1))]:
-        x, y = law.draw(ticket)
+    for rank in [0, law.total - 1, *(int(edge) - back for edge in law._below[:-1:7] for back in (0, 1))]:
+        x, y = law.draw(rank)
         assert 0 <= x <= 1500 - size and 0 <= y <= 1700 - size
         assert mask[y : y + size, x : x + size].any()
     with pytest.raises(IndexError):
@@ -271,7 +271,7 @@ def test_sums_beyond_63_bits_are_refused() -> None:
         *(np.zeros(4000, np.uint8),) * 3, one.read,
     )  # fmt: skip
     with pytest.raises(ForegroundError, match="2\\^63"):
-        ClassLaw.of(Labels(100_000, 100_000, None, None, {1: many}), 1, 50_000, 50_000)
+        ClassComponent.of(Labels(100_000, 100_000, None, None, {1: many}), 1, 50_000, 50_000)
 
 
 def test_missing_rows_are_an_error() -> None:

@@ -9,7 +9,7 @@ from patchaug import Foreground, Grid, Plan, Slide, Uniform, Window
 from patchaug.readers import ArrayRaster
 from patchaug.readers.base import require_inside
 from patchaug.sampling.foreground import reach
-from patchaug.slides.label_runs import BLOCK, STRIP, Runs
+from patchaug.slides.label_runs import BLOCK, STRIP, RunLengthIndex
 from patchaug.slides.labels import Labels
 
 WIDTH, HEIGHT, SIZE = 200_000, 150_000, 512
@@ -41,7 +41,7 @@ def last_pixel_of_a_fine_mask() -> tuple[Slide, int]:
     slide = Slide(Nothing(), Nothing(), name="large")
     number = -(-WIDTH // STRIP) * -(-HEIGHT // BLOCK) - 1
     column, row = (WIDTH - 1) % STRIP, (HEIGHT - 1) % BLOCK
-    runs = Runs(
+    runs = RunLengthIndex(
         1, WIDTH, HEIGHT, np.array([number], np.int32), np.array([1], np.int32), np.array([0, 1]),
         *(np.array([at], np.uint8) for at in (row, column, column)), lambda *_: np.zeros((1, 1), np.uint8),
     )  # fmt: skip

@@ -31,7 +31,7 @@ FAULTS = {
     ),
     "centre clamped at the border": (
         "sampling/foreground.py",
-        "return max(pixel - self.size + 1, self.margin) + ticket - below[pixel]",
+        "return max(pixel - self.size + 1, self.margin) + rank - below[pixel]",
         "return min(max(pixel - self.size // 2, 0), len(below) - 1 - self.size)",
         "tests/sampling/test_foreground.py tests/sampling/test_samplers.py",
     ),

@@ -63,7 +63,7 @@ def test_shuffling_shares_slides_and_laws() -> None:
     plain = Plan(slides("a", "b"), Uniform(9), shuffle=False, on_error="resample")
     mixed = plain.ordered(True)
     assert mixed.shuffle and not plain.shuffle and plain.ordered(False) is plain
-    assert mixed._laws is plain._laws is not None and mixed.slides is plain.slides
+    assert mixed._distributions is plain._distributions is not None and mixed.slides is plain.slides
     assert mixed._replaced is plain._replaced is not None
 
 

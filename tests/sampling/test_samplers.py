@@ -78,7 +78,7 @@ def test_probability_is_the_law(mask: np.ndarray, data: st.DataObject, share: fl
     for draw in plan:
         assert draw.probability == pytest.approx(law[draw.window], abs=1e-12)
     # And the law of every window there is, not only of those drawn: it sums to 1 over them.
-    mixture = plan.laws[0]
+    mixture = plan.distributions[0]
     total = sum(
         (1 - share) * mixture.uniform.probability(o.x, o.y)
         + sum(

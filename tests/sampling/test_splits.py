@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from patchaug import Foreground, Grid, OptionError, PatchOptions, Uniform
 from patchaug.cli.split_pairs import pairs_of
-from patchaug.data.item_list import valid_count
+from patchaug.data.item_list import validation_count
 from patchaug.options.fields import TrainOptions
 
 
@@ -38,7 +38,7 @@ def test_a_test_set_is_never_drawn_at_random() -> None:
 @given(st.integers(2, 5000), st.floats(0, 1, exclude_min=True, exclude_max=True))
 def test_both_sides_get_a_slide(slides: int, share: float) -> None:
     """The share rounded down, as fastai does, where that leaves slides on both sides."""
-    count = valid_count(slides, share)
+    count = validation_count(slides, share)
     assert 1 <= count < slides and (count == int(share * slides) or count == 1)
 
 
@@ -49,10 +49,10 @@ def test_what_cannot_be_split_is_said() -> None:
         (0, "there is no slide"),
     ):
         with pytest.raises(OptionError, match=text):
-            valid_count(slides, 0.5)
+            validation_count(slides, 0.5)
     for share in (0.0, 1.0, -1, float("nan")):
         with pytest.raises(OptionError, match="valid_pct must lie between 0 and 1"):
-            valid_count(4, share)
+            validation_count(4, share)
 
 
 @pytest.mark.parametrize(("slides", "validated"), [(2, 1), (3, 1), (9, 1), (10, 2), (11, 2)])

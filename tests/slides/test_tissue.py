@@ -24,7 +24,7 @@ def stained(height: int, width: int, window: Window) -> np.ndarray:
 @settings(max_examples=15)
 @given(st.integers(1025, 2500), st.integers(900, 2300), st.integers(0, 2**32 - 1))
 def test_windows_are_drawn_where_the_tissue_is(width: int, height: int, seed: int) -> None:
-    """On slides whose size is no multiple of anything: every pixel drawn is tissue, or beside it on the overview."""
+    """On slides whose size is no multiple of anything: every pixel drawn is tissue, or beside it on the thumbnail."""
     rng = np.random.default_rng(seed)
     w, h = int(rng.integers(30, width // 2)), int(rng.integers(30, height // 2))
     place = Window(int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h)

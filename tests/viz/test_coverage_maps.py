@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from patchaug import Foreground, Grid, OptionError, Uniform, Window, open_slide
 from patchaug.viz import show_coverage, show_density, show_windows
-from patchaug.viz.coverage_maps import chance_of_being_seen, places_of, times_seen
+from patchaug.viz.coverage_maps import count_coverage, expected_coverage, pixel_centres
 from patchaug.viz.windows import epoch_windows
 
 MASK = np.zeros((30, 41), np.uint8)
@@ -24,7 +24,7 @@ def test_times_seen_counts_the_windows_around_each_place(boxes: list, columns: i
     """Places need not be pixels."""
     windows = [Window(*box) for box in boxes]
     across, down = (np.arange(columns) + 0.5) * 41 / columns, (np.arange(rows) + 0.5) * 30 / rows
-    got = times_seen(windows, across, down)
+    got = count_coverage(windows, across, down)
     assert got.shape == (rows, columns)
     for row, y in enumerate(down):
         for column, x in enumerate(across):
@@ -36,9 +36,9 @@ def test_times_seen_counts_the_windows_around_each_place(boxes: list, columns: i
 def test_the_chance_of_being_seen_is_that_of_all_windows_around_a_place(kind, height: int, width: int) -> None:
     """Few origins are all looked at, so the sum is exact, and the map adds up to a window's pixels."""
     sampler = kind((height, width))
-    law = sampler.law(SLIDE)
-    across, down = places_of(law.frame, (30, 41), 1.0)
-    chance = chance_of_being_seen(law, across, down)
+    law = sampler.distribution(SLIDE)
+    across, down = pixel_centres(law.domain, (30, 41), 1.0)
+    chance = expected_coverage(law, across, down)
     assert chance is not None and chance.sum() == pytest.approx(height * width)
     x, y = 33, 5
     around = [
@@ -52,10 +52,10 @@ def test_the_chance_of_being_seen_is_that_of_all_windows_around_a_place(kind, he
 def test_drawn_windows_see_places_as_often_as_stated() -> None:
     """20,000 windows: no place is off by more than five standard deviations."""
     sampler = Foreground(8, per_slide=20_000, foreground=0.5, classes={1: 3.0, 2: 1.0})
-    law = sampler.law(SLIDE)
-    across, down = places_of(law.frame, (30, 41), 1.0)
-    seen = times_seen(next(iter(epoch_windows(SLIDE, sampler, 5))), across, down)
-    chance = chance_of_being_seen(law, across, down)
+    law = sampler.distribution(SLIDE)
+    across, down = pixel_centres(law.domain, (30, 41), 1.0)
+    seen = count_coverage(next(iter(epoch_windows(SLIDE, sampler, 5))), across, down)
+    chance = expected_coverage(law, across, down)
     assert chance is not None
     assert (np.abs(seen - 20_000 * chance) <= 5 * np.sqrt(20_000 * chance * (1 - chance)) + 1e-6).all()
 
@@ -63,8 +63,8 @@ def test_drawn_windows_see_places_as_often_as_stated() -> None:
 def test_no_chance_is_stated_where_none_is_known() -> None:
     """Grids hold every place; a least fraction has no closed form."""
     for sampler in (Grid(8), Foreground(8, min_fraction=0.2)):
-        law = sampler.law(SLIDE)
-        assert chance_of_being_seen(law, *places_of(law.frame, (30, 41), 1.0)) is None
+        law = sampler.distribution(SLIDE)
+        assert expected_coverage(law, *pixel_centres(law.domain, (30, 41), 1.0)) is None
         assert len(show_density(SLIDE, sampler, epochs=1).axes) == 2  # one map and its bar
 
 

@@ -14,9 +14,9 @@ from PIL import Image
 from patchaug import FrameError, MissingError, OptionError, Patch, Slide, Window, WindowError, open_slide
 from patchaug.core.resampling import area_mean
 from patchaug.readers import ArrayRaster
-from patchaug.slides.thumbnail import overview
+from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz import show_patches, show_prediction, show_windows
-from patchaug.viz.compare import compared
+from patchaug.viz.compare import truth_and_prediction
 
 GREEN, BLUE = (np.array(to_rgb(colour)) * 255 for colour in ("#009E73", "#0072B2"))
 
@@ -60,7 +60,7 @@ def test_overview_is_the_slide_made_small(
     levels = [area_mean(image, f) for f in factors]
     slide = Slide(ArrayRaster(levels), ArrayRaster([mask]), name="s")
     monkeypatch.setattr("patchaug.slides.thumbnail._BLOCK_PIXELS", 700)  # several blocks each way
-    small, per_pixel = overview(slide, max_size=90)
+    small, per_pixel = thumbnail(slide, max_size=90)
     level = max(k for k, pixels in enumerate(levels) if max(pixels.shape) >= 90)
     step = -(-max(levels[level].shape) // 90)
     assert max(small.image.shape) <= 90
@@ -74,12 +74,12 @@ def test_overview_is_the_slide_made_small(
 def test_overview_of_a_small_slide_is_the_slide() -> None:
     """Nothing is enlarged, and there is no mask where there is none."""
     image = np.random.default_rng(2).integers(0, 256, (30, 41, 3), np.uint8)
-    small, per_pixel = overview(open_slide(image), max_size=1024)
+    small, per_pixel = thumbnail(open_slide(image), max_size=1024)
     assert (small.image == image).all()
     assert small.mask is None
     assert per_pixel == 1
     with pytest.raises(OptionError, match="max_size must be at least 1 px, got 0"):
-        overview(open_slide(image), max_size=0)
+        thumbnail(open_slide(image), max_size=0)
 
 
 def test_windows_are_drawn_where_they_are() -> None:
@@ -148,7 +148,7 @@ def test_prediction_panels_have_the_colours_of_their_maps() -> None:
 
 @pytest.mark.parametrize("coarse", [(), (4,), (3, 7)])
 def test_a_perfect_prediction_looks_like_the_truth(coarse: tuple[int, ...]) -> None:
-    """Whatever level the overview comes from: both maps are drawn from the same pixels."""
+    """Whatever level the thumbnail comes from: both maps are drawn from the same pixels."""
     rng = np.random.default_rng(3)
     image, mask = rng.integers(0, 256, (1301, 1150, 3), np.uint8), rng.integers(0, 3, (1301, 1150), np.uint8)
     slide = Slide(ArrayRaster([image, *(area_mean(image, f) for f in coarse)]), ArrayRaster([mask]), name="s")
@@ -160,13 +160,13 @@ def test_a_perfect_prediction_looks_like_the_truth(coarse: tuple[int, ...]) -> N
 
 @pytest.mark.parametrize("level", [0, 1])
 def test_maps_are_sampled_under_the_centres_of_the_overview(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In bands, from a level finer than the overview's or the same: a pixel of 12 shows the map at 6, 18, 30..."""
+    """In bands, from a level finer than the thumbnail's or the same: a pixel of 12 shows the map at 6, 18, 30..."""
     monkeypatch.setattr("patchaug.viz.compare._BLOCK_PIXELS", 60000)
     rng = np.random.default_rng(4)
     image, mask = rng.integers(0, 256, (1200, 960, 3), np.uint8), rng.integers(0, 9, (1200, 960), np.uint8)
     slide = Slide(ArrayRaster([image, area_mean(image, 4)]), ArrayRaster([mask]), name="s")
     guess = rng.integers(0, 9, slide.level_dimensions[level][::-1])
-    truth, small, _ = compared(slide, guess, level, (100, 80), 12.0, side=100)
+    truth, small, _ = truth_and_prediction(slide, guess, level, (100, 80), 12.0, side=100)
     at = slice(6, None, 12) if level == 0 else slice(1, None, 3)
     assert (small == guess[at, at]).all()
     assert (truth == slide.read_mask(Window(0, 0, *slide.level_dimensions[level], level))[at, at]).all()

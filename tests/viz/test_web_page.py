@@ -15,7 +15,7 @@ from PIL import Image
 from patchaug import Foreground, Grid, MissingError, OptionError, Plan, Uniform, open_slide
 from patchaug.viz.palette import class_colour
 from patchaug.viz.web_page import page_data, write_page
-from patchaug.viz.web_page.images import TILE, class_map, heat_map, pyramid
+from patchaug.viz.web_page.images import TILE, class_map_png, heat_map, pyramid
 
 
 def decoded(url: str) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_the_pyramid_is_the_picture(shape: tuple[int, ...]) -> None:
 def test_a_class_map_has_the_classes_colours() -> None:
     """0 is clear, `ignore_index` grey."""
     mask = np.array([[0, 1, 2], [7, 255, 0]], np.int64)
-    picture = decoded(class_map(mask, 255))
+    picture = decoded(class_map_png(mask, 255))
     assert (picture[..., 3] == np.where(mask == 0, 0, 255)).all()
     for value in (1, 2, 7, 255):
         assert tuple(picture[mask == value][0][:3]) == class_colour(value, 255)

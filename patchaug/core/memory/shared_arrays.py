@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-class SharesArrays:
+class SharedArraysMixin:
     """Base of objects whose numpy attributes are read only, and may be large.
 
     A forked worker has them anyway. While a process is being started by spawn or forkserver they move, once, into
@@ -26,7 +26,7 @@ class SharesArrays:
         for key, value in state.items():
             if isinstance(value, np.ndarray):
                 if key not in shared:
-                    shared[key] = Moved(value)
+                    shared[key] = SharedArray(value)
                     self.__dict__[key] = shared[key].array()  # the private copy goes
                 state[key] = shared[key]
         for key in [key for key, value in self.__dict__.items() if isinstance(value, memoryview)]:
@@ -34,7 +34,7 @@ class SharesArrays:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        shared = {key: value for key, value in state.items() if isinstance(value, Moved)}
+        shared = {key: value for key, value in state.items() if isinstance(value, SharedArray)}
         self.__dict__.update(state | {key: moved.array() for key, moved in shared.items()})
         if shared:
             self.__dict__["_shared"] = shared  # a child of the child gets the same memory
@@ -48,7 +48,7 @@ class SharesArrays:
         return found
 
 
-class Moved:
+class SharedArray:
     """An array in shared memory; pickles as a handle, while a process is being started."""
 
     def __init__(self, array: np.ndarray[Any, np.dtype[Any]]) -> None:

@@ -17,13 +17,13 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.memory.anonymous import SHARES, memory_file
-from patchaug.core.memory.shared_arrays import Moved
+from patchaug.core.memory.shared_arrays import SharedArray
 from patchaug.errors import ReadError
 
 LEAST = 4 << 20  # bytes; what is smaller is copied sooner than lent
 
 
-class Lent:
+class SharedInput:
     """An array in memory without a name; pickles as a handle, while a process is being started.
 
     Args:
@@ -38,10 +38,10 @@ class Lent:
         self.memory = mmap.mmap(self.fd, size)
 
     @classmethod
-    def of(cls, array: Array) -> Lent | Moved:
+    def of(cls, array: Array) -> SharedInput | SharedArray:
         """A copy of an array."""
         if not SHARES:  # Windows
-            return Moved(array)
+            return SharedArray(array)
         new = cls(array.shape, array.dtype)
         new._view()[...] = array
         return new
@@ -63,11 +63,11 @@ class Lent:
             os.close(self.fd)  # the map has a number of its own
 
 
-def _adopted(fd: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Lent:
-    return Lent(shape, dtype, fd.detach())
+def _adopted(fd: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SharedInput:
+    return SharedInput(shape, dtype, fd.detach())
 
 
-class Mapped:
+class MappedInput:
     """A part of a file as an array, mapped when first asked for in a process."""
 
     def __init__(self, path: str, offset: int, array: Array) -> None:
@@ -77,7 +77,7 @@ class Mapped:
         self._array: Array | None = array
 
     @classmethod
-    def of(cls, array: Array) -> Mapped | None:
+    def of(cls, array: Array) -> MappedInput | None:
         """Where a memory map comes from; None for arrays, and for maps whose changes stay in this process."""
         root: Any = array
         while isinstance(root.base, np.ndarray):

@@ -18,7 +18,7 @@ from patchaug.core.memory.arena import Arena
 Shape = tuple[int, ...]
 
 
-class SharedStore:
+class SharedTileCache:
     """Tiles in the arena. Its table has one entry a tile: 0, or where the tile lies; negative while still empty.
 
     Args:
@@ -97,7 +97,7 @@ class SharedStore:
             self.at[number] = at
 
 
-class PrivateStore:
+class PrivateTileCache:
     """Tiles in the memory of this process alone, where processes cannot share an arena (Windows).
 
     Only a program's main process keeps tiles, so that the budget holds for all of them together. Pictures that are
@@ -113,19 +113,19 @@ class PrivateStore:
         self._tiles: dict[int, Array] = {}
         self._reserved: dict[int, int] = {}
         self._keeper = os.getpid() if multiprocessing.parent_process() is None else 0
-        weakref.finalize(self, PrivateStore._free, self._tiles, self._reserved).atexit = False
+        weakref.finalize(self, PrivateTileCache._free, self._tiles, self._reserved).atexit = False
 
     @classmethod
     def _free(cls, tiles: dict[int, Array], reserved: dict[int, int]) -> None:
         cls._held -= sum(tile.nbytes for tile in tiles.values()) + sum(reserved.values())
 
     def find(self, number: int, shape: Shape, dtype: np.dtype[Any]) -> Array | None:
-        """See `SharedStore`; so below."""
+        """See `SharedTileCache`; so below."""
         return self._tiles.get(number)
 
     def full(self, size: int) -> bool:
-        """See `SharedStore`."""
-        return self._keeper != os.getpid() or PrivateStore._held + size > self.limit
+        """See `SharedTileCache`."""
+        return self._keeper != os.getpid() or PrivateTileCache._held + size > self.limit
 
     def fetch(self, number: int, shape: Shape, dtype: np.dtype[Any], decode: Callable[[], Array]) -> Array:
         """A tile, decoded and kept where there is room."""
@@ -134,8 +134,8 @@ class PrivateStore:
             if kept is not None:
                 return kept
             tile = decode()
-            if self._keeper == os.getpid() and PrivateStore._held + tile.nbytes <= self.limit:
-                PrivateStore._held += tile.nbytes
+            if self._keeper == os.getpid() and PrivateTileCache._held + tile.nbytes <= self.limit:
+                PrivateTileCache._held += tile.nbytes
                 self._tiles[number] = tile = tile.copy()
             return tile
 
@@ -143,9 +143,9 @@ class PrivateStore:
         """Keep room for a tile."""
         with self._lock:
             if number not in self._tiles and number not in self._reserved:
-                if PrivateStore._held + size > self.limit:
+                if PrivateTileCache._held + size > self.limit:
                     return False
-                PrivateStore._held += size
+                PrivateTileCache._held += size
                 self._reserved[number] = size
         return True
 
@@ -162,10 +162,10 @@ class PrivateStore:
 
 
 def _in_child() -> None:
-    PrivateStore._lock = threading.RLock()  # another thread of the parent may have held the old one
+    PrivateTileCache._lock = threading.RLock()  # another thread of the parent may have held the old one
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
-Store = SharedStore | PrivateStore
+TileCache = SharedTileCache | PrivateTileCache

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.memory.shared_arrays import SharesArrays
+from patchaug.core.memory.shared_arrays import SharedArraysMixin
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError
 from patchaug.readers.annotations.asap_xml import parse_asap
@@ -30,7 +30,7 @@ from patchaug.readers.file import FileRaster
 
 
 @dataclass(eq=False)
-class Polygons(SharesArrays):
+class Polygons(SharedArraysMixin):
     """All polygons of a mask, in the order in which they are drawn.
 
     Attributes:

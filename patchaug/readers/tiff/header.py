@@ -19,8 +19,8 @@ from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes
 from patchaug.readers.codecs.decompress import CODECS, Packing, load
-from patchaug.readers.file import UnsuitedError, one_line
-from patchaug.readers.tiled import Grid
+from patchaug.readers.file import UnsupportedError, one_line
+from patchaug.readers.tiled import TileGrid
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -51,9 +51,9 @@ class Level:
     packing: Packing | None  # the same for lossless tiles
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> TileGrid:
         """How the level is cut."""
-        return Grid(self.width, self.height, self.tile_width, self.tile_height)
+        return TileGrid(self.width, self.height, self.tile_width, self.tile_height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def read_header(path: str, *, mask: bool) -> Header:
     """Parse the tag tables of the first picture and of its levels.
 
     Raises:
-        UnsuitedError: Another source may read the file.
+        UnsupportedError: Another source may read the file.
         ReadError: None may: another one would drop bits, channels or pages in silence.
     """
     import tifffile
@@ -96,7 +96,7 @@ def read_header(path: str, *, mask: bool) -> Header:
                 (_require_mask if mask else _require_image)(path, page)
             first: Any = pages[0]
             if any(_kind(page) != _kind(first) for page in pages):
-                raise UnsuitedError(f"{path}: its levels differ in dtype, channels or tiling")
+                raise UnsupportedError(f"{path}: its levels differ in dtype, channels or tiling")
             levels = tuple(_level(path, page) for page in pages)
             return Header(
                 levels, first.is_tiled, first.dtype, first.samplesperpixel, _mpp(tiff, first), _word(first.compression)
@@ -104,7 +104,9 @@ def read_header(path: str, *, mask: bool) -> Header:
     except ReadError:
         raise
     except Exception as error:  # a broken header raises whatever the parser met first
-        raise UnsuitedError(f"{path}: broken TIFF header ({one_line(error)}); copy or export the file again") from error
+        raise UnsupportedError(
+            f"{path}: broken TIFF header ({one_line(error)}); copy or export the file again"
+        ) from error
 
 
 def _kind(page: Any) -> tuple[Any, int, bool]:
@@ -119,7 +121,7 @@ def _require_plain(path: str, tiff: TiffFile, pages: list[Any]) -> None:
     """One contiguous picture, upright, and none that its maker lays out in a way of its own."""
     series = tiff.series[0]
     if series.kind in _VENDORS or "MedScan" in str(pages[0].software if pages[0] is not None else ""):
-        raise UnsuitedError(f"{path}: a slide of kind {series.kind}, which OpenSlide reads")
+        raise UnsupportedError(f"{path}: a slide of kind {series.kind}, which OpenSlide reads")
     if any(len(level.pages) != 1 for level in series.levels):
         raise ReadError(
             f"{path}: holds a stack of pictures (shape {series.shape}, axes {series.axes}), and a slide is one; "
@@ -141,7 +143,7 @@ def _require_image(path: str, page: Any) -> None:
     plain = {1: 1, 2: 3, 6: 3}.get(int(page.photometric))  # MINISBLACK, RGB, YCBCR
     ycbcr_elsewhere = int(page.photometric) == 6 and int(page.compression) != 7
     if page.samplesperpixel != plain or page.planarconfig != 1 or ycbcr_elsewhere or page.compression in _ELSEWHERE:
-        raise UnsuitedError(
+        raise UnsupportedError(
             f"{path}: TIFF with photometric {_word(page.photometric)}, {page.samplesperpixel} samples, planes "
             f"{_word(page.planarconfig)}, compression {_word(page.compression)} is not read tile by tile"
         )

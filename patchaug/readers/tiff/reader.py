@@ -14,7 +14,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.codecs.decompress import unpack_tile
 from patchaug.readers.codecs.image_headers import first_rows, frame_size, require_jpeg_end
-from patchaug.readers.file_handles import Descriptor, handle
+from patchaug.readers.file_handles import Descriptor, get_or_open
 from patchaug.readers.tiff.header import Header, Level, read_header
 from patchaug.readers.tiled import Layout, TiledRaster
 
@@ -35,7 +35,7 @@ class TiffRaster(TiledRaster):
     ones become uint8 0 and 1.
     """
 
-    _lazy = ("_known", "_stored")
+    _lazy = ("_known", "_tile_cache")
 
     def __init__(
         self, path: str | os.PathLike[str], *, mask: bool = False, name: str | None = None, ram: int = 0
@@ -97,7 +97,7 @@ class TiffRaster(TiledRaster):
         size = self._fingerprint[0]
         if offset + count > size:  # before the bytes are allocated
             raise ReadError(f"cut off: bytes {offset} to {offset + count} of a file of {size} bytes")
-        data = handle(("tiff", self.path, self._fingerprint), self._open).read(offset, count)
+        data = get_or_open(("tiff", self.path, self._fingerprint), self._open).read(offset, count)
         if len(data) < count:
             raise ReadError(f"cut off: got {len(data)} of {count} bytes")
         require_jpeg_end(data)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
-from patchaug.readers.file_handles import handle
+from patchaug.readers.file_handles import get_or_open
 from patchaug.readers.zarr.metadata import ZarrArray
 from patchaug.readers.zarr.multiscales import Plane
-from patchaug.readers.zarr.store import Part, Store
+from patchaug.readers.zarr.store import ChunkStore, StoredBytes
 
 _NONE = (1 << 64) - 1  # in the index of a shard: there is no such chunk
 
@@ -25,7 +25,7 @@ class Chunks:
         owner: What the handles of its shards belong to; changes when the store does.
     """
 
-    store: Store
+    store: ChunkStore
     owner: Hashable
 
     def read(self, array: ZarrArray, place: tuple[int, ...]) -> Array | None:
@@ -48,7 +48,7 @@ class Chunks:
     def _of_shard(self, array: ZarrArray, place: tuple[int, ...]) -> Array | None:
         many = [a // b for a, b in zip(array.stored_shape, array.chunks, strict=True)]
         key = array.chunk_key([at // per for at, per in zip(place, many, strict=True)])
-        opened = handle((self.owner, key), lambda: self._shard(array, key))
+        opened = get_or_open((self.owner, key), lambda: self._shard(array, key))
         if opened is None:
             return None
         part, index = opened
@@ -62,7 +62,7 @@ class Chunks:
             raise ReadError(f"{key}: its index says bytes {offset} to {offset + count}, and it has {part.size}")
         return array.chain.decode(_bytes(part, key, offset, count), array.chunks)
 
-    def _shard(self, array: ZarrArray, key: str) -> tuple[Part, Array] | None:
+    def _shard(self, array: ZarrArray, key: str) -> tuple[StoredBytes, Array] | None:
         """A shard and its index, (chunks, 2): where each begins, and how many bytes it has."""
         assert array.shards is not None
         part, size = self.store.find(key), array.shards.size
@@ -75,7 +75,7 @@ class Chunks:
         return part, array.shards.index.decode(data, (number, 2))
 
 
-def count_missing(store: Store, levels: tuple[Plane, ...]) -> tuple[int, int]:
+def count_missing(store: ChunkStore, levels: tuple[Plane, ...]) -> tuple[int, int]:
     """How many chunks (or shards) of all levels are not stored, of how many; lists all keys."""
     missing = number = 0
     for plane in levels:
@@ -86,7 +86,7 @@ def count_missing(store: Store, levels: tuple[Plane, ...]) -> tuple[int, int]:
     return missing, number
 
 
-def _bytes(part: Part, key: str, offset: int, count: int) -> bytes:
+def _bytes(part: StoredBytes, key: str, offset: int, count: int) -> bytes:
     data = part.read(offset, count)
     if len(data) < count:
         raise ReadError(f"{key} is cut off: got {len(data)} of {count} bytes")

@@ -14,7 +14,7 @@ import numpy as np
 from patchaug.errors import ReadError
 from patchaug.readers.file import one_line
 from patchaug.readers.zarr.codecs import Chain, is_common, unpacker
-from patchaug.readers.zarr.store import Store
+from patchaug.readers.zarr.store import ChunkStore
 
 _JSON = 64 << 20  # bytes
 _SIDE = 1 << 32  # pixels, as in TIFF
@@ -98,7 +98,7 @@ def joined(*keys: str) -> str:
     return "/".join(key for key in keys if key)
 
 
-def read_json(store: Store, key: str) -> dict[str, Any] | None:
+def read_json(store: ChunkStore, key: str) -> dict[str, Any] | None:
     """The JSON object of a key; None where there is none.
 
     Raises:
@@ -118,63 +118,67 @@ def read_json(store: Store, key: str) -> dict[str, Any] | None:
     return found
 
 
-def read_array(key: str, said: Mapping[str, Any], attributes: Mapping[str, Any]) -> ZarrArray:
+def read_array(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, Any]) -> ZarrArray:
     """The array that metadata describe.
 
     Args:
         key: Where it lies.
-        said: .zarray, or zarr.json.
+        metadata: .zarray, or zarr.json.
         attributes: .zattrs, or the attributes in zarr.json.
 
     Raises:
         ReadError: They are not what the specification says, or nothing that can be read here.
     """
     try:
-        version = _version_3 if said.get("zarr_format") == 3 else _version_2
-        return version(key, said, attributes)
+        version = _version_3 if metadata.get("zarr_format") == 3 else _version_2
+        return version(key, metadata, attributes)
     except ReadError as error:
         raise ReadError(f"array {key or '/'}: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ReadError(f"array {key or '/'}: its metadata are damaged ({one_line(error)[:120]})") from None
 
 
-def _version_2(key: str, said: Mapping[str, Any], attributes: Mapping[str, Any]) -> ZarrArray:
-    if said.get("zarr_format") != 2:
-        raise ReadError(f"zarr_format is {said.get('zarr_format')!r}, versions 2 and 3 are read")
-    shape, chunks = _sides("shape", said["shape"]), _sides("chunks", said["chunks"])
-    found = said["dtype"]
+def _version_2(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, Any]) -> ZarrArray:
+    if metadata.get("zarr_format") != 2:
+        raise ReadError(f"zarr_format is {metadata.get('zarr_format')!r}, versions 2 and 3 are read")
+    shape, chunks = _sides("shape", metadata["shape"]), _sides("chunks", metadata["chunks"])
+    found = metadata["dtype"]
     if not isinstance(found, str) or not re.fullmatch(r"[<>|][bui][1248]", found):
         raise ReadError(f"dtype is {found!r}, pixels are integers")
     dtype = np.dtype(found)
-    packed = [*(said.get("filters") or ()), *([said["compressor"]] if said["compressor"] is not None else [])]
+    packed = [
+        *(metadata.get("filters") or ()),
+        *([metadata["compressor"]] if metadata["compressor"] is not None else []),
+    ]
     steps = [(dict(options), str(options["id"])) for options in packed]
     order = tuple(range(len(shape)))
     chain = _chain(
         dtype,
-        {"C": order, "F": order[::-1]}[said["order"]],
+        {"C": order, "F": order[::-1]}[metadata["order"]],
         [(name, {k: v for k, v in options.items() if k != "id"}) for options, name in steps],
     )
     names = attributes.get("_ARRAY_DIMENSIONS")  # xarray's word
-    return _array(key, shape, chunks, said["fill_value"], names, said.get("dimension_separator", "."), "", chain, None,
+    return _array(key, shape, chunks, metadata["fill_value"], names, metadata.get("dimension_separator", "."), "",
+                  chain, None,
                   steps[-1][1] if steps else "raw")  # fmt: skip
 
 
-def _version_3(key: str, said: Mapping[str, Any], attributes: Mapping[str, Any]) -> ZarrArray:
-    shape = _sides("shape", said["shape"])
-    grid, keys = said["chunk_grid"], said["chunk_key_encoding"]
+def _version_3(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, Any]) -> ZarrArray:
+    shape = _sides("shape", metadata["shape"])
+    grid, keys = metadata["chunk_grid"], metadata["chunk_key_encoding"]
     if grid["name"] != "regular":
         raise ReadError(f"chunk_grid is {grid['name']!r}, regular ones are read")
     if keys["name"] not in ("default", "v2"):
         raise ReadError(f"chunk_key_encoding is {keys['name']!r}, default and v2 are read")
-    if said.get("storage_transformers"):
+    if metadata.get("storage_transformers"):
         raise ReadError("it has storage_transformers, which are not read")
     chunks = _sides("chunk_shape", grid["configuration"]["chunk_shape"])
     prefix, usual = ("c", "/") if keys["name"] == "default" else ("", ".")
     separator = keys.get("configuration", {}).get("separator", usual)
-    kind = said["data_type"]
+    kind = metadata["data_type"]
     if not isinstance(kind, str) or not re.fullmatch(r"bool|u?int(8|16|32|64)", kind):
         raise ReadError(f"data_type is {str(kind)[:80]!r}, pixels are integers")
-    codecs, shards = _codecs(said["codecs"]), None
+    codecs, shards = _codecs(metadata["codecs"]), None
     if codecs and codecs[0][0] == "sharding_indexed":
         if len(codecs) > 1:
             raise ReadError("its shards are packed as a whole, so that no chunk of them can be read; pack the chunks")
@@ -184,7 +188,7 @@ def _version_3(key: str, said: Mapping[str, Any], attributes: Mapping[str, Any])
             raise ReadError(f"shards of {whole} are no whole number of chunks of {chunks}")
         shards = _shards(whole, chunks, options)
     chain = _chain_3(np.dtype(kind), len(shape), codecs)
-    fill, names = said["fill_value"], said.get("dimension_names")
+    fill, names = metadata["fill_value"], metadata.get("dimension_names")
     packs = [name for name, _ in codecs if name not in ("bytes", "transpose", "crc32c")]
     return _array(key, shape, chunks, fill, names, separator, prefix, chain, shards, packs[-1] if packs else "raw")
 
@@ -219,9 +223,9 @@ def _sides(what: str, value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _codecs(said: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Names and options; a codec without options may be said by its name alone."""
-    found: list[dict[str, Any]] = [{"name": codec} if isinstance(codec, str) else codec for codec in said]
+def _codecs(metadata: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Names and options; a codec without options may be metadata by its name alone."""
+    found: list[dict[str, Any]] = [{"name": codec} if isinstance(codec, str) else codec for codec in metadata]
     return [(str(codec["name"]), dict(codec.get("configuration") or {})) for codec in found]
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from patchaug.errors import ReadError
 from patchaug.readers.file import one_line
 from patchaug.readers.zarr.metadata import ZarrArray, joined, read_array, read_json
-from patchaug.readers.zarr.store import Store
+from patchaug.readers.zarr.store import ChunkStore
 
 _NAMES = {"y": ("y", "row", "rows", "height"), "x": ("x", "column", "columns", "width"),
           "c": ("c", "channel", "channels", "band", "s", "sample", "samples", "rgb")}  # fmt: skip
@@ -37,7 +37,7 @@ class Plane:
         return 1 if self.c is None else self.array.shape[self.c]
 
 
-class Picture(NamedTuple):
+class Multiscale(NamedTuple):
     """Levels, finest first; micrometres per pixel as (x, y); and the keys of all that was read for it."""
 
     levels: tuple[Plane, ...]
@@ -53,11 +53,11 @@ class _Node(NamedTuple):
     attributes: Mapping[str, Any]
 
 
-def find_picture(store: Store, key: str) -> Picture:
+def find_multiscale(store: ChunkStore, key: str) -> Multiscale:
     """The picture that an array or group holds.
 
     Raises:
-        ReadError: There is none, or which one is meant is not said.
+        ReadError: There is none, or which one is meant is not metadata.
     """
     keys: list[str] = []
     node = _node(store, key, keys)
@@ -66,31 +66,31 @@ def find_picture(store: Store, key: str) -> Picture:
     while node.array is None and "multiscales" not in _ome(node):
         node = _only_child(store, node, keys)
     if node.array is not None:
-        return Picture((_plain(node.array),), None, tuple(keys))
+        return Multiscale((_plain(node.array),), None, tuple(keys))
     try:
         levels, mpp = _multiscale(store, node, keys)
     except ReadError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ReadError(f"its multiscales are damaged ({one_line(error)[:120]})") from None
-    return Picture(levels, mpp, tuple(keys))
+    return Multiscale(levels, mpp, tuple(keys))
 
 
-def _node(store: Store, key: str, keys: list[str]) -> _Node | None:
-    said = read_json(store, joined(key, "zarr.json"))
-    if said is not None:
+def _node(store: ChunkStore, key: str, keys: list[str]) -> _Node | None:
+    metadata = read_json(store, joined(key, "zarr.json"))
+    if metadata is not None:
         keys.append(joined(key, "zarr.json"))
-        attributes = said.get("attributes")
+        attributes = metadata.get("attributes")
         attributes = attributes if isinstance(attributes, dict) else {}
-        array = read_array(key, said, attributes) if said.get("node_type") == "array" else None
+        array = read_array(key, metadata, attributes) if metadata.get("node_type") == "array" else None
         return _Node(key, array, attributes)
     for name in (".zarray", ".zgroup"):
-        said = read_json(store, joined(key, name))
-        if said is not None:
+        metadata = read_json(store, joined(key, name))
+        if metadata is not None:
             attributes = read_json(store, joined(key, ".zattrs"))
             keys += [joined(key, name), *([joined(key, ".zattrs")] if attributes is not None else [])]
             attributes = attributes or {}
-            return _Node(key, read_array(key, said, attributes) if name == ".zarray" else None, attributes)
+            return _Node(key, read_array(key, metadata, attributes) if name == ".zarray" else None, attributes)
     return None
 
 
@@ -99,7 +99,7 @@ def _ome(node: _Node) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else node.attributes
 
 
-def _only_child(store: Store, group: _Node, keys: list[str]) -> _Node:
+def _only_child(store: ChunkStore, group: _Node, keys: list[str]) -> _Node:
     """The one array or picture of a group."""
     if {"plate", "well"} & set(_ome(group)):
         raise ReadError("it is a plate of many pictures; open one of its fields")
@@ -152,7 +152,9 @@ def _plane(array: ZarrArray, names: list[str]) -> Plane:
     return Plane(array, places["y"], places["x"], places.get("c"))
 
 
-def _multiscale(store: Store, group: _Node, keys: list[str]) -> tuple[tuple[Plane, ...], tuple[float, float] | None]:
+def _multiscale(
+    store: ChunkStore, group: _Node, keys: list[str]
+) -> tuple[tuple[Plane, ...], tuple[float, float] | None]:
     """The levels of the first multiscale, which the specification makes the default."""
     scales = _ome(group)["multiscales"][0]
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in scales.get("axes") or "tczyx"]
@@ -183,10 +185,10 @@ def _multiscale(store: Store, group: _Node, keys: list[str]) -> tuple[tuple[Plan
     return tuple(levels), (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
 
 
-def _transform(said: list[Mapping[str, Any]], axes: int) -> tuple[list[float], list[float]]:
+def _transform(metadata: list[Mapping[str, Any]], axes: int) -> tuple[list[float], list[float]]:
     """Scale and shift of pixels, each transform after the one before."""
     scale, shift = [1.0] * axes, [0.0] * axes
-    for entry in said:
+    for entry in metadata:
         for transform in entry.get("coordinateTransformations") or ():
             if transform["type"] == "scale":
                 by = [float(value) for value in transform["scale"]]

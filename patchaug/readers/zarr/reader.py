@@ -20,10 +20,10 @@ from patchaug.core.windows import Window
 from patchaug.errors import OptionError, ReadError
 from patchaug.readers.file import Fingerprint
 from patchaug.readers.tiff.header import TILE_LIMIT
-from patchaug.readers.tiled import Grid, Layout, TiledRaster
+from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 from patchaug.readers.zarr.chunks import Chunks, count_missing
-from patchaug.readers.zarr.multiscales import Picture, Plane, find_picture
-from patchaug.readers.zarr.store import Folder, Store, Zip
+from patchaug.readers.zarr.multiscales import Multiscale, Plane, find_multiscale
+from patchaug.readers.zarr.store import ChunkStore, FolderStore, ZipStore
 
 # Stores of zarr on the disk, and their attributes that say where: of zarr 3 the first two, of zarr 2 the rest.
 _PLACES = {"LocalStore": "root", "ZipStore": "path", "DirectoryStore": "path", "NestedDirectoryStore": "path"}
@@ -45,7 +45,7 @@ class ZarrRaster(TiledRaster):
     without any chunk is an error.
     """
 
-    _lazy = ("_known", "_stored")
+    _lazy = ("_known", "_tile_cache")
 
     def __init__(
         self, path: str | os.PathLike[str], *, inside: str = "", mask: bool = False, name: str | None = None,
@@ -57,17 +57,17 @@ class ZarrRaster(TiledRaster):
             first = next((n for n, part in enumerate(parts) if part.lower().endswith(".zarr")), len(parts) - 1)
             self.name = "/".join([*parts[first:], *([inside] if inside else [])])
         self.inside, self.mask = inside, mask
-        self._known: tuple[Store, Picture, Layout] | None = None
+        self._known: tuple[ChunkStore, Multiscale, Layout] | None = None
         self._keys: tuple[str, ...] = ()
         self._counted = mask
 
     @property
-    def _header(self) -> tuple[Store, Picture, Layout]:
-        """Store, levels and layout, from the metadata alone."""
+    def _header(self) -> tuple[ChunkStore, Multiscale, Layout]:
+        """ChunkStore, levels and layout, from the metadata alone."""
         if self._known is None:  # two threads may both parse them: the same result, and no lock for a fork to inherit
-            store: Store = Folder(self.path) if os.path.isdir(self.path) else Zip(self.path)
+            store: ChunkStore = FolderStore(self.path) if os.path.isdir(self.path) else ZipStore(self.path)
             try:
-                picture = find_picture(store, self.inside)
+                picture = find_multiscale(store, self.inside)
                 layout = _layout(picture.levels, mask=self.mask)
             except ReadError as error:
                 raise ReadError(f"{self.path}: {str(error).removeprefix(f'{self.path}: ')}") from None
@@ -105,7 +105,7 @@ class ZarrRaster(TiledRaster):
         store, picture, _ = self._header
         return count_missing(store, picture.levels)
 
-    def _tell_missing(self, store: Store, picture: Picture) -> None:
+    def _tell_missing(self, store: ChunkStore, picture: Multiscale) -> None:
         missing, number = count_missing(store, picture.levels)
         fill = picture.levels[0].array.fill
         if missing == number:
@@ -175,7 +175,7 @@ def _layout(levels: tuple[Plane, ...], *, mask: bool) -> Layout:
             )
     dtype = np.dtype(np.uint8) if first.array.dtype == bool else first.array.dtype
     grids = tuple(
-        Grid(
+        TileGrid(
             plane.array.shape[plane.x],
             plane.array.shape[plane.y],
             min(plane.array.chunks[plane.x], plane.array.shape[plane.x]),

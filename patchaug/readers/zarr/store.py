@@ -15,13 +15,13 @@ from typing import Protocol
 
 from patchaug.errors import ReadError
 from patchaug.readers.file import Fingerprint, fingerprint, one_line
-from patchaug.readers.file_handles import Descriptor, handle
+from patchaug.readers.file_handles import Descriptor, get_or_open
 
 METADATA = ("zarr.json", ".zarray", ".zgroup")  # one of them makes a folder a zarr array or group
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-class Part(Protocol):
+class StoredBytes(Protocol):
     """The bytes of one key.
 
     Attributes:
@@ -34,10 +34,10 @@ class Part(Protocol):
         """`count` bytes from `offset` on, fewer where they end before."""
 
 
-class Store(Protocol):
+class ChunkStore(Protocol):
     """The objects of a hierarchy, by key."""
 
-    def find(self, key: str) -> Part | None:
+    def find(self, key: str) -> StoredBytes | None:
         """The bytes of a key; None where there is none.
 
         Raises:
@@ -73,7 +73,7 @@ class _File:
         return self._file.read(offset, count)
 
 
-class Folder:
+class FolderStore:
     """A hierarchy whose keys are paths of files; holds none of them open.
 
     Args:
@@ -86,8 +86,8 @@ class Folder:
     def _path(self, key: str) -> str:
         return os.path.join(self.root, *key.split("/")) if key else self.root
 
-    def find(self, key: str) -> Part | None:
-        """See `Store`; so below."""
+    def find(self, key: str) -> StoredBytes | None:
+        """See `ChunkStore`; so below."""
         path = self._path(key)
         try:
             found = os.stat(path)
@@ -123,7 +123,7 @@ class Folder:
 class _Entry:
     """A file inside a zip file, packed or not."""
 
-    def __init__(self, archive: Zip, info: zipfile.ZipInfo) -> None:
+    def __init__(self, archive: ZipStore, info: zipfile.ZipInfo) -> None:
         self._archive, self._info, self.size = archive, info, info.file_size
 
     def read(self, offset: int, count: int) -> bytes:
@@ -148,7 +148,7 @@ class _Entry:
         return data[offset : offset + count]
 
 
-class Zip:
+class ZipStore:
     """A hierarchy in a zip file, whose directory is read once.
 
     Args:
@@ -168,10 +168,10 @@ class Zip:
 
     def file(self) -> Descriptor:
         """This process's handle."""
-        return handle(("zip", self.path, self._fingerprint), lambda: Descriptor(self.path))
+        return get_or_open(("zip", self.path, self._fingerprint), lambda: Descriptor(self.path))
 
-    def find(self, key: str) -> Part | None:
-        """See `Store`; so below."""
+    def find(self, key: str) -> StoredBytes | None:
+        """See `ChunkStore`; so below."""
         info = self._entries.get(key)
         return None if info is None else _Entry(self, info)
 

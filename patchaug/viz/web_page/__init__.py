@@ -20,9 +20,9 @@ from patchaug.core.validation import checked_integer
 from patchaug.errors import MissingError, OptionError
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.slide import Slide
-from patchaug.slides.thumbnail import overview
+from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz.palette import class_colour, epoch_colour, hexadecimal, rising
-from patchaug.viz.web_page.images import TILE, class_map, heat_map, pyramid
+from patchaug.viz.web_page.images import TILE, class_map_png, heat_map, pyramid
 
 _MOST_WINDOWS = 100_000  # a browser draws that many without stutter, and they take 5 MB
 _CELLS = 256  # cells along the longer side of the map of draws
@@ -73,8 +73,8 @@ def write_page(
 def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, Any]:
     """All that the page shows; lengths in level-0 pixels, windows in pixels of the level they are drawn at."""
     slide = plan.slides[number]
-    small, l0_per_pixel = overview(slide, max_size=max_size)
-    frame = plan.laws[number].frame
+    small, l0_per_pixel = thumbnail(slide, max_size=max_size)
+    frame = plan.distributions[number].domain
     draws = [_draws(plan, number, epoch) for epoch in range(epochs)]
     counts = _times_drawn(draws, slide, frame.level)
     per_epoch = [{"colour": hexadecimal(epoch_colour(k, epochs)), "windows": _rows(one)} for k, one in enumerate(draws)]
@@ -87,7 +87,7 @@ def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, 
         "l0_per_pixel": l0_per_pixel,
         "picture": small.image.shape[1::-1],
         "levels": pyramid(small.image),
-        "mask": None if small.mask is None else class_map(small.mask, slide.ignore_index),
+        "mask": None if small.mask is None else class_map_png(small.mask, slide.ignore_index),
         "classes": _classes(small.mask, slide),
         "drawn": {"picture": heat_map(counts), "most": int(counts.max())},
         "scale": [hexadecimal(rising(k / 6)) for k in range(7)],

@@ -44,7 +44,7 @@ def pyramid(image: Array) -> list[dict[str, Any]]:
         part, factor = reduced(Patch(part, None), 2).image, factor * 2
 
 
-def class_map(mask: Array, ignore_index: int | None) -> str:
+def class_map_png(mask: Array, ignore_index: int | None) -> str:
     """A mask in the classes' colours as a data URL; class 0 is clear.
 
     Args:
