@@ -16,14 +16,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
-from multiprocessing import reduction
-from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 import numpy as np
 import torch
 
-from patchaug.core.memory.anonymous import memory_file
+from patchaug.core.memory.anonymous import MemoryFile, is_starting_process
 
 EACH = 5  # slots of a worker: torch lets it be two batches ahead, and two more may be in use
 _SIZE = 1 << 28  # bytes of a slot; those that are never touched take no memory
@@ -41,7 +39,7 @@ def batch_buffers_for(workers: int) -> BatchBuffers | None:
     if not workers or sys.platform != "linux" or workers * EACH > _HEAD:
         return None
     try:
-        return BatchBuffers(memory_file(_HEAD + workers * EACH * _SIZE), workers, (os.getpid(), next(_numbers)))
+        return BatchBuffers(MemoryFile(_HEAD + workers * EACH * _SIZE), workers, (os.getpid(), next(_numbers)))
     except OSError:
         return None
 
@@ -53,18 +51,17 @@ class BatchBuffers:
         token: The same for all processes of a pass, and for no other.
     """
 
-    def __init__(self, fd: int, workers: int, token: tuple[int, int]) -> None:
-        self.fd, self.workers, self.token = fd, workers, token
-        weakref.finalize(self, os.close, fd).atexit = False
-        self._memory = mmap.mmap(fd, _HEAD + workers * EACH * _SIZE)
+    def __init__(self, file: MemoryFile, workers: int, token: tuple[int, int]) -> None:
+        self.file, self.workers, self.token = file, workers, token
+        self._memory = file.map
         self._barrier = threading.Lock()
         self._filled: int | None = None
         _known[token] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if get_spawning_popen() is None:  # a copy that is kept somewhere: it has no pass
-            return _none, ()
-        return _adopted, (reduction.DupFd(self.fd), self.workers, self.token)
+        if not is_starting_process():  # any other copy belongs to no pass
+            return type(None), ()
+        return BatchBuffers, (self.file, self.workers, self.token)
 
     def stacked(self, items: Sequence[Any], worker: int) -> tuple[torch.Tensor, ...] | None:
         """Stack the tensors of some tuples into a free slot of a worker, as torch's collate would.
@@ -165,12 +162,3 @@ class _SharedBatch:
 
 def _opened(token: tuple[int, int], slot: int, parts: tuple[Any, ...]) -> tuple[Any, ...]:
     return _known[token].opened(slot, parts)
-
-
-def _adopted(fd: Any, workers: int, token: tuple[int, int]) -> BatchBuffers:
-    """In a process that was started by spawn or forkserver."""
-    return BatchBuffers(fd.detach(), workers, token)
-
-
-def _none() -> None:
-    return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 from fastcore.foundation import L
 
+from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.data.slide_items import SharedSources
 from patchaug.sampling.plan import Plan
 
@@ -23,7 +23,7 @@ class WorkerPickling:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__
-        if get_spawning_popen() is None or self.plan is None:
+        if not is_starting_process() or self.plan is None:
             return state
         given = SharedSources(state["_handles"], self.plan.slides)
         dataset = copy.copy(state["dataset"])

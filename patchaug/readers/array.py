@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.memory.shared_arrays import SharedArray
-from patchaug.core.memory.shared_inputs import LEAST, MappedInput, SharedInput
+from patchaug.core.memory.anonymous import is_starting_process
+from patchaug.core.memory.mapped_arrays import MappedArray
+from patchaug.core.memory.shared_arrays import LARGE, SharedArray
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError
 from patchaug.readers.base import Sizes, downsamples, require_inside
@@ -25,7 +25,7 @@ class ArrayRaster:
         mpp: Micrometres per pixel at level 0 as (x, y).
 
     Arrays must not change while they are read. Processes that are started by spawn or forkserver share one copy of an
-    array above `LEAST` bytes, from which this process then reads as well; of a memory map they map the file again.
+    array above `LARGE` bytes, from which this process then reads as well; of a memory map they map the file again.
 
     Raises:
         OptionError: An array has another number of axes or no pixels, or a level differs in dtype or channels.
@@ -55,8 +55,10 @@ class ArrayRaster:
         self.dtype = levels[0].dtype
         self.level_dimensions: Sizes = tuple((pixels.shape[1], pixels.shape[0]) for pixels in levels)
         self.level_downsamples = downsamples(self.level_dimensions)
-        self._levels: list[Array | Callable[[], Array]] = [MappedInput.of(pixels) or pixels for pixels in levels]
-        self._lent: dict[int, SharedInput | SharedArray] = {}
+        self._levels: list[Array | Callable[[], Array]] = [
+            MappedArray.from_memmap(pixels) or pixels for pixels in levels
+        ]
+        self._shared: dict[int, SharedArray] = {}
 
     @classmethod
     def asking(cls, pixels: Callable[[], Array], *, name: str) -> ArrayRaster:
@@ -71,15 +73,15 @@ class ArrayRaster:
         return found() if callable(found) else found
 
     def __getstate__(self) -> dict[str, Any]:
-        starting = get_spawning_popen() is not None
-        state = {**self.__dict__, "_lent": {}, "_levels": []}
+        starting = is_starting_process()
+        state = {**self.__dict__, "_shared": {}, "_levels": []}
         for level, pixels in enumerate(self._levels):
-            array = None if isinstance(pixels, MappedInput) else self.array(level)
-            if starting and array is not None and (level in self._lent or array.nbytes >= LEAST):
-                if level not in self._lent:
-                    self._lent[level] = SharedInput.of(array)
-                    self._levels[level] = self._lent[level].array()  # the private copy goes, if nobody else has it
-                state["_lent"][level] = self._lent[level]
+            array = None if isinstance(pixels, MappedArray) else self.array(level)
+            if starting and array is not None and (level in self._shared or array.nbytes >= LARGE):
+                if level not in self._shared:
+                    self._shared[level] = SharedArray(array)
+                    self._levels[level] = self._shared[level].array()  # the private copy goes, if nobody else has it
+                state["_shared"][level] = self._shared[level]
                 state["_levels"].append(None)
             else:
                 state["_levels"].append(pixels if array is None and starting else self.array(level))
@@ -87,8 +89,8 @@ class ArrayRaster:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for level, lent in self._lent.items():
-            self._levels[level] = lent.array()
+        for level, shared in self._shared.items():
+            self._levels[level] = shared.array()
 
     def __repr__(self) -> str:
         return f"ArrayRaster({self.name!r}, {self.level_dimensions})"

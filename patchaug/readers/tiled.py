@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from itertools import accumulate
-from multiprocessing.context import get_spawning_popen
 from typing import Any, ClassVar
 
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.core.memory.arena import Arena, arena
 from patchaug.core.memory.tile_cache import PrivateTileCache, SharedTileCache, TileCache
 from patchaug.core.windows import Window
@@ -83,7 +83,7 @@ class TiledRaster(FileRaster):
 
     def __getstate__(self) -> dict[str, Any]:
         # Only a process that is being started can share memory with this one.
-        shared = self._arena if self._arena is not None and get_spawning_popen() is not None else None
+        shared = self._arena if is_starting_process() else None
         return super().__getstate__() | {"_arena": shared}
 
     @property

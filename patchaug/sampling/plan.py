@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from multiprocessing.context import get_spawning_popen
 from operator import index as as_int
 from pathlib import PurePath
 from typing import Any, Literal
 
 import numpy as np
 
+from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.core.validation import SEED, OnError, checked_integer, checked_on_error, sides
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
@@ -137,7 +137,7 @@ class Plan:
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker shares the laws and the index of labels; elsewhere they are found again: a plan pickles small.
-        return {**self.__dict__, "_order": None, **({} if get_spawning_popen() else {"_distributions": None})}
+        return {**self.__dict__, "_order": None, **({} if is_starting_process() else {"_distributions": None})}
 
     def __getitem__(self, index: int) -> Draw:
         """The draw of an index; any index from 0 on, epoch after epoch.

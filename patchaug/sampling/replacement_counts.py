@@ -1,12 +1,12 @@
-"""Which windows of a plan could not be read and were replaced: a count for each, in memory that workers share."""
+"""Count the replacements of unreadable windows in memory that worker processes share."""
 
 from __future__ import annotations
 
-from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 import numpy as np
 
+from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.core.memory.shared_arrays import SharedArray
 
 
@@ -21,23 +21,23 @@ class ReplacementCounts:
 
     def __init__(self, starts: list[int]) -> None:
         self._starts = starts
-        self._moved = SharedArray(np.zeros(starts[-1], np.uint16))
+        self._counts = SharedArray(np.zeros(starts[-1], np.uint16))
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers share the counts; any other copy begins its own.
-        return self.__dict__ if get_spawning_popen() else {"_starts": self._starts}
+        return self.__dict__ if is_starting_process() else {"_starts": self._starts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if "_moved" not in state:
+        if "_counts" not in state:
             self.__init__(self._starts)  # type: ignore[misc]
 
     def add(self, place: int) -> None:
         """Count a window, by its place in the unshuffled epoch."""
-        counts = self._moved.array(writeable=True)
+        counts = self._counts.array(writeable=True)
         counts[place] = min(int(counts[place]) + 1, 0xFFFF)
 
     def counts(self) -> list[int]:
         """Windows replaced on each slide, over all epochs."""
-        counts = self._moved.array()
+        counts = self._counts.array()
         return [int(counts[a:b].sum()) for a, b in zip(self._starts, self._starts[1:], strict=False)]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.core.memory.budget import budget
 from patchaug.core.resampling import nearest, resized
 from patchaug.core.validation import Size, checked_positive, refuses_old_names, sides
@@ -165,7 +165,7 @@ class Slide:
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers share the index; elsewhere it is found again where it is needed, so a slide pickles small.
-        return self.__dict__ if get_spawning_popen() else {**self.__dict__, "kept": {}}
+        return self.__dict__ if is_starting_process() else {**self.__dict__, "kept": {}}
 
     def without_mask(self) -> Slide:
         """The same image alone."""

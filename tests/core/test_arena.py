@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from patchaug.core.memory import arena as arena_file
-from patchaug.core.memory.anonymous import lock_file, memory_file
+from patchaug.core.memory.anonymous import ByteLocks, MemoryFile
 from patchaug.core.memory.arena import UNIT, Arena, arena
 from patchaug.core.memory.tile_cache import PrivateTileCache
 from patchaug.core.windows import Window
@@ -59,7 +59,7 @@ class Stuck(CountingRaster):
 
 def small():
     """An arena of a few units."""
-    return Arena(memory_file(1 << 22), lock_file(), 1 << 22)
+    return Arena(MemoryFile(1 << 22), ByteLocks())
 
 
 @pytest.fixture
@@ -326,9 +326,9 @@ time.sleep(60)
 def test_without_memfd_the_same_holds(slide, pixels, monkeypatch):
     """macOS has other calls for nameless memory; they exist on Linux as well."""
     pytest.importorskip("_posixshmem")
-    from patchaug.core.memory import anonymous as nameless
+    from patchaug.core.memory import anonymous
 
-    monkeypatch.setattr(nameless, "_MEMFD", False)
+    monkeypatch.setattr(anonymous, "_MEMFD", False)
     monkeypatch.setattr(arena_file, "_arena", None)
     raster = CountingRaster(slide, ram=RAM)
     assert forked(lambda: np.array_equal(raster.read(Window(0, 0, 500, 400)), pixels[0]))()

@@ -1,25 +1,73 @@
-"""Memory and locks that processes share, and that have no names: both are gone with the last process that has them."""
+"""Anonymous memory and locks that processes share; both vanish with the last process that has them open."""
 
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from multiprocessing import reduction
+from multiprocessing.context import get_spawning_popen
+from typing import Any
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-SHARES = fcntl is not None
+HAS_FILE_LOCKS = fcntl is not None
 _MEMFD = hasattr(os, "memfd_create")
 
 
-def memory_file(size: int) -> int:
-    """A file in memory, open, of zeros that take no memory until they are written over."""
+def is_starting_process() -> bool:
+    """Whether the current pickle is for a process that is being started by spawn or forkserver.
+
+    Only such a pickle may contain handles of anonymous memory. Every other pickle contains values.
+    """
+    return get_spawning_popen() is not None
+
+
+class MemoryFile:
+    """An anonymous file in memory; pickles as a handle while a process is being started, and closes itself.
+
+    New pages are zero, and take no memory until they are written.
+
+    Args:
+        size: Bytes, at least 1.
+        fd: File descriptor of an existing memory file, which this object will close.
+
+    Raises:
+        OSError: The system has no room for the file, or has no anonymous files.
+    """
+
+    def __init__(self, size: int, fd: int | None = None) -> None:
+        self.size = size
+        self.fd = _new_memory(size) if fd is None else fd
+        weakref.finalize(self, os.close, self.fd).atexit = False
+
+    @cached_property
+    def map(self) -> mmap.mmap:
+        """The whole file, mapped at first use; the map stays valid after the file descriptor is closed."""
+        return mmap.mmap(self.fd, self.size)
+
+    def write(self, at: int, data: memoryview) -> None:
+        """Write bytes at an offset; into new pages this costs half of what writing into the map costs."""
+        while data and _MEMFD:
+            done = os.pwrite(self.fd, data, at)
+            data, at = data[done:], at + done
+        if data:
+            self.map[at : at + len(data)] = data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_memory, (self.size, reduction.DupFd(self.fd))
+
+
+def _new_memory(size: int) -> int:
     if _MEMFD:
         fd = os.memfd_create("patchaug")
     else:  # macOS
@@ -32,38 +80,29 @@ def memory_file(size: int) -> int:
     return fd
 
 
-def write_new(fd: int, at: int, data: memoryview) -> bool:
-    """Write into memory that is new, at half the cost of touching its pages; False where the system cannot."""
-    while data and _MEMFD:
-        done = os.pwrite(fd, data, at)
-        data, at = data[done:], at + done
-    return _MEMFD
-
-
-def lock_file() -> int:
-    """An empty file, open, whose bytes are locked; they need not exist.
-
-    A file of its own: closing any copy of its number would end all locks that the process holds on it.
-    """
-    if _MEMFD:
-        return os.memfd_create("patchaug locks")
-    fd, path = tempfile.mkstemp()  # macOS takes no locks on memory
-    os.unlink(path)
-    return fd
+def _open_memory(size: int, handle: Any) -> MemoryFile:
+    return MemoryFile(size, handle.detach())
 
 
 class ByteLocks:
-    """Locks between processes, one for each byte of a file; the kernel takes them from a process that dies.
+    """Locks between processes, one for each byte of an anonymous file; the kernel releases those of a dead process.
 
-    Threads of one process do not exclude each other, and a forked child starts without any.
+    The bytes need not exist. Threads of one process do not exclude each other, and a forked child starts without locks.
+    The file stays open: closing any copy of its descriptor would release all locks that the process holds.
+
+    Args:
+        fd: File descriptor of an existing lock file.
     """
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, fd: int | None = None) -> None:
+        self.fd = _new_lock_file() if fd is None else fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_locks, (reduction.DupFd(self.fd),)
 
     @contextmanager
-    def alone(self, byte: int) -> Iterator[None]:
-        """Hold a byte that no other process holds or shares; waits for it."""
+    def exclusive(self, byte: int) -> Iterator[None]:
+        """Wait for a byte, and lock it so that no other process can hold or share it."""
         while True:
             try:
                 fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, byte)
@@ -79,18 +118,30 @@ class ByteLocks:
             self.release(byte)
 
     def share(self, byte: int) -> None:
-        """Hold a byte that others may share."""
+        """Lock a byte so that others can share it."""
         fcntl.lockf(self.fd, fcntl.LOCK_SH, 1, byte)
 
     def release(self, byte: int) -> None:
-        """Let go of a byte."""
+        """Release a byte."""
         fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, byte)
 
-    def elsewhere(self, byte: int) -> bool:
-        """Whether another process holds or shares a byte that this one does not."""
+    def held_by_others(self, byte: int) -> bool:
+        """Whether another process holds or shares a byte that this process does not."""
         try:
             fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except OSError:
             return True
         self.release(byte)
         return False
+
+
+def _new_lock_file() -> int:
+    if _MEMFD:
+        return os.memfd_create("patchaug locks")
+    fd, path = tempfile.mkstemp()  # macOS supports no locks on memory
+    os.unlink(path)
+    return fd
+
+
+def _open_locks(handle: Any) -> ByteLocks:
+    return ByteLocks(handle.detach())

@@ -14,12 +14,11 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import reduction
 from typing import Any
 
 import numpy as np
 
-from patchaug.core.memory.anonymous import SHARES, ByteLocks, lock_file, memory_file, write_new
+from patchaug.core.memory.anonymous import HAS_FILE_LOCKS, ByteLocks, MemoryFile
 from patchaug.core.memory.budget import most_memory
 
 UNIT = 1 << 14  # bytes: what is handed out is rounded up to it
@@ -40,10 +39,9 @@ class Arena:
         token: An object that a forked child replaces: what another process had attached, this one has not.
     """
 
-    def __init__(self, fd: int, locks: int, capacity: int) -> None:
-        self.fd, self.locks, self.capacity = fd, ByteLocks(locks), capacity
-        self.memory = mmap.mmap(fd, capacity)
-        units = capacity // UNIT
+    def __init__(self, file: MemoryFile, locks: ByteLocks) -> None:
+        self.file, self.locks, self.memory = file, locks, file.map
+        units = file.size // UNIT
         self._words = memoryview(self.memory)[: (_HEADS + _CHAINS) * 8].cast("q")
         self._owner_of = np.frombuffer(self.memory, np.int32, units, (_HEADS + _CHAINS) * 8)
         self._first = -(-((_HEADS + _CHAINS) * 8 + units * 4) // UNIT)
@@ -59,8 +57,7 @@ class Arena:
         self._gone: deque[tuple[int, object]] = deque()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Only while a process is being started; anything else would name files of this process.
-        return _adopted, (reduction.DupFd(self.fd), reduction.DupFd(self.locks.fd), self.capacity)
+        return _arena_of_parent, (self.file, self.locks)
 
     @property
     def used(self) -> int:
@@ -81,7 +78,7 @@ class Arena:
         """
         key = np.frombuffer(digest + entries.to_bytes(8, "little"), np.int64).tolist()
         chain = _HEADS + key[0] % _CHAINS
-        with self._thread, self.locks.alone(_HEAD):
+        with self._thread, self.locks.exclusive(_HEAD):
             self._let_go()
             at = self._words[chain]
             while at:
@@ -116,19 +113,17 @@ class Arena:
         """Where `size` bytes for a table begin, or None if more than `limit` bytes would be handed out in all."""
         if not sweep and self.full(size, limit):
             return None
-        with self._thread, self.locks.alone(_HEAD):
+        with self._thread, self.locks.exclusive(_HEAD):
             return self._allot(owner, size, limit)
 
     def write(self, at: int, data: Any) -> None:
         """Put the bytes of a contiguous array into memory that is new: half the cost of touching its pages here."""
-        raw = memoryview(data).cast("B")
-        if not write_new(self.fd, at, raw):
-            self.memory[at : at + len(raw)] = raw
+        self.file.write(at, memoryview(data).cast("B"))
 
     @contextmanager
     def claim(self, place: int) -> Iterator[None]:
         """Be the only one, of all threads and processes, to work on an entry; ends with the process if need be."""
-        with self.stripes[place // 8 % len(self.stripes)], self.locks.alone(_CLAIMS + place):
+        with self.stripes[place // 8 % len(self.stripes)], self.locks.exclusive(_CLAIMS + place):
             yield
 
     def _record(self, at: int) -> memoryview:
@@ -136,7 +131,7 @@ class Arena:
         return memoryview(self.memory)[at : at + 40].cast("q")
 
     def _lacks(self, size: int, limit: int) -> bool:
-        room = min(limit // UNIT, self.capacity // UNIT - self._first)
+        room = min(limit // UNIT, self.file.size // UNIT - self._first)
         return self._words[_USED] + -(-size // UNIT) > room
 
     def _allot(self, owner: int, size: int, limit: int) -> int | None:
@@ -185,7 +180,7 @@ class Arena:
             while at:
                 record = self._record(at)
                 after, owner = record[3], record[4]
-                if owner in self._here or self.locks.elsewhere(_IN_USE + owner):
+                if owner in self._here or self.locks.held_by_others(_IN_USE + owner):
                     living.append(owner)
                     before = record
                 elif before is None:
@@ -212,12 +207,12 @@ _lock = threading.Lock()
 def arena() -> Arena | None:
     """This process's arena, made at the first call; None where the system has no locks on bytes, or no room for it."""
     global _arena
-    if _arena is None and SHARES:
+    if _arena is None and HAS_FILE_LOCKS:
         with _lock:
             if _arena is None:
                 try:
                     capacity = most_memory() // UNIT * UNIT
-                    _arena = Arena(memory_file(capacity), lock_file(), capacity)
+                    _arena = Arena(MemoryFile(capacity), ByteLocks())
                 except OSError:  # a limit on address space
                     return None
     return _arena
@@ -228,16 +223,15 @@ def kept() -> int:
     return 0 if _arena is None else _arena.used
 
 
-def _adopted(fd: Any, locks: Any, capacity: int) -> Arena:
-    """In a process that was started by spawn or forkserver: the arena of its parent."""
+def _arena_of_parent(file: MemoryFile, locks: ByteLocks) -> Arena:
+    """Open the parent's arena in a process that was started by spawn or forkserver."""
     global _arena
-    memory, locked = fd.detach(), locks.detach()
-    if _arena is not None and os.path.sameopenfile(memory, _arena.fd):
-        return _arena  # the second pair of numbers stays open: closing it would end the locks
-    found = Arena(memory, locked, capacity)
+    if _arena is not None and os.path.sameopenfile(file.fd, _arena.file.fd):
+        return _arena
+    opened = Arena(file, locks)
     if _arena is None:
-        _arena = found
-    return found
+        _arena = opened
+    return opened
 
 
 def _in_child() -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.core.memory.shared_arrays import SharedArraysMixin
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError
@@ -130,7 +130,7 @@ class PolygonRaster(FileRaster):
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker shares what was parsed; elsewhere a file is parsed again, and pickles as its path.
-        return {**self.__dict__, **({"_known": None} if self._is_file and get_spawning_popen() is None else {})}
+        return {**self.__dict__, **({"_known": None} if self._is_file and not is_starting_process() else {})}
 
     def read(self, window: Window) -> Array:
         """The window's class numbers, integer (height, width).

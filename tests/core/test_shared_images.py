@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchaug.core.memory import shared_inputs as lent
-from patchaug.core.memory.shared_inputs import LEAST, MappedInput, SharedInput
+from patchaug.core.memory import shared_arrays
+from patchaug.core.memory.anonymous import MemoryFile
+from patchaug.core.memory.mapped_arrays import MappedArray
+from patchaug.core.memory.shared_arrays import LARGE
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers import ArrayRaster, open_raster
@@ -22,11 +24,11 @@ from patchaug.testing.raster_contract import RasterTests, digests, some_windows
 
 WIDTH, HEIGHT = 1500, 1000
 FILES = Path("/proc/self/fd")
-assert WIDTH * HEIGHT * 3 > LEAST
+assert WIDTH * HEIGHT * 3 > LARGE
 
 
-class TestLent(RasterTests):
-    """A large array whose copies in other processes are lent."""
+class TestSharedImage(RasterTests):
+    """A large array that other processes share."""
 
     pickles_small = False
 
@@ -36,7 +38,7 @@ class TestLent(RasterTests):
 
     @pytest.fixture
     def raster(self, expected, monkeypatch):
-        monkeypatch.setattr("patchaug.readers.array.LEAST", 1 << 16)  # the smaller level, too
+        monkeypatch.setattr("patchaug.readers.array.LARGE", 1 << 16)  # the smaller level, too
         return ArrayRaster([level.copy() for level in expected])
 
 
@@ -75,9 +77,9 @@ def test_all_processes_read_from_one_copy(method):
     wanted = digests(raster, windows)
     assert in_processes(method, raster, windows) == [(wanted, 0)] * 2
     assert digests(raster, windows) == wanted
-    assert len(raster._lent) == 1 and np.shares_memory(raster._levels[0], raster._lent[0].array())
+    assert len(raster._shared) == 1 and np.shares_memory(raster._levels[0], raster._shared[0].array())
     assert in_processes(method, small, [Window(3, 4, 20, 30)], 1)[0][1] == 40 * 50 * 3
-    assert small._lent == {}
+    assert small._shared == {}
 
 
 def test_a_fork_copies_nothing():
@@ -86,17 +88,17 @@ def test_a_fork_copies_nothing():
     raster = ArrayRaster(image)
     windows = some_windows(raster.level_dimensions, number=2)
     assert in_processes("fork", raster, windows, 1)[0][0] == digests(raster, windows)
-    assert raster._lent == {} and raster._levels[0] is image
+    assert raster._shared == {} and raster._levels[0] is image
 
 
 @pytest.mark.skipif(not FILES.is_dir(), reason="no list of open files here")
-def test_what_is_lent_is_given_back(monkeypatch):
+def test_shared_memory_is_given_back(monkeypatch):
     """Memory and file number are gone with the raster."""
-    monkeypatch.setattr("patchaug.readers.array.get_spawning_popen", lambda: "a process is being started")
+    monkeypatch.setattr("patchaug.readers.array.is_starting_process", lambda: True)
     before = set(FILES.iterdir())
     raster = ArrayRaster(coordinate_image(WIDTH, HEIGHT))
     state = raster.__getstate__()
-    assert isinstance(state["_lent"][0], SharedInput) and state["_levels"] == [None]
+    assert isinstance(state["_shared"][0].memory, MemoryFile) and state["_levels"] == [None]
     assert set(FILES.iterdir()) - before
     kept = raster._levels[0]  # the memory lives as long as anybody looks at it
     del raster, state
@@ -107,7 +109,7 @@ def test_what_is_lent_is_given_back(monkeypatch):
 
 def test_where_nothing_is_without_a_name(monkeypatch):
     """Windows: the standard library's shared memory."""
-    monkeypatch.setattr(lent, "SHARES", False)
+    monkeypatch.setattr(shared_arrays, "HAS_FILE_LOCKS", False)
     raster = ArrayRaster(coordinate_image(WIDTH, HEIGHT))
     windows = some_windows(raster.level_dimensions, number=2)
     assert in_processes("spawn", raster, windows, 1) == [
@@ -129,7 +131,7 @@ def test_a_memory_map_is_mapped_again(tmp_path_factory, offset, top, left, step,
     path.write_bytes(bytes(offset) + image.tobytes())
     view = np.memmap(path, np.uint8, "r", offset, image.shape)[top:, left::step]
     view = view[::-1] if flip else view
-    mapped = MappedInput.of(view)
+    mapped = MappedArray.from_memmap(view)
     data = pickle.dumps(mapped)
     assert len(data) < 600
     assert np.array_equal(pickle.loads(data)(), view)
@@ -137,19 +139,19 @@ def test_a_memory_map_is_mapped_again(tmp_path_factory, offset, top, left, step,
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_processes_map_a_file_themselves(tmp_path, method):
-    """No byte of it is copied; a map whose changes stay in one process is lent like any array."""
+    """No byte of it is copied; a map whose changes stay in one process is shared like any array."""
     np.save(tmp_path / "image.npy", coordinate_image(WIDTH, HEIGHT))
     for mode in ("r", "c"):
         raster = open_raster(np.load(tmp_path / "image.npy", mmap_mode=mode))
         windows = some_windows(raster.level_dimensions, number=3)
         assert in_processes(method, raster, windows, 1) == [(digests(raster, windows), 0)]
-        assert len(raster._lent) == (mode == "c")
+        assert len(raster._shared) == (mode == "c")
 
 
 def test_a_mapped_file_that_is_another_one_by_now(tmp_path):
     """It is not read in place of the first; a file that is gone is told too."""
     np.save(tmp_path / "image.npy", coordinate_image(60, 50))
-    mapped = pickle.loads(pickle.dumps(MappedInput.of(np.load(tmp_path / "image.npy", mmap_mode="r"))))
+    mapped = pickle.loads(pickle.dumps(MappedArray.from_memmap(np.load(tmp_path / "image.npy", mmap_mode="r"))))
     (tmp_path / "image.npy").rename(tmp_path / "first.npy")
     with pytest.raises(ReadError, match=r"image.npy: a memory map of it cannot be opened again"):
         mapped()
