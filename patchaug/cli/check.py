@@ -45,11 +45,11 @@ def check(
         _padding(padding, size, as_json=json)
     if not paths:
         return
-    from patchaug.slides.audit import check as run
+    from patchaug.slides.audit import audit_slides
 
     logging.getLogger("tifffile").disabled = True  # what it says of broken tags, the problems say
     names = None if codes is None else [code.strip() for code in codes.split(",")]
-    reports = run(
+    reports = audit_slides(
         paths, masks=masks, codes=names, ignore_index=ignore_index, sample=sample, manifest=manifest,
         new_manifest=write_manifest, ram=int(ram) if ram.isdigit() else ram,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import typer
 
 from patchaug.cli.common import Json, Options, Out, require, takes
 from patchaug.cli.split_pairs import pairs_of
-from patchaug.cli.train import run
+from patchaug.cli.train import train_and_report
 from patchaug.core.progress import progress
 from patchaug.options.fields import TrainOptions
 
@@ -32,4 +32,4 @@ def demo(options: Options, out: Out = Path("patchaug-demo"), slide_size: Side = 
     made = options(images=folder, masks=folder, codes=["background", "nucleus"], valid_slides=["slide2.tiff"])
     for number in progress(range(3), 3, f"making slides of {slide_size} x {slide_size} px", patience=0):
         write_slide(Path(folder), f"slide{number}", size=slide_size, seed=made.seed + number)
-    run(*pairs_of(made), made, out, as_json=json)
+    train_and_report(*pairs_of(made), made, out, as_json=json)

@@ -23,16 +23,18 @@ def train(options: Options, out: Out = Path("patchaug-run"), json: Json = False)
     The same run again: patchaug train --options patchaug-run/options.json
     """
     made = options()
-    run(*pairs_of(made), made, out, as_json=json)
+    train_and_report(*pairs_of(made), made, out, as_json=json)
 
 
-def run(train_pairs: Pairs, valid_pairs: Pairs, options: TrainOptions, out: Path, *, as_json: bool) -> None:
+def train_and_report(
+    train_pairs: Pairs, valid_pairs: Pairs, options: TrainOptions, out: Path, *, as_json: bool
+) -> None:
     """Train, and say what came of it; exit code 1 where the run was ended before its time."""
     with warnings.catch_warnings():  # of fastai on what it uses of torch: nothing that a user could mend
         warnings.simplefilter("ignore", FutureWarning)
-        from patchaug.cli.training import train as trained  # takes seconds: wrong use is told before
+        from patchaug.cli.training import run_training  # it takes seconds, so wrong use is reported first
 
-    report = trained(train_pairs, valid_pairs, options=options, out=out, bars=bars_wanted(as_json))
+    report = run_training(train_pairs, valid_pairs, options=options, out=out, bars=bars_wanted(as_json))
     done = f"stopped after {report['epochs_done']} of {options.epochs} epochs; " if report["interrupted"] else ""
     say(
         {**report, "out": str(out)},

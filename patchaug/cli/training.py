@@ -26,7 +26,7 @@ _LOW, _FEW = 0.5, 200  # a Dice that is worth a remark, and batches that are few
 WINDOWS, BATCH, PREDICTION = "windows.png", "batch.png", "prediction.png"
 
 
-def train(
+def run_training(
     train_pairs: Sequence[tuple[Path, Path]],
     valid_pairs: Sequence[tuple[Path, Path]],
     *,

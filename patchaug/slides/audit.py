@@ -62,7 +62,7 @@ class Report:
         return asdict(self)
 
 
-def check(
+def audit_slides(
     paths: Iterable[str | os.PathLike[str]],
     *,
     masks: str | os.PathLike[str] | None = None,

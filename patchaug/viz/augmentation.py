@@ -11,7 +11,7 @@ from patchaug.errors import OptionError
 from patchaug.sampling import Sampler
 from patchaug.sampling.plan import Draw, Edge, Plan
 from patchaug.slides.slide import Slide
-from patchaug.viz.layout import Out, classes, picture, save, scale_bar, sheet
+from patchaug.viz.layout import Out, class_legend, draw_patch, new_figure, save_figure, scale_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,17 +68,17 @@ def show_augment(
     patches += [plan.read(replace(draw, epoch=epoch)) for epoch in range(draws)]
     titles = ["the window as it is", *(f"epoch {epoch}" for epoch in range(draws))]
     rows = [patches[start : start + _COLUMNS] for start in range(0, len(patches), _COLUMNS)]
-    figure, axes = sheet(
+    figure, axes = new_figure(
         [[patch.image.shape for patch in row] for row in rows], (_SIDE, _SIDE), heading=True,
         bars=int(slide.mpp is not None), title=_title(plan, draw, transform),
-        legend=classes([patch.mask for patch in patches], slide.codes, slide.ignore_index),
+        legend=class_legend([patch.mask for patch in patches], slide.codes, slide.ignore_index),
     )  # fmt: skip
     for patch, title, ax in zip(patches, titles, (ax for row in axes for ax in row), strict=True):
-        picture(ax, patch, tint=0.2, ignore_index=slide.ignore_index, line=2)
+        draw_patch(ax, patch, tint=0.2, ignore_index=slide.ignore_index, line=2)
         ax.set_title(title, fontsize=11, pad=5)
     per_pixel = draw.window.width / patches[0].image.shape[1]
     scale_bar(axes[0][0], slide, slide.level_downsamples[draw.window.level] * per_pixel)
-    return save(figure, out)
+    return save_figure(figure, out)
 
 
 def _title(plan: Plan, draw: Draw, transform: Augment) -> str:

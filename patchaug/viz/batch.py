@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from patchaug.core.windows import Window
 from patchaug.slides.slide import Patch, Slide
 from patchaug.slides.thumbnail import thumbnail
-from patchaug.viz.layout import box, picture, scale_bar
+from patchaug.viz.layout import draw_patch, scale_bar, window_outline
 from patchaug.viz.palette import WINDOW, hexadecimal
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_slides(patches: Sequence[Axes], placed: Sequence[tuple[Slide, Window]]) 
     sizes = {id(s): (w * f, h * f) for s in slides for w, h in [s.dimensions] for f in [_fit(column - _GAP, w, h)]}
     rooms = [_HEADING + max(sizes[id(slide)][1] for slide in row) + _BELOW for row in rows]
     added = sum(rooms)
-    _packed(figure, added)
+    _pack(figure, added)
     top = added
     for row, room in zip(rows, rooms, strict=True):
         for place, slide in enumerate(row):
@@ -51,11 +51,11 @@ def add_slides(patches: Sequence[Axes], placed: Sequence[tuple[Slide, Window]]) 
                 (left / width, bottom / (height + added), w / width, h / (height + added)), label=slide.name
             )
             small, l0_per_pixel = thumbnail(slide, max_size=round(max(w, h) * figure.dpi))
-            picture(ax, Patch(small.image, None))
+            draw_patch(ax, Patch(small.image, None))
             ax.set_title(slide.name, fontsize=11, pad=16, parse_math=False)  # above the numbers along the border
             for number, (of, window) in enumerate(placed, 1):
                 if of is slide:
-                    outline = box(slide, window, l0_per_pixel)
+                    outline = window_outline(slide, window, l0_per_pixel)
                     ax.add_patch(outline)
                     _tag(ax, number, (outline.get_x(), outline.get_y()), "data", outside=True)
             scale_bar(ax, slide, l0_per_pixel)
@@ -68,7 +68,7 @@ def _fit(column: float, width: int, height: int) -> float:
     return min(column / width, _TALL / height)
 
 
-def _packed(figure: Any, added: float) -> None:
+def _pack(figure: Any, added: float) -> None:
     """The axes that are on the figure, close together; and room below them, inches."""
     width, height = figure.get_size_inches()
     x, y = _GAP / 2 / width, _GAP / 2 / height

@@ -16,7 +16,7 @@ _BLOCK_PIXELS = 2**24  # pixels that are read at a time
 _CELL = 50  # steps in which the place for a closer look is sought, pixels
 
 
-def fitted(patch: Patch, shown: float) -> tuple[Array, Array | None]:
+def resized_for_display(patch: Patch, shown: float) -> tuple[Array, Array | None]:
     """Red, green and blue of a patch, and its mask, at about the size at which they are shown.
 
     They are made smaller or larger by a whole factor, to 1 to 2 times that size: so a line one pixel wide is thin on a
@@ -39,7 +39,7 @@ def fitted(patch: Patch, shown: float) -> tuple[Array, Array | None]:
     return image.repeat(times, 0).repeat(times, 1), mask
 
 
-def borders(mask: Array) -> Array:
+def class_borders(mask: Array) -> Array:
     """Which pixels, bool (height, width), have a neighbour above, below, left or right of another class."""
     edge = np.zeros(mask.shape, bool)
     for turned, classes in ((edge, mask), (edge.T, mask.T)):
@@ -78,7 +78,7 @@ def truth_and_prediction(
 
     truth, counts = _sampled(mask, rows, columns, _CELL, slide.ignore_index)
     guess, guessed = _sampled(lambda top, bottom: prediction[top:bottom], rows, columns, _CELL, slide.ignore_index)
-    where = _telling_window(counts if counts.any() else guessed, _CELL, (width, height), side, level)
+    where = _informative_window(counts if counts.any() else guessed, _CELL, (width, height), side, level)
     return truth, guess, where
 
 
@@ -89,8 +89,8 @@ def _sampled(
 
     Args:
         read: Gives the map's rows from a first to before a last one, integer (rows, width).
-        rows: Rows to hand back, rising, the map's height at the end.
-        columns: Columns to hand back, rising, the map's width at the end.
+        rows: Rows to return, ascending, the map's height at the end.
+        columns: Columns to return, ascending, the map's width at the end.
         cell: Side of a cell in pixels.
         ignore_index: Integer that means "no label", or None.
 
@@ -111,7 +111,7 @@ def _sampled(
     return np.concatenate(pixels), np.concatenate(counts).astype(np.int64)
 
 
-def _telling_window(counts: Array, cell: int, size: tuple[int, int], side: int, level: int) -> Window:
+def _informative_window(counts: Array, cell: int, size: tuple[int, int], side: int, level: int) -> Window:
     """The window that shows most labels beside most of what is not labelled.
 
     That is the largest share * (1 - share): where labels are sparse, the window with most of them; where they are

@@ -13,9 +13,9 @@ from patchaug.sampling.distributions import MixtureDistribution, UniformComponen
 _LATTICE = 128  # blocks of origins along an axis, at most
 
 
-def centres(length: int, count: int, per_place: float) -> Array:
-    """Where the places along an axis are: the middles of `count` steps of `per_place` pixels, inside the axis."""
-    return np.asarray(np.minimum((np.arange(count) + 0.5) * per_place, length - 0.5))
+def axis_centres(length: int, count: int, pixels_per_point: float) -> Array:
+    """Return the centres of `count` steps of `pixels_per_point` pixels along an axis, clipped to its last pixel."""
+    return np.asarray(np.minimum((np.arange(count) + 0.5) * pixels_per_point, length - 0.5))
 
 
 def count_coverage(windows: Iterable[Window], across: Array, down: Array) -> Array:
@@ -77,12 +77,14 @@ def _blocks(places: Array, length: int, side: int, margin: int) -> tuple[Array, 
     return (first + last) // 2, last - first + 1, around / (last - first + 1)
 
 
-def pixel_centres(domain: WindowDomain, shape: tuple[int, ...], per_place: float) -> tuple[Array, Array]:
+def pixel_centres(domain: WindowDomain, shape: tuple[int, ...], pixels_per_point: float) -> tuple[Array, Array]:
     """The places of a picture of the domain's level: along x and along y, in pixels of the level.
 
     Args:
         domain: The domain.
         shape: (height, width) of the picture.
-        per_place: Pixels of the level for each of its pixels.
+        pixels_per_point: Pixels of the level for each of its pixels.
     """
-    return centres(domain.length_x, shape[1], per_place), centres(domain.length_y, shape[0], per_place)
+    return axis_centres(domain.length_x, shape[1], pixels_per_point), axis_centres(
+        domain.length_y, shape[0], pixels_per_point
+    )

@@ -14,8 +14,8 @@ from patchaug.sampling.distributions import WindowDistribution
 from patchaug.slides.slide import Patch, Slide
 from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz.coverage_maps import count_coverage, expected_coverage, pixel_centres
-from patchaug.viz.heat_map import BAR, Panel, colour_bar, heat
-from patchaug.viz.layout import Out, classes, save, scale_bar, sheet
+from patchaug.viz.heat_map import BAR, HeatMap, colour_bar, draw_heat_map
+from patchaug.viz.layout import Out, class_legend, new_figure, save_figure, scale_bar
 from patchaug.viz.palette import WINDOW, class_colour, hexadecimal
 from patchaug.viz.windows import epoch_windows
 
@@ -49,28 +49,28 @@ def show_density(
         MissingError: There is no folder for `out`.
     """
     checked_integer("epochs", epochs, 1)
-    small, l0_per_pixel, law, across, down = _map_of(slide, sampler, max_size)
+    small, l0_per_pixel, law, across, down = _thumbnail_and_distribution(slide, sampler, max_size)
     drawn, count = np.zeros((len(down), len(across)), np.int64), 0
     for windows in islice(epoch_windows(slide, sampler, seed), epochs):
         drawn += count_coverage(windows, across, down)
         count += len(windows)
-    stated = expected_coverage(law, across, down)
-    panels = [Panel(f"drawn: {count:,} windows, {epochs} epoch{'s'[: epochs != 1]}", 1000 * drawn / count)]
-    if stated is not None:
-        panels.append(Panel("stated by the law", 1000 * stated))
+    expected = expected_coverage(law, across, down)
+    panels = [HeatMap(f"drawn: {count:,} windows, {epochs} epoch{'s'[: epochs != 1]}", 1000 * drawn / count)]
+    if expected is not None:
+        panels.append(HeatMap("expected by the law", 1000 * expected))
     # A few windows pile up here and there by chance: the scale is the law's, and what is above it as dark as its end.
-    top = 1.5 * float(panels[-1].values.max()) if stated is not None else float(panels[0].values.max())
-    figure, (axes,) = sheet(
+    top = 1.5 * float(panels[-1].values.max()) if expected is not None else float(panels[0].values.max())
+    figure, (axes,) = new_figure(
         [[small.image.shape] * len(panels)], (_SIDE, 640), heading=True, bars=int(slide.mpp is not None),
         right=[*[0] * (len(panels) - 1), BAR],
         title=f"{slide.name}: how often each place is drawn",
-        legend=classes([small.mask], slide.codes, slide.ignore_index, line=True),
+        legend=class_legend([small.mask], slide.codes, slide.ignore_index, line=True),
     )  # fmt: skip
     for ax, panel in zip(axes, panels, strict=True):
-        shown = heat(ax, small, panel, top=top, ignore_index=slide.ignore_index)
+        shown = draw_heat_map(ax, small, panel, top=top, ignore_index=slide.ignore_index)
     colour_bar(axes[-1], shown, "windows that hold the place, of 1000")
     scale_bar(axes[0], slide, l0_per_pixel)
-    return save(figure, out)
+    return save_figure(figure, out)
 
 
 def show_coverage(
@@ -96,31 +96,33 @@ def show_coverage(
         MissingError: There is no folder for `out`.
     """
     checked_integer("epochs", epochs, 1)
-    small, l0_per_pixel, law, across, down = _map_of(slide, sampler, max_size)
-    seen, shares = np.zeros((len(down), len(across)), np.int64), [0.0]
+    small, l0_per_pixel, law, across, down = _thumbnail_and_distribution(slide, sampler, max_size)
+    seen, fractions = np.zeros((len(down), len(across)), np.int64), [0.0]
     labelled = None if small.mask is None else _labelled(small.mask, slide.ignore_index)
-    of_labels = [0.0]
+    labelled_fractions = [0.0]
     for windows in islice(epoch_windows(slide, sampler, seed), epochs):
         seen += count_coverage(windows, across, down)
-        shares.append(float((seen > 0).mean()))
+        fractions.append(float((seen > 0).mean()))
         if labelled is not None and labelled.any():
-            of_labels.append(float((seen[labelled] > 0).mean()))
-    stated = expected_coverage(law, across, down)
-    figure, (axes,) = sheet(
+            labelled_fractions.append(float((seen[labelled] > 0).mean()))
+    expected = expected_coverage(law, across, down)
+    figure, (axes,) = new_figure(
         [[small.image.shape, small.image.shape]], (_SIDE, 640), heading=True, bars=1, right=[BAR, 0],
-        title=f"{slide.name}: {shares[-1]:.1%} seen after {epochs} epoch{'s'[: epochs != 1]} of {law.count} windows",
-        legend=classes([small.mask], slide.codes, slide.ignore_index, line=True),
+        title=f"{slide.name}: {fractions[-1]:.1%} seen after {epochs} epoch{'s'[: epochs != 1]} of {law.count} windows",
+        legend=class_legend([small.mask], slide.codes, slide.ignore_index, line=True),
     )  # fmt: skip
     map_ax, curve = axes
     top = max(float(seen.max()), 1)
-    shown = heat(map_ax, small, Panel("times seen", seen), top=top, ignore_index=slide.ignore_index)
+    shown = draw_heat_map(map_ax, small, HeatMap("times seen", seen), top=top, ignore_index=slide.ignore_index)
     colour_bar(map_ax, shown, "windows that hold the place")
     scale_bar(map_ax, slide, l0_per_pixel)
-    _curve(curve, shares, of_labels, None if stated is None else (stated, law.count))
-    return save(figure, out)
+    _draw_curve(curve, fractions, labelled_fractions, None if expected is None else (expected, law.count))
+    return save_figure(figure, out)
 
 
-def _map_of(slide: Slide, sampler: Sampler, max_size: int) -> tuple[Patch, float, WindowDistribution, Array, Array]:
+def _thumbnail_and_distribution(
+    slide: Slide, sampler: Sampler, max_size: int
+) -> tuple[Patch, float, WindowDistribution, Array, Array]:
     """A thumbnail, level-0 pixels per pixel of it, the law on the slide, and the thumbnail's places along x and y."""
     small, l0_per_pixel = thumbnail(slide, max_size=max_size)
     law = sampler.distribution(slide)
@@ -130,17 +132,19 @@ def _map_of(slide: Slide, sampler: Sampler, max_size: int) -> tuple[Patch, float
     return small, l0_per_pixel, law, across, down
 
 
-def _curve(ax: Any, shares: list[float], of_labels: list[float], law: tuple[Array, int] | None) -> None:
+def _draw_curve(
+    ax: Any, fractions: list[float], labelled_fractions: list[float], law: tuple[Array, int] | None
+) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     place = ax.get_position()  # room for the labels of the axes
     ax.set_position([place.x0 + 0.09, place.y0 + 0.06, place.width - 0.10, place.height - 0.06])
-    epochs = np.arange(len(shares))
-    ax.plot(epochs, shares, color=hexadecimal(WINDOW), marker="o", markersize=4, label="the whole slide")
-    if len(of_labels) == len(shares):
+    epochs = np.arange(len(fractions))
+    ax.plot(epochs, fractions, color=hexadecimal(WINDOW), marker="o", markersize=4, label="the whole slide")
+    if len(labelled_fractions) == len(fractions):
         ax.plot(
             epochs,
-            of_labels,
+            labelled_fractions,
             color=hexadecimal(class_colour(4, None)),
             marker="s",
             markersize=4,

@@ -7,7 +7,7 @@ from io import BytesIO
 from matplotlib.figure import Figure
 
 
-class SheetFigure(Figure):
+class NotebookFigure(Figure):
     """matplotlib's figure; as the value of a notebook's cell it is a picture, whatever backend pyplot has."""
 
     def _repr_png_(self) -> bytes:

@@ -8,8 +8,8 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.slides.slide import Patch
-from patchaug.viz.compare import borders
-from patchaug.viz.layout import FRAME, colour_of
+from patchaug.viz.compare import class_borders
+from patchaug.viz.layout import FRAME, matplotlib_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,14 +20,14 @@ _MAP = "cividis_r"
 BAR = 72  # room for a colour bar beside a map, pixels
 
 
-class Panel(NamedTuple):
+class HeatMap(NamedTuple):
     """A map and what it shows."""
 
     title: str
     values: Array
 
 
-def heat(ax: Axes, small: Patch, panel: Panel, *, top: float, ignore_index: int | None) -> Any:
+def draw_heat_map(ax: Axes, small: Patch, panel: HeatMap, *, top: float, ignore_index: int | None) -> Any:
     """Draw a map, with the outlines of the slide's classes over it.
 
     Args:
@@ -68,8 +68,8 @@ def colour_bar(ax: Axes, shown: Any, label: str) -> None:
 def _outlines(mask: Array, ignore_index: int | None) -> Array:
     """RGBA, clear but for the inner borders of each class."""
     out = np.zeros((*mask.shape, 4), np.float32)
-    edge = borders(mask)
+    edge = class_borders(mask)
     for value in np.unique(mask):
         if value:
-            out[edge & (mask == value)] = (*colour_of(int(value), ignore_index), 1)
+            out[edge & (mask == value)] = (*matplotlib_colour(int(value), ignore_index), 1)
     return out

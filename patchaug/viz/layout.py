@@ -18,7 +18,7 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import MissingError
 from patchaug.slides.slide import Patch, Slide
-from patchaug.viz.compare import borders, fitted
+from patchaug.viz.compare import class_borders, resized_for_display
 from patchaug.viz.palette import WINDOW, Colour, class_colour, hexadecimal, is_light
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ DPI = 100  # of the figures; the layout below counts in pixels
 _GAP, _TITLE, _HEADING, _BAR, _LINE = 12, 20, 24, 24, 24
 
 
-def sheet(
+def new_figure(
     shapes: Sequence[Sequence[tuple[int, ...]]], box: tuple[int, int], *, title: str | None,
     legend: Sequence[tuple[Any, str]], heading: bool = False, bars: int = 0, right: Sequence[int] = (),
 ) -> tuple[Figure, list[list[Axes]]]:  # fmt: skip
@@ -46,7 +46,7 @@ def sheet(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from patchaug.viz.figure import SheetFigure
+    from patchaug.viz.figure import NotebookFigure
 
     fits = [[(s[1] * f, s[0] * f) for s in row for f in [min(box[0] / s[1], box[1] / s[0])]] for row in shapes]
     column = max(w for row in fits for w, _ in row) + _GAP
@@ -59,7 +59,7 @@ def sheet(
     above, below = heading * _HEADING, [_GAP + (k < bars) * _BAR for k in range(len(fits))]
     height = _GAP + sum(above + max(h for _, h in row) for row in fits) + sum(below)
     height += len(lines) * _TITLE + -(-len(legend) // ncols) * _LINE
-    figure = SheetFigure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    figure = NotebookFigure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     y = height - _GAP - len(lines) * _TITLE  # from the bottom up, as matplotlib counts
     figure.suptitle("\n".join(lines), y=1 - _GAP / 2 / height, va="top", fontsize=12, parse_math=False)
@@ -81,14 +81,14 @@ def sheet(
     return figure, axes
 
 
-def picture(ax: Axes, patch: Patch, *, tint: float = 0.0, ignore_index: int | None = None, line: float = 0) -> None:
+def draw_patch(ax: Axes, patch: Patch, *, tint: float = 0.0, ignore_index: int | None = None, line: float = 0) -> None:
     """The image, its labelled pixels tinted, and a line along the inner side of each class's border.
 
     The line is `line` pixels of the figure wide, at least one of the picture.
     """
     height, width = patch.image.shape[:2]
     shown = ax.get_window_extent().width
-    image, mask = fitted(patch, shown)
+    image, mask = resized_for_display(patch, shown)
     if mask is not None:
         image = _tinted(image, mask, tint, ignore_index, max(round(line * image.shape[1] / shown), 1))
     ax.imshow(image, interpolation="antialiased", extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto")
@@ -98,9 +98,9 @@ def picture(ax: Axes, patch: Patch, *, tint: float = 0.0, ignore_index: int | No
 
 def _tinted(image: Array, mask: Array, tint: float, ignore_index: int | None, line: int) -> Array:
     out = image.astype(np.float32)
-    edge = borders(mask)
+    edge = class_borders(mask)
     for _ in range(line - 1):
-        edge |= borders(edge)  # a pixel further on both sides; only the inner one is drawn
+        edge |= class_borders(edge)  # a pixel further on both sides; only the inner one is drawn
     for value in np.unique(mask):
         if value:
             colour = np.array(class_colour(int(value), ignore_index), float)
@@ -110,12 +110,12 @@ def _tinted(image: Array, mask: Array, tint: float, ignore_index: int | None, li
     return np.asarray(out.round(), np.uint8)
 
 
-def colour_of(value: int, ignore_index: int | None) -> tuple[float, ...]:
+def matplotlib_colour(value: int, ignore_index: int | None) -> tuple[float, ...]:
     """A class's colour, as matplotlib takes it."""
     return tuple(part / 255 for part in class_colour(value, ignore_index))
 
 
-def classes(
+def class_legend(
     masks: Iterable[Array | None], codes: Sequence[str] | None, ignore_index: int | None, *, line: bool = False
 ) -> list[tuple[Any, str]]:
     """Swatches and names of the classes that are drawn, or whose outlines are."""
@@ -124,13 +124,13 @@ def classes(
     entries = []
     for value in sorted({int(v) for mask in masks if mask is not None for v in np.unique(mask) if v}):
         name = codes[value] if codes is not None and 0 < value < len(codes) else f"class {value}"
-        colour = colour_of(value, ignore_index)
+        colour = matplotlib_colour(value, ignore_index)
         swatch = Rectangle((0, 0), 1, 1, facecolor="none" if line else colour, edgecolor=colour, linewidth=1.5)
         entries.append((swatch, "no label" if value == ignore_index else name))
     return entries
 
 
-def outlined(colour: Colour = WINDOW) -> dict[str, Any]:
+def outline_style(colour: Colour = WINDOW) -> dict[str, Any]:
     """The style of an outline: a line of a colour, which a casing keeps apart from tissue of any colour."""
     from matplotlib.patheffects import withStroke
 
@@ -138,14 +138,16 @@ def outlined(colour: Colour = WINDOW) -> dict[str, Any]:
     return {"facecolor": "none", "edgecolor": hexadecimal(colour), "path_effects": [casing]}
 
 
-def box(slide: Slide, window: Window, l0_per_pixel: float, *, colour: Colour = WINDOW, linewidth: float = 1.2) -> Any:
+def window_outline(
+    slide: Slide, window: Window, l0_per_pixel: float, *, colour: Colour = WINDOW, linewidth: float = 1.2
+) -> Any:
     """The outline of a window on a thumbnail; not clipped, as half of a line along the slide's border lies outside."""
     from matplotlib.patches import Rectangle
 
     scale = slide.level_downsamples[window.level] / l0_per_pixel
     # Pixel centres are whole numbers on the axes, so a pixel's edges lie half a pixel before and behind.
     corner, sides = (window.x * scale - 0.5, window.y * scale - 0.5), (window.width * scale, window.height * scale)
-    return Rectangle(corner, *sides, linewidth=linewidth, clip_on=False, zorder=3, **outlined(colour))
+    return Rectangle(corner, *sides, linewidth=linewidth, clip_on=False, zorder=3, **outline_style(colour))
 
 
 def scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:
@@ -165,7 +167,7 @@ def scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:
     ax.annotate(label, (end, 0), (5, 0), xycoords=below, textcoords="offset points", va="center", fontsize=9)
 
 
-def save(figure: Figure, out: Out) -> Figure:
+def save_figure(figure: Figure, out: Out) -> Figure:
     """Write the figure to a file, if there is one to write to; it appears when it is whole."""
     if out is not None:
         path = Path(out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from patchaug.errors import OptionError
 from patchaug.slides.slide import Patch
-from patchaug.viz.layout import Out, classes, picture, save, sheet
+from patchaug.viz.layout import Out, class_legend, draw_patch, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,8 +44,8 @@ def show_patches(
     if columns < 1:
         raise OptionError(f"columns must be at least 1, got {columns}")
     rows = [patches[start : start + columns] for start in range(0, len(patches), columns)]
-    legend = classes([patch.mask for patch in patches], codes, ignore_index)
-    figure, axes = sheet([[p.image.shape for p in row] for row in rows], (320, 320), title=title, legend=legend)
+    legend = class_legend([patch.mask for patch in patches], codes, ignore_index)
+    figure, axes = new_figure([[p.image.shape for p in row] for row in rows], (320, 320), title=title, legend=legend)
     for patch, ax in zip(patches, (ax for row in axes for ax in row), strict=True):
-        picture(ax, patch, tint=0.2, ignore_index=ignore_index, line=2)
-    return save(figure, out)
+        draw_patch(ax, patch, tint=0.2, ignore_index=ignore_index, line=2)
+    return save_figure(figure, out)

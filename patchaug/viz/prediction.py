@@ -10,7 +10,7 @@ from patchaug.errors import FrameError, OptionError
 from patchaug.slides.slide import Patch, Slide
 from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz.compare import truth_and_prediction
-from patchaug.viz.layout import Out, box, classes, picture, save, scale_bar, sheet
+from patchaug.viz.layout import Out, class_legend, draw_patch, new_figure, save_figure, scale_bar, window_outline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,10 +58,10 @@ def show_prediction(
     guess_there = prediction[where.y : where.bottom, where.x : where.right]
 
     scores = [f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in (dice or {}).items()]
-    figure, axes = sheet(
+    figure, axes = new_figure(
         [[small.image.shape] * 3, [detail.image.shape] * 3], (_PANEL, 640), heading=True,
         bars=2 * (slide.mpp is not None), title=slide.name + (f"\nDice: {', '.join(scores)}" if scores else ""),
-        legend=classes([truth, guess, detail.mask, guess_there], slide.codes, slide.ignore_index),
+        legend=class_legend([truth, guess, detail.mask, guess_there], slide.codes, slide.ignore_index),
     )  # fmt: skip
     place = f"detail at level {level}, x={where.x}, y={where.y}"
     for row, first, image, maps, tint, l0 in (
@@ -69,9 +69,9 @@ def show_prediction(
         (axes[1], place, detail.image, (None, detail.mask, guess_there), 0.4, slide.level_downsamples[level]),
     ):
         for ax, map_, name in zip(row, maps, (first, "truth", "prediction"), strict=True):
-            picture(ax, Patch(image, map_), tint=tint, ignore_index=slide.ignore_index)
+            draw_patch(ax, Patch(image, map_), tint=tint, ignore_index=slide.ignore_index)
             ax.set_title(name, fontsize=11, pad=5, parse_math=False)
         scale_bar(row[0], slide, l0)
     for ax in axes[0]:
-        ax.add_patch(box(slide, where, l0_per_pixel))
-    return save(figure, out)
+        ax.add_patch(window_outline(slide, where, l0_per_pixel))
+    return save_figure(figure, out)

@@ -13,7 +13,16 @@ from patchaug.sampling import Sampler
 from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail
-from patchaug.viz.layout import Out, box, classes, outlined, picture, save, scale_bar, sheet
+from patchaug.viz.layout import (
+    Out,
+    class_legend,
+    draw_patch,
+    new_figure,
+    outline_style,
+    save_figure,
+    scale_bar,
+    window_outline,
+)
 from patchaug.viz.palette import epoch_colour
 
 if TYPE_CHECKING:
@@ -57,18 +66,18 @@ def show_windows(
         require_inside(slide.name, slide.level_dimensions, window)
     small, l0_per_pixel = thumbnail(slide, max_size=max_size)
     colours = [epoch_colour(number, len(sets)) for number in range(len(sets))]
-    outlines = [Rectangle((0, 0), 1, 1, linewidth=1.5, **outlined(colour)) for colour in colours]
+    outlines = [Rectangle((0, 0), 1, 1, linewidth=1.5, **outline_style(colour)) for colour in colours]
     entries = [(outline, f"{text}: {len(some)}") for outline, (text, some) in zip(outlines, sets, strict=True)]
-    figure, ((ax,),) = sheet(
+    figure, ((ax,),) = new_figure(
         [[small.image.shape]], (1000, 1000), title=title or _title(slide, sets), bars=int(slide.mpp is not None),
-        legend=[*entries, *classes([small.mask], slide.codes, slide.ignore_index)],
+        legend=[*entries, *class_legend([small.mask], slide.codes, slide.ignore_index)],
     )  # fmt: skip
-    picture(ax, small, tint=0.35, ignore_index=slide.ignore_index)
+    draw_patch(ax, small, tint=0.35, ignore_index=slide.ignore_index)
     for colour, (_, some) in zip(colours, sets, strict=True):
         for window in some:
-            ax.add_patch(box(slide, window, l0_per_pixel, colour=colour, linewidth=1.4))
+            ax.add_patch(window_outline(slide, window, l0_per_pixel, colour=colour, linewidth=1.4))
     scale_bar(ax, slide, l0_per_pixel)
-    return save(figure, out)
+    return save_figure(figure, out)
 
 
 def windows_of_epochs(

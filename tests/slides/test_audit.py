@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from patchaug import MissingError, OptionError, ReadError
 from patchaug.cli import app
-from patchaug.slides.audit import check
+from patchaug.slides.audit import audit_slides
 from patchaug.slides.checksums import compare_manifest, write_manifest
 from patchaug.testing import coordinate_image, coordinate_mask, write_pyramid
 from tests.sampling.test_on_error import spoil
@@ -35,13 +35,15 @@ def folder(tmp_path: Path) -> Path:
 
 def problems(folder: Path, **kwargs) -> dict[str, list[str]]:
     """{slide: its problems}."""
-    reports = check([folder / "images"], **{"masks": folder / "masks", "codes": CODES, **kwargs})
+    reports = audit_slides([folder / "images"], **{"masks": folder / "masks", "codes": CODES, **kwargs})
     return {Path(one.path).name: list(one.problems) for one in reports}
 
 
 def test_good_slides_pass(folder: Path) -> None:
     """Size, levels, codec, every tile of image and mask, and the share of each class."""
-    one, two = check([folder / "images" / "a.tiff", folder / "images" / "b.png"], masks=folder / "masks", codes=CODES)
+    one, two = audit_slides(
+        [folder / "images" / "a.tiff", folder / "images" / "b.png"], masks=folder / "masks", codes=CODES
+    )
     assert not one.problems and not two.problems
     assert (one.size, one.levels, one.tiles) == ((256, 200), 2, 2 * (16 + 1))
     assert "DEFLATE" in one.codec
@@ -127,20 +129,20 @@ def test_what_is_wrong_is_found(folder: Path, harm, slide: str, number: int, exp
 def test_a_sample_is_spread_evenly(folder: Path) -> None:
     """As many tiles as asked for; damage outside of it is not seen, and all of it with a sample of all."""
     spoil(folder / "images" / "a.tiff", 8)
-    (one,) = check([folder / "images" / "a.tiff"], sample=3)
+    (one,) = audit_slides([folder / "images" / "a.tiff"], sample=3)
     assert one.tiles == 3 and len(one.problems) == 1  # the one in the middle
-    (one,) = check([folder / "images" / "a.tiff"], sample=2)
+    (one,) = audit_slides([folder / "images" / "a.tiff"], sample=2)
     assert one.tiles == 2 and not one.problems
-    (one,) = check([folder / "images" / "a.tiff"], sample=10**6)
+    (one,) = audit_slides([folder / "images" / "a.tiff"], sample=10**6)
     assert one.tiles == 17 and len(one.problems) == 1
     with pytest.raises(OptionError, match="sample must be in 1"):
-        check([folder / "images"], sample=0)
+        audit_slides([folder / "images"], sample=0)
 
 
 def test_the_manifest_says_what_changed(folder: Path) -> None:
     """Changed, even with the same size and time; missing; new; and nothing where nothing did."""
     kept = folder / "manifest.json"
-    check([folder / "images"], masks=folder / "masks", new_manifest=kept)
+    audit_slides([folder / "images"], masks=folder / "masks", new_manifest=kept)
     assert set(json.loads(kept.read_text())["files"]) == {
         f"{k}/{n}" for k in ("images", "masks") for n in ("a.tiff", "b.png")
     }
@@ -256,15 +258,15 @@ def test_zarr_is_checked_chunk_by_chunk(folder: Path) -> None:
         )  # fmt: skip
         array[...] = pixels
     image, kept = folder / "images" / "z.zarr", folder / "manifest.json"
-    (one,) = check([image], masks=folder / "masks", codes=CODES, new_manifest=kept)
+    (one,) = audit_slides([image], masks=folder / "masks", codes=CODES, new_manifest=kept)
     assert (one.size, one.codec, one.tiles, one.missing, one.problems) == ((256, 200), "zstd", 32, 1, ())
     assert one.pixels == dict(zip(*np.unique(pixels, return_counts=True), strict=True))
     assert len(json.loads(kept.read_text())["files"]) == 17 + 16
-    assert [Path(report.path).name for report in check([folder / "images"])] == ["a.tiff", "b.png", "z.zarr"]
+    assert [Path(report.path).name for report in audit_slides([folder / "images"])] == ["a.tiff", "b.png", "z.zarr"]
     data = (image / "c/1/2/0").read_bytes()
     (image / "c/1/2/0").write_bytes(data[:-9])
     (folder / "masks" / "z.zarr" / "c/2/2").unlink()
-    (one,) = check([image], masks=folder / "masks", codes=CODES, manifest=kept)
+    (one,) = audit_slides([image], masks=folder / "masks", codes=CODES, manifest=kept)
     assert one.missing == 2
     told = "\n".join(one.problems)
     assert re.search(r"^c/1/2/0: changed: ", told, re.M) and re.search(
@@ -273,7 +275,7 @@ def test_zarr_is_checked_chunk_by_chunk(folder: Path) -> None:
     assert re.search(r"^tile 6 of level 0 cannot be read", told, re.M) and len(one.problems) == 3
     for file in image.glob("c/3/*/0"):
         file.write_bytes(data)
-    one, lost = check([image], manifest=kept)
+    one, lost = audit_slides([image], manifest=kept)
     assert lost.path.endswith("masks/z.zarr/c/2/2")
     assert sum(": changed: " in problem for problem in one.problems) == 3
     assert "5 of its files are told by the manifest; 3 are listed" in one.problems
@@ -305,8 +307,8 @@ def test_the_command(folder: Path) -> None:
 
 def test_real_slides_pass_and_bad_ones_end_in_problems(data: Path) -> None:
     """Those of the data folder; each bad one that does not open has one line that names no other file."""
-    assert not any(one.problems for one in check([data / "slides"]))
-    reports = check([data / "bad"])
+    assert not any(one.problems for one in audit_slides([data / "slides"]))
+    reports = audit_slides([data / "bad"])
     assert len(reports) > 40
     harmed = [one for one in reports if one.problems]
     assert {"CMU-1-Small-Region_one_tile_scrambled.svs", "CMU-1-Small-Region_trunc50.svs", "libvips_truncated.jpg"} <= {

@@ -12,7 +12,7 @@ from PIL import Image
 from patchaug import Augment, Foreground, Grid, OptionError, Patch, Plan, Slide, Uniform, WindowError, open_slide
 from patchaug.readers import ArrayRaster
 from patchaug.viz import show_augment
-from patchaug.viz.layout import picture
+from patchaug.viz.layout import draw_patch
 
 alb = pytest.importorskip("albumentations", reason="the extra `augment` is not installed")
 
@@ -38,9 +38,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Patch]:
 
     def noted(ax: object, patch: Patch, **words: object) -> None:
         patches.append(patch)
-        picture(ax, patch, **words)
+        draw_patch(ax, patch, **words)
 
-    monkeypatch.setattr("patchaug.viz.augmentation.picture", noted)
+    monkeypatch.setattr("patchaug.viz.augmentation.draw_patch", noted)
     return patches
 
 
@@ -73,7 +73,7 @@ def test_the_cell_of_the_windows_own_epoch_is_its_patch(index: int, seed: int, s
     plan = Plan([slide], sampler, seed=seed, shuffle=False, augment=Augment(pipeline()))
     with pytest.MonkeyPatch.context() as patched:
         cells: list[Patch] = []
-        patched.setattr("patchaug.viz.augmentation.picture", lambda ax, patch, **words: cells.append(patch))
+        patched.setattr("patchaug.viz.augmentation.draw_patch", lambda ax, patch, **words: cells.append(patch))
         show_augment(slide, sampler, pipeline(), draws=6, index=index, seed=seed)
     draw = plan[index]
     assert len(cells) == 7 and equal(cells[0], slide.read(draw.window))

@@ -15,7 +15,7 @@ from PIL import Image
 from patchaug import Foreground, Grid, MissingError, OptionError, Plan, Uniform, open_slide
 from patchaug.viz.palette import class_colour
 from patchaug.viz.web_page import page_data, write_page
-from patchaug.viz.web_page.images import TILE, class_map_png, heat_map, pyramid
+from patchaug.viz.web_page.images import TILE, class_map_png, heat_map_png, pyramid
 
 
 def decoded(url: str) -> np.ndarray:
@@ -55,9 +55,9 @@ def test_a_class_map_has_the_classes_colours() -> None:
 
 def test_a_heat_map_rises() -> None:
     """From dark to light with the numbers; all nothing is dark."""
-    light = decoded(heat_map(np.arange(50).reshape(5, 10))).astype(int).sum(-1).ravel()
+    light = decoded(heat_map_png(np.arange(50).reshape(5, 10))).astype(int).sum(-1).ravel()
     assert (np.diff(light) > 0).all()
-    assert (decoded(heat_map(np.zeros((2, 2)))) == decoded(heat_map(np.arange(50).reshape(5, 10)))[0, 0]).all()
+    assert (decoded(heat_map_png(np.zeros((2, 2)))) == decoded(heat_map_png(np.arange(50).reshape(5, 10)))[0, 0]).all()
 
 
 @given(st.integers(8, 700), st.integers(8, 700), st.integers(1, 8), st.sampled_from([Uniform, Grid]), st.integers(0, 9))
@@ -75,7 +75,7 @@ def test_times_drawn_are_counted_at_the_centres(width: int, height: int, side: i
         (((ys >= w.y) & (ys < w.bottom))[:, None] & ((xs >= w.x) & (xs < w.right))[None]).astype(int) for w in windows
     )
     assert data["drawn"]["most"] == counts.max()
-    assert (decoded(data["drawn"]["picture"]) == decoded(heat_map(counts))).all()
+    assert (decoded(data["drawn"]["picture"]) == decoded(heat_map_png(counts))).all()
 
 
 def test_slides_of_a_plan_have_pages_of_their_own(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from patchaug.errors import MissingError, OptionError
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail
-from patchaug.viz.palette import class_colour, epoch_colour, hexadecimal, rising
-from patchaug.viz.web_page.images import TILE, class_map_png, heat_map, pyramid
+from patchaug.viz.coverage_maps import count_coverage
+from patchaug.viz.palette import class_colour, epoch_colour, hexadecimal, sequential_colour
+from patchaug.viz.web_page.images import TILE, class_map_png, heat_map_png, pyramid
 
 _MOST_WINDOWS = 100_000  # a browser draws that many without stutter, and they take 5 MB
 _CELLS = 256  # cells along the longer side of the map of draws
@@ -60,7 +61,7 @@ def write_page(
             f"fewer epochs"
         )
     data = page_data(plan, slide, epochs, max_size)
-    text = _filled(data)
+    text = _fill_template(data)
     part = path.with_name(path.name + ".part")
     try:
         part.write_text(text, encoding="utf-8")
@@ -76,21 +77,22 @@ def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, 
     small, l0_per_pixel = thumbnail(slide, max_size=max_size)
     frame = plan.distributions[number].domain
     draws = [_draws(plan, number, epoch) for epoch in range(epochs)]
-    counts = _times_drawn(draws, slide, frame.level)
+    windows = (draw.window for one in draws for draw in one)
+    counts = count_coverage(windows, *_cell_centres(slide, frame.level))
     per_epoch = [{"colour": hexadecimal(epoch_colour(k, epochs)), "windows": _rows(one)} for k, one in enumerate(draws)]
     return {
         "name": slide.name,
         "size": slide.dimensions,
         "mpp": slide.mpp,
-        "plan": f"{_said(plan.sampler)}, seed {plan.seed}",
+        "plan": f"{_describe(plan.sampler)}, seed {plan.seed}",
         "tile": TILE,
         "l0_per_pixel": l0_per_pixel,
         "picture": small.image.shape[1::-1],
         "levels": pyramid(small.image),
         "mask": None if small.mask is None else class_map_png(small.mask, slide.ignore_index),
-        "classes": _classes(small.mask, slide),
-        "drawn": {"picture": heat_map(counts), "most": int(counts.max())},
-        "scale": [hexadecimal(rising(k / 6)) for k in range(7)],
+        "classes": _class_entries(small.mask, slide),
+        "drawn": {"picture": heat_map_png(counts), "most": int(counts.max())},
+        "scale": [hexadecimal(sequential_colour(k / 6)) for k in range(7)],
         "level": frame.level,
         "window": (frame.width, frame.height),
         "downsample": slide.level_downsamples[frame.level],
@@ -98,7 +100,7 @@ def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, 
     }
 
 
-def _said(sampler: Any) -> str:
+def _describe(sampler: Any) -> str:
     """The sampler as its user wrote it: without what was left at its default."""
     kept = [f for f in fields(sampler) if getattr(sampler, f.name) != f.default]
     return f"{type(sampler).__name__}({', '.join(f'{f.name}={getattr(sampler, f.name)!r}' for f in kept)})"
@@ -116,24 +118,19 @@ def _rows(draws: list[Draw]) -> list[tuple[int, int, float]]:
     return [(draw.window.x, draw.window.y, float(f"{draw.probability:.4g}")) for draw in draws]
 
 
-def _times_drawn(epochs: list[list[Draw]], slide: Slide, level: int) -> Array:
-    """How many of the windows hold the centre of each cell of a grid over the slide."""
-    width, height = slide.level_size(level)
-    across, down = (max(round(_CELLS * length / max(width, height)), 1) for length in (width, height))
-    steps = np.zeros((down + 1, across + 1), np.int64)
-    for draw in (draw for one in epochs for draw in one):
-        w = draw.window
-        # The first cell whose centre, (cell + 0.5) * length / cells, lies in the window, and the first behind it.
-        left, right = (-(-(2 * x * across - width) // (2 * width)) for x in (w.x, w.right))
-        top, bottom = (-(-(2 * y * down - height) // (2 * height)) for y in (w.y, w.bottom))
-        steps[top, left] += 1
-        steps[bottom, right] += 1
-        steps[top, right] -= 1
-        steps[bottom, left] -= 1
-    return np.asarray(steps.cumsum(0).cumsum(1)[:-1, :-1])
+def _cell_centres(slide: Slide, level: int) -> tuple[Array, Array]:
+    """Centres of the cells of the map of draws along x and y, float64, in pixels of the level."""
+    lengths = slide.level_size(level)
+    counts = [max(round(_CELLS * length / max(lengths)), 1) for length in lengths]
+    across, down = (
+        # One division of integers: a centre that is a whole number is exact.
+        (2 * np.arange(count) + 1) * length / (2 * count)
+        for count, length in zip(counts, lengths, strict=True)
+    )
+    return across, down
 
 
-def _classes(mask: Array | None, slide: Slide) -> list[dict[str, str]]:
+def _class_entries(mask: Array | None, slide: Slide) -> list[dict[str, str]]:
     names = slide.codes or ()
     return [
         {
@@ -145,7 +142,7 @@ def _classes(mask: Array | None, slide: Slide) -> list[dict[str, str]]:
     ]
 
 
-def _filled(data: dict[str, Any]) -> str:
+def _fill_template(data: dict[str, Any]) -> str:
     here = files("patchaug.viz.web_page")
     text, style, script = (here.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     # In a script element only "<" could end it or open a comment.

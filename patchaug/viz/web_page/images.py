@@ -12,8 +12,8 @@ from PIL import Image
 from patchaug.core.arrays import Array
 from patchaug.slides.slide import Patch
 from patchaug.slides.thumbnail import reduced
-from patchaug.viz.compare import fitted
-from patchaug.viz.palette import class_colour, rising
+from patchaug.viz.compare import resized_for_display
+from patchaug.viz.palette import class_colour, sequential_colour
 
 TILE = 512  # side of a picture of the pyramid, pixels
 _QUALITY = 82  # of JPEG: no blocks to be seen, a tenth of the bytes of PNG
@@ -29,7 +29,7 @@ def pyramid(image: Array) -> list[dict[str, Any]]:
         For each level, from the finest: `factor` (pixels of the image per pixel), `columns`, and `tiles`, data URLs
         in reading order.
     """
-    part = fitted(Patch(image, None), image.shape[1])[0]
+    part = resized_for_display(Patch(image, None), image.shape[1])[0]
     levels, factor = [], 1
     while True:
         height, width = part.shape[:2]
@@ -57,13 +57,13 @@ def class_map_png(mask: Array, ignore_index: int | None) -> str:
     return _url(Image.fromarray(picture), "PNG", optimize=True)
 
 
-def heat_map(counts: Array) -> str:
+def heat_map_png(counts: Array) -> str:
     """Numbers from 0 to their largest as a data URL, dark blue to yellow.
 
     Args:
         counts: Not negative, (height, width).
     """
-    colours = np.array([rising(step / 255) for step in range(256)], np.uint8)
+    colours = np.array([sequential_colour(step / 255) for step in range(256)], np.uint8)
     steps = (counts * (255 / max(float(counts.max()), 1e-300))).round().astype(np.uint8)
     return _url(Image.fromarray(colours[steps]), "PNG", optimize=True)
 
