@@ -23,7 +23,8 @@ from patchaug.errors import (
 from patchaug.readers import Raster
 from patchaug.sampling import Foreground, Grid, Uniform
 from patchaug.sampling.plan import Draw, Plan
-from patchaug.slides.slide import Patch, Slide, open_slide
+from patchaug.slides.open import open_slide
+from patchaug.slides.slide import Patch, Slide
 
 if TYPE_CHECKING:
     from patchaug.augment import Augment

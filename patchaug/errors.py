@@ -3,8 +3,8 @@
     PatchaugError
     ├── WindowError      (ValueError)         a window that is no window, or does not fit
     ├── ForegroundError  (ValueError)         labelled pixels that the sampler needs are not there
-    ├── FrameError       (ValueError)         image and mask do not show the same frame
-    ├── LabelError       (ValueError)         a mask holds a number that no code names
+    ├── FrameError       (ValueError)         image and mask do not show the same frame, or pixels have a wrong format
+    ├── LabelError       (ValueError)         a mask holds what is no class number, or no code names
     ├── OptionError      (ValueError)         an option that is unknown or out of its limits
     ├── MissingError     (FileNotFoundError)  files that should be there are not
     └── ReadError        (OSError)            a file that cannot be opened or read
@@ -29,11 +29,11 @@ class ForegroundError(PatchaugError, ValueError):
 
 
 class FrameError(PatchaugError, ValueError):
-    """Image and mask do not show the same frame."""
+    """Image and mask do not show the same frame, or a raster returns pixels of a wrong shape, dtype or channels."""
 
 
 class LabelError(PatchaugError, ValueError):
-    """A mask holds a class number that no code names."""
+    """A mask holds a class number that no code names, or pixels that are no integers."""
 
 
 class OptionError(PatchaugError, ValueError):

@@ -13,7 +13,7 @@ from patchaug.cli.common import Json, Options, bars_wanted, require, say, takes
 from patchaug.core.progress import bars
 from patchaug.options.fields import PatchOptions
 from patchaug.sampling.plan import Plan
-from patchaug.slides.slide import open_slide
+from patchaug.slides.open import open_slide
 
 Mask = Annotated[Path | None, typer.Option(help="Its mask.")]
 Seconds = Annotated[float, typer.Option(help="How long to read.")]

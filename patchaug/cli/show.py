@@ -12,7 +12,8 @@ from patchaug.cli.split_pairs import pairs_of
 from patchaug.errors import OptionError
 from patchaug.options.fields import PatchOptions, TrainOptions
 from patchaug.sampling.plan import Plan
-from patchaug.slides.slide import Slide, open_slide
+from patchaug.slides.open import open_slide
+from patchaug.slides.slide import Slide
 
 Mask = Annotated[Path | None, typer.Option(help="Its mask.")]
 PicturePath = Annotated[Path, typer.Option(help="Where the picture goes: .png, or .html with --html.")]

@@ -14,8 +14,9 @@ from patchaug.readers import ArrayRaster
 from patchaug.sampling import Sampler
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.discovery import require_files
+from patchaug.slides.open import open_slide
 from patchaug.slides.resolution import region
-from patchaug.slides.slide import Slide, open_slide
+from patchaug.slides.slide import Slide
 
 
 class LazySlideItem:

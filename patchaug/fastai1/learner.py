@@ -17,7 +17,8 @@ from patchaug.errors import OptionError
 from patchaug.fastai1.mask_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
 from patchaug.predict.run_model import predict_map
-from patchaug.slides.slide import Slide, open_slide
+from patchaug.slides.open import open_slide
+from patchaug.slides.slide import Slide
 
 
 def predict_slide(learn: Learner, slide: Any, *, out: Any = None) -> Any:

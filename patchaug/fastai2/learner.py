@@ -13,7 +13,8 @@ from patchaug.errors import OptionError
 from patchaug.fastai2.patch_dl import PatchDL, random_patch
 from patchaug.predict.run_model import predict_map
 from patchaug.sampling.plan import Plan
-from patchaug.slides.slide import Slide, open_slide
+from patchaug.slides.open import open_slide
+from patchaug.slides.slide import Slide
 
 
 def predict_slide(learn: Learner, slide: Any, *, out: Any = None) -> Any:

@@ -175,7 +175,7 @@ class Foreground:
             labels, weights, what = tissue_labels(slide, level), {TISSUE: 1.0}, "no mask, and no tissue"
         else:
             labels = slide.labels(level)
-            weights = {slide.number_of(key): weight for key, weight in checked_weights(self.classes).items()}
+            weights = {slide.class_number(key): weight for key, weight in checked_weights(self.classes).items()}
             if self.classes is None:
                 weights = {value: 1.0 for value in labels.runs if value not in (0, slide.ignore_index)}
             asked = "all but 0" if self.classes is None else sorted(weights)

@@ -10,15 +10,15 @@ from patchaug.core.arrays import Array
 from patchaug.core.progress import progress
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
-from patchaug.readers import Raster
 from patchaug.slides.label_runs import BLOCK, index_mask
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment, Cells
+from patchaug.slides.pixel_format import CheckedRaster
 
 _BAND_PIXELS = 2**25  # rows of a mask that are indexed at a time: 32 Mpx
 
 
-def index_labels(name: str, mask: Raster, alignment: Alignment, level: int) -> Labels:
+def index_labels(name: str, mask: CheckedRaster, alignment: Alignment, level: int) -> Labels:
     """Where the labels of a mask are on a level of the image; reads the mask once, in bands.
 
     Args:
@@ -43,7 +43,7 @@ def index_labels(name: str, mask: Raster, alignment: Alignment, level: int) -> L
     return Labels(*alignment.image[level], columns, lines, runs)
 
 
-def _read_cells(name: str, mask: Raster, cells: Cells, x: int, y: int, width: int, height: int) -> Array:
+def _read_cells(name: str, mask: CheckedRaster, cells: Cells, x: int, y: int, width: int, height: int) -> Array:
     """The mask's integers that a level of the image asks for, (height, width) of them."""
     try:
         return read_at(mask, cells.columns[x : x + width], cells.rows[y : y + height], cells.level)
@@ -51,7 +51,7 @@ def _read_cells(name: str, mask: Raster, cells: Cells, x: int, y: int, width: in
         raise ReadError(f"{error}; mask of slide {name}") from error
 
 
-def read_at(mask: Raster, columns: Array, rows: Array, level: int) -> Array:
+def read_at(mask: CheckedRaster, columns: Array, rows: Array, level: int) -> Array:
     """The mask's integers at rising columns and rows, integer (rows, columns)."""
     x, y = int(columns[0]), int(rows[0])
     part = mask.read(Window(x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1, level))

@@ -26,11 +26,17 @@ class Alignment:
         image: (width, height) of the image's levels.
         mask: (width, height) of the mask's levels.
         scale: Level-0 pixels of the image per level-0 pixel of the mask, (x, y).
+        same_level: For each level of the image, the mask's level of the same size, or None.
     """
 
     image: Sizes
     mask: Sizes
     scale: tuple[Fraction, Fraction]
+    same_level: tuple[int | None, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        same = tuple(self.mask.index(size) if size in self.mask else None for size in self.image)
+        object.__setattr__(self, "same_level", same)
 
     @classmethod
     def of(cls, name: str, image: Sizes, mask: Sizes, mask_name: str) -> Alignment:

@@ -16,6 +16,7 @@ from patchaug.readers import ArrayRaster
 from patchaug.slides.label_index import index_labels
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment
+from patchaug.slides.pixel_format import CheckedRaster
 from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail, thumbnail_level
 
@@ -41,27 +42,36 @@ def tissue_mask(image: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dty
 
 
 def tissue_labels(slide: Slide, level: int) -> Labels:
-    """Where the tissue of a slide is, on one of its levels; found once and kept with the slide.
+    """Return the label index of a slide's tissue on one of its levels; built once for each slide and level.
+
+    Args:
+        slide: The slide, in colours.
+        level: Level of the image.
+
+    Returns:
+        The index; its one class is `TISSUE`.
 
     Raises:
         ForegroundError: The slide has no colours.
+        WindowError: There is no such level.
         ReadError: The slide cannot be read.
     """
-    if ("tissue", level) not in slide.kept:
-        slide.level_size(level)
-        image = thumbnail(slide, max_size=_MAX_SIZE)[0].image
-        if image.shape[2] != 3:
-            raise ForegroundError(
-                f"{slide.name}: tissue is found by its colour, and the image has {image.shape[2]} channels, not 3; "
-                f"give a mask"
-            )
-        raster = ArrayRaster(tissue_mask(image), name=f"tissue of {slide.name}")
-        # The thumbnail counts whole squares of a level; they need not be whole squares of level 0.
-        read, factor = thumbnail_level(slide, _MAX_SIZE)
-        scale = tuple(
-            Fraction(l0_length * factor, length)
-            for l0_length, length in zip(slide.dimensions, slide.level_dimensions[read], strict=True)
+    return slide.label_index("tissue", level, lambda: _index_tissue(slide, level))
+
+
+def _index_tissue(slide: Slide, level: int) -> Labels:
+    image = thumbnail(slide, max_size=_MAX_SIZE)[0].image
+    if image.shape[2] != 3:
+        raise ForegroundError(
+            f"{slide.name}: tissue is found by its colour, and the image has {image.shape[2]} channels, not 3; "
+            f"give a mask"
         )
-        alignment = Alignment(slide.level_dimensions, raster.level_dimensions, (scale[0], scale[1]))
-        slide.kept["tissue", level] = index_labels(slide.name, raster, alignment, level)
-    return slide.kept["tissue", level]
+    raster = ArrayRaster(tissue_mask(image), name=f"tissue of {slide.name}")
+    # The thumbnail counts whole squares of a level; they need not be whole squares of level 0.
+    read, factor = thumbnail_level(slide, _MAX_SIZE)
+    scale = tuple(
+        Fraction(l0_length * factor, length)
+        for l0_length, length in zip(slide.dimensions, slide.level_dimensions[read], strict=True)
+    )
+    alignment = Alignment(slide.level_dimensions, raster.level_dimensions, (scale[0], scale[1]))
+    return index_labels(slide.name, CheckedRaster(raster, "mask", slide.name), alignment, level)

@@ -16,7 +16,8 @@ from patchaug import Augment, Foreground, ForegroundError, FrameError, Grid, Opt
 from patchaug.augment import aerial, histology, padded_share
 from patchaug.augment.halo import needed_halo
 from patchaug.errors import PatchaugError
-from patchaug.slides.slide import Patch, Slide, open_slide
+from patchaug.slides.open import open_slide
+from patchaug.slides.slide import Patch, Slide
 from patchaug.testing import masks, pipelines
 from tests.sampling.test_samplers import brute_force_law
 

@@ -15,7 +15,7 @@ from patchaug.errors import MissingError, ReadError
 from patchaug.readers import OpenSlideRaster, TiffRaster
 from patchaug.readers.openslide import _composited
 from patchaug.readers.openslide_origins import pieces
-from patchaug.slides.slide import open_slide
+from patchaug.slides.open import open_slide
 from patchaug.testing import coordinate_image, coordinate_mask, mask_at, places, write_pyramid
 from patchaug.testing.raster_contract import RasterTests
 from tests.readers.conftest import real

@@ -45,7 +45,7 @@ def last_pixel_of_a_fine_mask() -> tuple[Slide, int]:
         1, WIDTH, HEIGHT, np.array([number], np.int32), np.array([1], np.int32), np.array([0, 1]),
         *(np.array([at], np.uint8) for at in (row, column, column)), lambda *_: np.zeros((1, 1), np.uint8),
     )  # fmt: skip
-    slide.kept["mask", 0] = Labels(WIDTH, HEIGHT, None, None, {1: runs})
+    slide.label_index("mask", 0, lambda: Labels(WIDTH, HEIGHT, None, None, {1: runs}))
     return slide, 1
 
 

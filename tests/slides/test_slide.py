@@ -129,7 +129,7 @@ def test_bad_sources_are_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="list of class names"):
         open_slide(np.zeros((5, 5, 3), np.uint8), codes="ab")
     with pytest.raises(OptionError, match="no class 'tumour'; codes are a, b"):
-        open_slide(np.zeros((5, 5, 3), np.uint8), codes=["a", "b"]).number_of("tumour")
+        open_slide(np.zeros((5, 5, 3), np.uint8), codes=["a", "b"]).class_number("tumour")
 
 
 def test_read_errors_name_slide_level_and_window(tmp_path: Path) -> None:

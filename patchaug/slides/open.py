@@ -1,0 +1,72 @@
+"""`open_slide`: paths, arrays and rasters as a `Slide`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from patchaug.core.arrays import Array
+from patchaug.core.memory.budget import budget
+from patchaug.core.validation import refuses_old_names
+from patchaug.readers import Raster, ZarrRaster, kept, open_mask, open_raster
+from patchaug.slides.slide import Slide
+
+Source = str | os.PathLike[str] | Array | Raster
+
+
+@refuses_old_names
+def open_slide(
+    image: Source,
+    mask: Source | Mapping[str, Any] | list[Any] | None = None,
+    *,
+    name: str | None = None,
+    codes: Sequence[str] | None = None,
+    ignore_index: int | None = None,
+    ram: int | str = "auto",
+    mpp: float | tuple[float, float] | None = None,
+) -> Slide:
+    """Open a slide; reads headers only.
+
+    Args:
+        image: Path (of a file, or of a zarr folder), uint8 array (height, width) or (height, width, channels), torch
+            tensor, `zarr.Array` on the disk, or `Raster`.
+        mask: The same, with one integer per pixel (of the image's size, or coarser by a whole factor); or polygons, as
+            a GeoJSON or ASAP file or as parsed GeoJSON, see docs/polygons.md.
+        name: Name of the slide in errors; its windows are drawn by this name. Default: the file's name.
+        codes: Class names, in the order of the mask's integers. With codes, any other number is an error.
+        ignore_index: Integer of the mask that means "no label"; it may be outside the codes.
+        ram: Bytes of decoded pixels to cache, or "8GB"; "auto": half of the free memory, 0: none. All slides and
+            workers share one budget (`patchaug.core.memory.budget.budget`). PNG, JPEG and stripped TIFF must fit in
+            whole.
+        mpp: Micrometres per pixel at level 0, or (x, y) of them; required for `mpp=` of a sampler where the file
+            does not store it, and used in place of a stored one.
+
+    Returns:
+        The slide.
+
+    Raises:
+        MissingError: A file does not exist.
+        ReadError: A file is no picture, or cannot be read.
+        FrameError: Image and mask do not show the same frame.
+        OptionError: An argument is of a wrong type or out of its limits.
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug import open_slide
+        >>> image, mask = np.zeros((60, 80, 3), np.uint8), np.zeros((60, 80), np.uint8)
+        >>> open_slide(image, mask, name="liver", codes=["background", "nucleus"])
+        Slide('liver', 80 x 60 px, 1 levels, mask)
+    """
+    room = budget(ram, kept())
+    path = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
+    opened = open_raster(image, ram=room)
+    if isinstance(opened, ZarrRaster) and opened is not image:  # an array of zarr knows its place, and "0" is no name
+        path, name = path or opened.path, name or opened.name
+    if name is None:
+        name = Path(path).name if path is not None else "array"
+    labels = None
+    if mask is not None:
+        labels = open_mask(mask, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room)
+    return Slide(opened, labels, name=name, codes=codes, ignore_index=ignore_index, path=path, mpp=mpp)

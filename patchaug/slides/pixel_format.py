@@ -1,0 +1,150 @@
+"""Pixel formats that `Slide` accepts: one check for the rasters of this package and for those of users.
+
+`Slide` reads every raster through a `CheckedRaster`, so a reader that returns other pixels than it should is an error
+at its first window. To support another dtype or number of channels, extend `IMAGE_DTYPES` or `IMAGE_CHANNELS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
+from patchaug.errors import FrameError, LabelError
+from patchaug.readers import Raster
+
+IMAGE_DTYPES = frozenset({np.dtype(np.uint8)})
+IMAGE_CHANNELS = (1, 3)
+
+_CURES = {
+    "u": "scale the values to 0..255 in Raster.read, such as (pixels >> 8).astype(numpy.uint8) for 16 bits",
+    "i": "shift and scale the values to 0..255 in Raster.read, then call .astype(numpy.uint8)",
+    "f": "scale the values to 0..255 in Raster.read, such as (pixels * 255).round().astype(numpy.uint8) for 0..1",
+    "b": "return pixels.astype(numpy.uint8) * 255 from Raster.read",
+}
+
+
+class CheckedRaster:
+    """Read windows of a raster, and check the format of the pixels that it returns.
+
+    The first window fixes dtype and channels; each later window must have the same.
+
+    Args:
+        raster: The raster.
+        role: "image" for colours, "mask" for class numbers.
+        slide: Name of the slide, for errors.
+
+    Raises:
+        FrameError: The raster has no levels, or a level has no size in whole pixels.
+    """
+
+    def __init__(self, raster: Raster, role: Literal["image", "mask"], slide: str) -> None:
+        self.raster, self.role, self.slide = raster, role, slide
+        self._dtype: np.dtype[Any] | None = None
+        self._channels: tuple[int, ...] = ()
+        self._require_levels()
+
+    def read(self, window: Window) -> Array:
+        """Read a window.
+
+        Args:
+            window: The window, in pixels of its level.
+
+        Returns:
+            Image: uint8 (height, width, channels). Mask: integers (height, width).
+
+        Raises:
+            FrameError: The pixels have another shape, dtype or number of channels than an image must have, or than
+                the first window had.
+            LabelError: The pixels of a mask are no integers.
+            WindowError, ReadError, MissingError: As the raster raises them.
+        """
+        pixels = self.raster.read(window)
+        if self._dtype is not None and type(pixels) is np.ndarray and pixels.dtype == self._dtype:
+            size = (window.height, window.width)
+            if pixels.shape == (*size, *self._channels):
+                return pixels
+            if pixels.shape == size and self._channels == (1,):
+                return pixels[..., None]
+        return self._normalized(pixels, window)
+
+    def _normalized(self, pixels: object, window: Window) -> Array:
+        """Return the pixels as an array of the role's axes; the first window comes this way."""
+        expected = f"({window.height}, {window.width}"
+        if not isinstance(pixels, np.ndarray):
+            kind = f"{type(pixels).__module__}.{type(pixels).__name__}"
+            raise FrameError(self._text(window, kind, "Raster.read must return a numpy array"))
+        if pixels.ndim not in (2, 3) or pixels.shape[:2] != (window.height, window.width):
+            hint = "; put the channels last: pixels.transpose(1, 2, 0)"
+            channels_first = pixels.ndim == 3 and pixels.shape[1:] == (window.height, window.width)
+            raise FrameError(
+                self._text(
+                    window, f"shape {pixels.shape}",
+                    f"a window must be {expected}, channels) or {expected}){hint if channels_first else ''}",
+                )
+            )  # fmt: skip
+        array: Array = np.asarray(pixels)
+        array = self._image(array, window) if self.role == "image" else self._mask(array, window)
+        if self._dtype is None:
+            self._channels, self._dtype = array.shape[2:], array.dtype
+        elif (array.dtype, array.shape[2:]) != (self._dtype, self._channels):
+            before = f"{self._dtype} with {self._channels[0]} channels" if self._channels else str(self._dtype)
+            after = f"{array.dtype} with {array.shape[2]} channels" if self._channels else str(array.dtype)
+            raise FrameError(self._text(window, after, f"its first window was {before}; return one format everywhere"))
+        return array
+
+    def _image(self, pixels: Array, window: Window) -> Array:
+        if pixels.dtype not in IMAGE_DTYPES:
+            dtypes = " or ".join(sorted(str(dtype) for dtype in IMAGE_DTYPES))
+            cure = _CURES.get(pixels.dtype.kind, "return numbers from Raster.read")
+            raise FrameError(self._text(window, f"{pixels.dtype} pixels", f"an image must be {dtypes}; {cure}"))
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+        if channels not in IMAGE_CHANNELS:
+            counts = " or ".join(str(count) for count in IMAGE_CHANNELS)
+            cure = "choose three, such as pixels[..., :3]" if channels > 3 else "choose one, such as pixels[..., :1]"
+            raise FrameError(
+                self._text(window, f"{channels} channels", f"an image must have {counts}; {cure} in Raster.read")
+            )
+        return pixels[..., None] if pixels.ndim == 2 else pixels
+
+    def _mask(self, pixels: Array, window: Window) -> Array:
+        if pixels.ndim != 2:
+            cure = "pixels[..., 0]" if pixels.shape[2] == 1 else "class numbers rather than colours"
+            expected = f"a mask must be ({window.height}, {window.width}); return {cure} from Raster.read"
+            raise FrameError(self._text(window, f"shape {pixels.shape}", expected))
+        if pixels.dtype == bool:
+            return pixels.view(np.uint8)
+        if pixels.dtype.kind not in "ui":
+            raise LabelError(
+                self._text(
+                    window, f"{pixels.dtype} pixels",
+                    "a mask must hold integers, one class number per pixel; "
+                    "return pixels.round().astype(numpy.uint8) from Raster.read where the numbers are whole",
+                )
+            )  # fmt: skip
+        return pixels
+
+    def _text(self, window: Window, value: str, limit: str) -> str:
+        return (
+            f"{self.slide}: the {self.role} raster {self.raster.name!r} returned {value} at level {window.level}, "
+            f"x={window.x} y={window.y} {window.width} x {window.height}; {limit}"
+        )
+
+    def _require_levels(self) -> None:
+        dimensions = self.raster.level_dimensions
+        start = f"{self.slide}: the {self.role} raster {self.raster.name!r} has level_dimensions {dimensions!r}"
+        cure = "level_dimensions must be one (width, height) per level, in whole pixels of at least 1, finest first"
+        try:
+            whole = all(
+                len(size) == 2 and all(isinstance(side, (int, np.integer)) and side >= 1 for side in size)
+                for size in dimensions
+            )
+        except TypeError:
+            whole = False
+        if not whole or not len(dimensions):
+            raise FrameError(f"{start}; {cure}")
+        downsamples = self.raster.level_downsamples
+        if len(downsamples) != len(dimensions):
+            raise FrameError(f"{start} and level_downsamples {downsamples!r}; both must have one entry per level")
