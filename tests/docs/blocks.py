@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")] + [
+    *sorted((ROOT / "docs").rglob("*.md"))
+]
 _BLOCK = re.compile(
     r"(?:<!-- (?:not run: (?P<reason>.+?)|runs in: (?P<where>\w+)) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.M | re.S,
