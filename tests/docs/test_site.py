@@ -1,4 +1,4 @@
-"""The documents build as a site without a warning, and the site asks nobody else for anything."""
+"""The documents build as a site without a warning, and the site loads nothing from other machines."""
 
 import os
 import re
@@ -35,6 +35,21 @@ def test_pages_load_nothing_from_outside(site: Path) -> None:
         assert not [one for one in loaded if re.search(r"(https?:)?//", one)], page.name
     for style in site.rglob("*.css"):
         assert not re.search(r"url\(\s*[\"']?(https?:)?//|@import", style.read_text()), style.name
+
+
+def test_pages_link_to_the_repository_and_ask_it_nothing(site: Path) -> None:
+    """The theme's own link runs a script that asks GitHub for the number of stars."""
+    for page in ("index.html", "contributing.html", "changelog.html", "notebooks/tour.html"):
+        text = (site / page).read_text()
+        assert 'href="https://github.com/patchaug/patchaug"' in text
+        assert 'data-md-component="source"' not in text
+
+
+def test_long_signatures_wrap(site: Path) -> None:
+    """One argument a line."""
+    text = re.sub(r"<[^>]+>", "", (site / "reference.html").read_text())
+    signature = text[text.index("open_slide(") :]
+    assert signature.startswith("open_slide(\n    image")
 
 
 def test_the_reference_has_every_public_name(site: Path) -> None:
