@@ -20,7 +20,7 @@ from patchaug.errors import (
     ReadError,
     WindowError,
 )
-from patchaug.readers import Raster
+from patchaug.readers import Raster, register_reader
 from patchaug.sampling import Foreground, Grid, Uniform
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.open import open_slide
@@ -63,6 +63,7 @@ __all__ = [
     "WindowError",
     "__version__",
     "open_slide",
+    "register_reader",
 ]
 if find_spec("torch") is None:
     __all__.remove("PatchDataset")

@@ -22,6 +22,7 @@ DESIGN = [
     "PatchDataset",
     "PatchOptions",
     "open_slide",
+    "register_reader",
     "PatchaugError",
     "WindowError",
     "ForegroundError",

@@ -1,31 +1,51 @@
-"""The one seam to files: pixels of a window, whatever the source.
+"""Readers: one seam between patchaug and files. A reader opens a source as a `Raster`, which reads windows.
 
-Only numpy is imported here; each source imports its library at the first use.
+Only numpy is imported here; each reader imports its library at the first use.
 """
 
 from patchaug.core.memory.arena import kept
 from patchaug.readers.annotations.polygon_mask import PolygonRaster
 from patchaug.readers.array import ArrayRaster
-from patchaug.readers.base import Raster
-from patchaug.readers.open import SUFFIXES, open_raster
-from patchaug.readers.open_mask import open_mask
+from patchaug.readers.base import Raster, downsamples, require_inside
+from patchaug.readers.builtin import register_builtin
+from patchaug.readers.file import FileRaster, UnsupportedError
+from patchaug.readers.hooks import codec_of, missing_tiles, path_of, tile_size, uncached
+from patchaug.readers.open import open_mask, open_raster
 from patchaug.readers.openslide import OpenSlideRaster
+from patchaug.readers.registry import known_suffixes, register_reader, unregister_reader
 from patchaug.readers.tiff.reader import TiffRaster
+from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 from patchaug.readers.whole_image import ImageRaster
 from patchaug.readers.zarr.reader import ZarrRaster
 from patchaug.readers.zarr.store import is_zarr
 
 __all__ = [
-    "SUFFIXES",
     "ArrayRaster",
+    "FileRaster",
     "ImageRaster",
+    "Layout",
     "OpenSlideRaster",
     "PolygonRaster",
     "Raster",
     "TiffRaster",
+    "TileGrid",
+    "TiledRaster",
+    "UnsupportedError",
     "ZarrRaster",
+    "codec_of",
+    "downsamples",
     "is_zarr",
     "kept",
+    "known_suffixes",
+    "missing_tiles",
     "open_mask",
     "open_raster",
+    "path_of",
+    "register_reader",
+    "require_inside",
+    "tile_size",
+    "uncached",
+    "unregister_reader",
 ]
+
+register_builtin()

@@ -61,8 +61,8 @@ class ArrayRaster:
         self._shared: dict[int, SharedArray] = {}
 
     @classmethod
-    def asking(cls, pixels: Callable[[], Array], *, name: str) -> ArrayRaster:
-        """A raster that asks for its array at each read, since another's memory may move (a tensor's does)."""
+    def from_callable(cls, pixels: Callable[[], Array], *, name: str) -> ArrayRaster:
+        """Create a raster that fetches its array at each read, for memory that may move, such as a tensor's."""
         raster = cls(pixels(), name=name)
         raster._levels = [pixels]
         return raster

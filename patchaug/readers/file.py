@@ -15,7 +15,7 @@ class UnsupportedError(ReadError):
     """A file that this source does not read, but another one may."""
 
 
-def one_line(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An exception of another library as one line of text."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
@@ -32,7 +32,7 @@ def fingerprint(path: str) -> Fingerprint:
     except FileNotFoundError:
         raise MissingError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise ReadError(f"{path!r} cannot be opened: {one_line(error)}") from None
+        raise ReadError(f"{path!r} cannot be opened: {describe(error)}") from None
     if not stat.S_ISREG(found.st_mode):
         kind = "a directory without zarr metadata" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise ReadError(f"{path} is {kind}; an image must be a file, or a zarr folder")
@@ -59,23 +59,27 @@ class FileRaster:
         self.name = os.path.basename(self.path) if name is None else name
         self._fingerprint: Fingerprint | None = None
 
+    def expect(self, fingerprint: Fingerprint | None) -> None:
+        """Read only the file that has this fingerprint; None accepts the file of the first use."""
+        self._fingerprint = fingerprint
+
     def __getstate__(self) -> dict[str, Any]:
         return {key: None if key in self._lazy else value for key, value in self.__dict__.items()}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
 
-    def _look(self) -> Fingerprint:
+    def _current_fingerprint(self) -> Fingerprint:
         """What the path holds now."""
         return fingerprint(self.path)
 
-    def _same_file(self) -> Fingerprint:
+    def require_unchanged(self) -> Fingerprint:
         """Check that the path still holds the file of the first use, and return its fingerprint.
 
         Raises:
             ReadError: The file is another one by now, or cannot be opened.
         """
-        now = self._look()
+        now = self._current_fingerprint()
         if self._fingerprint is None:
             self._fingerprint = now
         elif now != self._fingerprint:

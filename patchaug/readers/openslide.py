@@ -14,7 +14,7 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes, require_inside
-from patchaug.readers.file import UnsupportedError, one_line
+from patchaug.readers.file import UnsupportedError, describe
 from patchaug.readers.file_handles import discard, get_or_open
 from patchaug.readers.openslide_origins import SIDE, Piece, pieces
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
@@ -28,7 +28,7 @@ _caches: dict[int, OpenSlideCache] = {}  # by process id: a fork must not use, n
 
 
 @dataclass(frozen=True)
-class _Facts:
+class _SlideInfo:
     """What OpenSlide says about a slide, in the frame of its bounds."""
 
     layout: Layout  # blocks that are kept as tiles are elsewhere
@@ -62,36 +62,36 @@ class OpenSlideRaster(TiledRaster):
     several scanned areas and such a level, what lies right of or below the beginning of an area may be one pixel off.
     """
 
-    _lazy = ("_known", "_tile_cache")
+    _lazy = ("_parsed", "_layout", "_tile_cache")
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
         super().__init__(path, name=name, ram=ram)
-        self._known: _Facts | None = None
+        self._parsed: _SlideInfo | None = None
 
     @property
-    def _facts(self) -> _Facts:
-        if self._known is None:
+    def _info(self) -> _SlideInfo:
+        if self._parsed is None:
             slide = self._slide()
             try:
-                self._known = _facts_of(slide)
+                self._parsed = _read_info(slide)
             except Exception as error:  # also bounds that are no numbers, or leave the slide
                 discard(self._key)
-                raise ReadError(f"{self.path}: OpenSlide cannot read its header ({one_line(error)})") from error
-        return self._known
+                raise ReadError(f"{self.path}: OpenSlide cannot read its header ({describe(error)})") from error
+        return self._parsed
 
-    @property
-    def _layout(self) -> Layout:
-        return self._facts.layout
+    def read_layout(self) -> Layout:
+        """Return the blocks in which pixels are cached."""
+        return self._info.layout
 
     @property
     def level_downsamples(self) -> tuple[float, ...]:
         """Level-0 pixels per pixel of each level."""
-        return self._facts.downsamples
+        return self._info.downsamples
 
     @property
     def mpp(self) -> tuple[float, float] | None:
         """Micrometres per pixel at level 0 as (x, y); None where the file does not say."""
-        return self._facts.mpp
+        return self._info.mpp
 
     def read(self, window: Window) -> Array:
         """The window's pixels on the slide's background colour.
@@ -108,23 +108,25 @@ class OpenSlideRaster(TiledRaster):
         require_inside(self.name, self.level_dimensions, window)
         return self._region(window)
 
-    def _decoded(self, level: int, number: int, window: Window) -> Array:
-        grid = self._layout.grids[level]
+    def decode_tile(self, level: int, number: int, window: Window) -> Array:
+        """Read one block, uint8 (rows, columns, 3)."""
+        grid = self.layout.grids[level]
         x, y = number % grid.across * grid.tile_width, number // grid.across * grid.tile_height
         size = min(grid.tile_width, grid.width - x), min(grid.tile_height, grid.height - y)
         return self._region(Window(x, y, *size, level))
 
-    def _top(self, level: int, number: int, window: Window, rows: int) -> Array:
-        raise _NoRoomError  # the window alone is read sooner than its parts
+    def decode_rows(self, level: int, number: int, window: Window, rows: int) -> Array:
+        """Raise, because reading the window alone is faster than reading its blocks."""
+        raise _NoRoomError
 
     def _region(self, window: Window) -> Array:
         """The pixels of a window that is known to be inside, in an array of its own."""
-        facts, level = self._facts, window.level
+        info, level = self._info, window.level
 
         def parts(by_block: bool) -> list[list[Piece]]:
             ends = (window.x, window.right), (window.y, window.bottom)
-            said = {"truncates": facts.truncates, "by_block": by_block}
-            return [pieces(facts.downsamples[level], facts.offsets[level][k], *ends[k], **said) for k in (0, 1)]
+            said = {"truncates": info.truncates, "by_block": by_block}
+            return [pieces(info.downsamples[level], info.offsets[level][k], *ends[k], **said) for k in (0, 1)]
 
         across, down = parts(by_block=False)
         if not all(piece.exact for piece in (*across, *down)):
@@ -151,9 +153,9 @@ class OpenSlideRaster(TiledRaster):
                 discard(self._key)
                 raise ReadError(
                     f"{self.path}: OpenSlide cannot read level {window.level}, window x={window.x} y={window.y} "
-                    f"{window.width} x {window.height} ({one_line(error)}); copy or export the file again"
+                    f"{window.width} x {window.height} ({describe(error)}); copy or export the file again"
                 ) from error
-        return _composited(rgba[y.before :, x.before :], self._facts.background)
+        return _composite(rgba[y.before :, x.before :], self._info.background)
 
     def _rgba(self, l0_origin: tuple[int, int], level: int, size: tuple[int, int]) -> Array:
         return np.asarray(self._slide().read_region(l0_origin, level, size))
@@ -164,19 +166,19 @@ class OpenSlideRaster(TiledRaster):
 
     def _slide(self) -> OpenSlide:
         if self._fingerprint is None:
-            self._same_file()
+            self.require_unchanged()
         return get_or_open(self._key, self._open)
 
     def _open(self) -> OpenSlide:
         from openslide import OpenSlide, OpenSlideCache, OpenSlideUnsupportedFormatError
 
-        self._same_file()
+        self.require_unchanged()
         try:
             slide = OpenSlide(self.path)
         except OpenSlideUnsupportedFormatError:
             raise UnsupportedError(f"{self.path}: no format that OpenSlide knows") from None
         except Exception as error:
-            raise UnsupportedError(f"{self.path}: OpenSlide cannot open it ({one_line(error)})") from error
+            raise UnsupportedError(f"{self.path}: OpenSlide cannot open it ({describe(error)})") from error
         pid = os.getpid()
         if pid not in _caches:
             _caches[pid] = OpenSlideCache(CACHE_BYTES)
@@ -184,7 +186,7 @@ class OpenSlideRaster(TiledRaster):
         return slide
 
 
-def _facts_of(slide: OpenSlide) -> _Facts:
+def _read_info(slide: OpenSlide) -> _SlideInfo:
     properties = slide.properties
     try:
         x, y = (float(properties[f"openslide.mpp-{axis}"]) for axis in "xy")
@@ -192,31 +194,31 @@ def _facts_of(slide: OpenSlide) -> _Facts:
         x = y = 0.0
     mpp = (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
     red, green, blue = bytes.fromhex(properties.get("openslide.background-color", "FFFFFF"))
-    sizes, offsets = _framed(properties, slide.level_dimensions, slide.level_downsamples)
+    sizes, offsets = _bounded_levels(properties, slide.level_dimensions, slide.level_downsamples)
     grids = tuple(TileGrid(w, h, min(w, SIDE), min(h, SIDE)) for w, h in sizes)
     truncates = properties.get("openslide.vendor") == "leica"
-    return _Facts(
+    return _SlideInfo(
         Layout(grids, np.dtype(np.uint8), (3,)), slide.level_downsamples, offsets, truncates, mpp, (red, green, blue)
     )
 
 
-def _framed(properties: Mapping[str, str], sizes: Sizes, downsamples: tuple[float, ...]) -> tuple[Sizes, Sizes]:
+def _bounded_levels(properties: Mapping[str, str], sizes: Sizes, downsamples: tuple[float, ...]) -> tuple[Sizes, Sizes]:
     """Dimensions of the levels within the slide's bounds, and where each of them begins, both to the nearest pixel."""
     whole = (0, 0, *sizes[0])
     names = ("x", "y", "width", "height")
     x, y, width, height = (int(properties.get(f"openslide.bounds-{k}", v)) for k, v in zip(names, whole, strict=True))
     if min(x, y, width - 1, height - 1) < 0 or x + width > sizes[0][0] or y + height > sizes[0][1]:
         raise ValueError(f"bounds x={x} y={y} {width} x {height} leave its {sizes[0][0]} x {sizes[0][1]} px")
-    framed, offsets = [], []
+    sizes_in_bounds, offsets = [], []
     for size, downsample in zip(sizes, downsamples, strict=True):
-        left, across = _cut(x, width, sizes[0][0], size[0], downsample)
-        top, down = _cut(y, height, sizes[0][1], size[1], downsample)
-        framed.append((across, down))
+        left, across = _bounded_axis(x, width, sizes[0][0], size[0], downsample)
+        top, down = _bounded_axis(y, height, sizes[0][1], size[1], downsample)
+        sizes_in_bounds.append((across, down))
         offsets.append((left, top))
-    return tuple(framed), tuple(offsets)
+    return tuple(sizes_in_bounds), tuple(offsets)
 
 
-def _cut(l0_start: int, l0_length: int, l0_side: int, side: int, downsample: float) -> tuple[int, int]:
+def _bounded_axis(l0_start: int, l0_length: int, l0_side: int, side: int, downsample: float) -> tuple[int, int]:
     """Where the frame begins on an axis of a level, and its length there."""
     if l0_length == l0_side:
         return 0, side
@@ -224,7 +226,7 @@ def _cut(l0_start: int, l0_length: int, l0_side: int, side: int, downsample: flo
     return start, min(max(round(l0_length / downsample), 1), side - start)
 
 
-def _composited(rgba: Array, background: tuple[int, int, int]) -> Array:
+def _composite(rgba: Array, background: tuple[int, int, int]) -> Array:
     """RGBA uint8 (h, w, 4) on a colour, as uint8 (h, w, 3) in an array of its own."""
     alpha = rgba[..., 3:]
     if alpha.min() == 255:

@@ -1,4 +1,4 @@
-"""Rasters that read tile by tile, and keep decoded tiles while there is room."""
+"""Base class of rasters that read tile by tile, and cache decoded tiles while there is room."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -20,12 +20,18 @@ from patchaug.core.memory.tile_cache import PrivateTileCache, SharedTileCache, T
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes, downsamples, require_inside
-from patchaug.readers.file import FileRaster, one_line
+from patchaug.readers.file import FileRaster, describe
 
 
 @dataclass(frozen=True)
 class TileGrid:
-    """How a level is cut into tiles, in pixels of the level."""
+    """Tiles of one level, in pixels of the level.
+
+    Example:
+        >>> from patchaug.readers import TileGrid
+        >>> TileGrid(width=600, height=400, tile_width=256, tile_height=256).tiles
+        6
+    """
 
     width: int
     height: int
@@ -34,49 +40,62 @@ class TileGrid:
 
     @property
     def across(self) -> int:
-        """Tiles in a row."""
+        """Number of tiles in a row."""
         return -(-self.width // self.tile_width)
 
     @property
     def tiles(self) -> int:
-        """Tiles in all."""
+        """Number of tiles in all."""
         return self.across * -(-self.height // self.tile_height)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What reading needs to know: the levels' grids, and what a pixel is."""
+    """Tile grids of the levels, and the kind of pixel.
+
+    Attributes:
+        grids: One grid per level, finest first.
+        dtype: Type of the pixels.
+        channels: () for one channel without an axis of its own, else (number,).
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug.readers import Layout, TileGrid
+        >>> Layout((TileGrid(600, 400, 256, 256),), np.dtype("u1"), (3,)).shapes
+        ((256, 256, 3),)
+    """
 
     grids: tuple[TileGrid, ...]
     dtype: np.dtype[Any]
-    channels: tuple[int, ...]  # (), or (number,)
+    channels: tuple[int, ...]
 
     @cached_property
     def firsts(self) -> tuple[int, ...]:
-        """Number of each level's first tile, all levels counted; and how many there are."""
+        """Number of each level's first tile, counted over all levels; the total comes last."""
         return tuple(accumulate((grid.tiles for grid in self.grids), initial=0))
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of a whole tile of each level."""
+        """Shape of a whole tile of each level, (rows, columns[, channels])."""
         return tuple((grid.tile_height, grid.tile_width, *self.channels) for grid in self.grids)
 
 
 class TiledRaster(FileRaster):
-    """Base of rasters that can decode any tile by itself; subclasses say `_layout` and `_decoded`.
+    """Base class of rasters that decode any tile by itself. Subclasses define `read_layout` and `decode_tile`.
 
     Args:
         path: The file.
-        name: What window errors call it; the file's name by default.
-        ram: Bytes of decoded tiles that may be kept, all slides and processes together; 0 for none.
+        name: Name in errors about windows; by default the file's name.
+        ram: Budget in bytes for decoded tiles, shared by all slides and processes; 0 caches none.
     """
 
-    _lazy: ClassVar[tuple[str, ...]] = ("_tile_cache",)
-    _whole: ClassVar[bool] = False  # whether nothing can be read without room for all of it
+    _lazy: ClassVar[tuple[str, ...]] = ("_tile_cache", "_layout")
+    _needs_all: ClassVar[bool] = False  # whether nothing can be read without room for all pixels
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
         super().__init__(path, name=name)
         self.ram = ram
+        self._layout: Layout | None = None
         self._tile_cache: TileCache | None = None
         self._refused = False
         self._arena: Arena | None = arena() if ram else None  # before any worker is forked
@@ -86,35 +105,63 @@ class TiledRaster(FileRaster):
         shared = self._arena if is_starting_process() else None
         return super().__getstate__() | {"_arena": shared}
 
-    @property
-    def _layout(self) -> Layout:
+    def read_layout(self) -> Layout:
+        """Return the tile grids, the dtype and the channels; called once in each process."""
         raise NotImplementedError
 
-    def _decoded(self, level: int, number: int, window: Window) -> Array:
-        """A tile, (rows, columns[, channels]); rows and columns beyond the level may be missing."""
+    def decode_tile(self, level: int, number: int, window: Window) -> Array:
+        """Decode one tile.
+
+        Args:
+            level: The level.
+            number: Row-major number of the tile within the level.
+            window: The window that is read, for error texts.
+
+        Returns:
+            (rows, columns[, channels]); rows and columns beyond the level may be missing.
+        """
         raise NotImplementedError
 
-    def _unreadable(self, level: int, number: int, window: Window, error: Exception) -> ReadError:
-        """What is said of a tile that could not be read or decoded."""
-        why = str(error) if isinstance(error, ReadError) else one_line(error)
+    def decode_rows(self, level: int, number: int, window: Window, rows: int) -> Array:
+        """Decode at least the first rows of a tile that is not cached; by default all of them."""
+        return self.decode_tile(level, number, window)
+
+    def tile_error(self, level: int, number: int, window: Window, error: Exception) -> ReadError:
+        """Return the error for a tile that cannot be read or decoded."""
+        why = str(error) if isinstance(error, ReadError) else describe(error)
         return ReadError(
-            f"{self.path}: tile {number} of level {level} cannot be read ({why}), wanted for window "
+            f"{self.path}: tile {number} of level {level} cannot be read ({why}), needed for window "
             f"x={window.x} y={window.y} {window.width} x {window.height}; copy or export the file again"
         )
 
-    def _top(self, level: int, number: int, window: Window, rows: int) -> Array:
-        """A tile of which only the first rows are wanted, and which is not kept; others may be missing."""
-        return self._decoded(level, number, window)
+    @property
+    def layout(self) -> Layout:
+        """Tile grids, dtype and channels."""
+        layout = self._layout
+        if layout is None:
+            self._layout = layout = self.read_layout()
+        return layout
+
+    def tile_size(self, level: int) -> tuple[int, int]:
+        """Return (width, height) of the tiles of a level, in its pixels."""
+        grid = self.layout.grids[level]
+        return grid.tile_width, grid.tile_height
+
+    def uncached(self) -> Self:
+        """Return a raster of the same file that caches no tiles."""
+        other = object.__new__(type(self))
+        other.__dict__.update({**self.__dict__, "ram": 0, "_arena": None, "_tile_cache": None})
+        return other
 
     @property
     def grids(self) -> tuple[TileGrid, ...]:
-        """How each level is cut into tiles."""
-        return self._layout.grids
+        """Tile grid of each level."""
+        return self.layout.grids
 
     @property
     def level_dimensions(self) -> Sizes:
         """(width, height) per level in pixels, finest first."""
-        return tuple((grid.width, grid.height) for grid in self._layout.grids)
+        return tuple((grid.width, grid.height) for grid in self.layout.grids)
 
     @property
     def level_downsamples(self) -> tuple[float, ...]:
@@ -122,17 +169,25 @@ class TiledRaster(FileRaster):
         return downsamples(self.level_dimensions)
 
     def read(self, window: Window) -> Array:
-        """The window's pixels; each tile that it touches is decoded once, and kept while there is room.
+        """Read a window; each tile that it touches is decoded once, and cached while there is room.
+
+        Args:
+            window: The window, in pixels of its level.
+
+        Returns:
+            A new array of the layout's dtype, (height, width[, channels]).
 
         Raises:
-            WindowError: The window leaves its level, or there is no such level.
-            ReadError: A tile is missing, cut short or cannot be decoded, or the file has changed.
+            WindowError: The window leaves its level, or the level does not exist.
+            ReadError: A tile is missing, cut short or damaged, or the file has changed.
         """
-        layout, level = self._layout, window.level
+        layout, level = self._layout or self.layout, window.level
         x, y, width, height = window.x, window.y, window.width, window.height
-        if level >= len(layout.grids) or not window.inside(layout.grids[level].width, layout.grids[level].height):
+        grid = layout.grids[level] if level < len(layout.grids) else None
+        if grid is None or not (0 <= x <= grid.width - width and 0 <= y <= grid.height - height):
             require_inside(self.name, self.level_dimensions, window)
-        grid, store = layout.grids[level], self._store()
+            raise AssertionError("unreachable")
+        cache = self._open_cache()
         tw, th, across = grid.tile_width, grid.tile_height, grid.across
         shape, dtype, first = layout.shapes[level], layout.dtype, layout.firsts[level]
         out: Array = np.empty((height, width, *layout.channels), dtype)
@@ -145,47 +200,47 @@ class TiledRaster(FileRaster):
             band = out[down : down + bottom - top]
             for column, left, right, over in columns:
                 number = row * across + column
-                tile = None if store is None else store.find(first + number, shape, dtype)
+                tile = None if cache is None else cache.find(first + number, shape, dtype)
                 if tile is None:
-                    tile = self._tile(store, level, number, window, bottom)
+                    tile = self._fetch_tile(cache, level, number, window, bottom)
                 band[:, over : over + right - left] = tile[top:bottom, left:right]
         return out
 
-    def _tile(self, store: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
-        layout = self._layout
+    def _fetch_tile(self, cache: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
+        layout = self.layout
         shape = layout.shapes[level]
-        if store is None or store.full(math.prod(shape) * layout.dtype.itemsize):
-            return self._top(level, number, window, rows)
-        decode: Callable[[], Array] = lambda: self._decoded(level, number, window)  # noqa: E731
-        return store.fetch(layout.firsts[level] + number, shape, layout.dtype, decode)
+        if cache is None or cache.full(math.prod(shape) * layout.dtype.itemsize):
+            return self.decode_rows(level, number, window, rows)
+        decode: Callable[[], Array] = lambda: self.decode_tile(level, number, window)  # noqa: E731
+        return cache.fetch(layout.firsts[level] + number, shape, layout.dtype, decode)
 
-    def _store(self) -> TileCache | None:
-        """Where tiles are kept by this process and its kin; None if they are not."""
-        store = self._tile_cache
-        if (store is None or not store.here) and self.ram:
-            self._tile_cache = store = self._attached()
-        return store
+    def _open_cache(self) -> TileCache | None:
+        """Return this process's view of the tile cache; None if tiles are not cached."""
+        cache = self._tile_cache
+        if (cache is None or not cache.here) and self.ram:
+            self._tile_cache = cache = self._attach_cache()
+        return cache
 
-    def _attached(self) -> TileCache | None:
-        layout = self._layout
+    def _attach_cache(self) -> TileCache | None:
+        layout = self.layout
         if self._fingerprint is None:
-            self._same_file()
+            self.require_unchanged()
         if self._arena is None:
             self._arena = arena()
         if self._arena is None:
             return PrivateTileCache(self.ram)
         entries = layout.firsts[-1]
-        if self._refused and self._arena.full(8 * entries, self._limit()):
-            return None  # asked a moment ago: it would be asked at each window of each slide that came too late
-        about = repr((type(self).__name__, self.path, self._fingerprint, self._about(), layout))
-        digest = blake2b(about.encode(), digest_size=16).digest()
-        found = self._arena.attach(digest, entries, self._limit(), sweep=self._whole)
-        self._refused = found is None and not self._whole
-        return None if found is None else SharedTileCache(self._arena, *found, entries, self._limit())
+        if self._refused and self._arena.full(8 * entries, self._cache_limit()):
+            return None  # refused a moment ago: asking again at each window of each slide would be slow
+        identity = repr((type(self).__name__, self.path, self._fingerprint, self._cache_key(), layout))
+        digest = blake2b(identity.encode(), digest_size=16).digest()
+        table = self._arena.attach(digest, entries, self._cache_limit(), sweep=self._needs_all)
+        self._refused = table is None and not self._needs_all
+        return None if table is None else SharedTileCache(self._arena, *table, entries, self._cache_limit())
 
-    def _about(self) -> tuple[object, ...]:
-        """What else decides about pixels, beside the file."""
+    def _cache_key(self) -> tuple[object, ...]:
+        """Return what determines the pixels besides the file."""
         return ()
 
-    def _limit(self) -> int:
+    def _cache_limit(self) -> int:
         return self.ram

@@ -15,7 +15,8 @@ from patchaug.core.memory.tile_cache import TileCache
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.codecs.image_headers import require_whole_png
-from patchaug.readers.file import UnsupportedError, one_line
+from patchaug.readers.file import UnsupportedError, describe
+from patchaug.readers.hooks import BLOCK
 from patchaug.readers.tiff.header import is_tiff
 from patchaug.readers.tiff.reader import TiffRaster
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
@@ -43,45 +44,54 @@ class ImageRaster(TiledRaster):
     orientation that a camera noted (EXIF) is applied.
     """
 
-    _lazy = ("_known", "_tile_cache")
-    _whole = True
+    _lazy = ("_parsed", "_layout", "_tile_cache")
+    _needs_all = True
 
     def __init__(self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None) -> None:
         super().__init__(path, name=name, ram=ram)
         self.mask = mask
-        self._known: tuple[Layout, tuple[float, float] | None] | None = None
+        self._parsed: tuple[Layout, tuple[float, float] | None] | None = None
 
     @property
-    def _facts(self) -> tuple[Layout, tuple[float, float] | None]:
+    def _info(self) -> tuple[Layout, tuple[float, float] | None]:
         """Layout and mpp; from the header alone."""
-        if self._known is None:
-            self._same_file()
-            tiff = self._strips()
+        if self._parsed is None:
+            self.require_unchanged()
+            tiff = self._stripped_tiff()
             if tiff is not None:
-                layout, mpp = tiff._layout, tiff.mpp
+                layout, mpp = tiff.layout, tiff.mpp
                 ((width, height), *_), dtype, channels = tiff.level_dimensions, layout.dtype, layout.channels
             else:
-                with self._picture() as picture:
-                    (width, height), mpp = _upright(picture)[1], None
+                with self._open_image() as picture:
+                    (width, height), mpp = _orientation(picture)[1], None
                     dtype = np.dtype(_MASK_MODES[picture.mode] if self.mask else np.uint8)
-                    channels = () if self.mask or (picture.mode == "L" and not _see_through(picture)) else (3,)
-            self._known = Layout((TileGrid(width, height, width, height),), dtype, channels), mpp
-        return self._known
+                    channels = () if self.mask or (picture.mode == "L" and not _has_transparency(picture)) else (3,)
+            self._parsed = Layout((TileGrid(width, height, width, height),), dtype, channels), mpp
+        return self._parsed
 
-    @property
-    def _layout(self) -> Layout:
-        return self._facts[0]
+    def read_layout(self) -> Layout:
+        """Return one tile that holds the whole image."""
+        return self._info[0]
 
     @property
     def mpp(self) -> tuple[float, float] | None:
         """Micrometres per pixel as (x, y), where a TIFF says so."""
-        return self._facts[1]
+        return self._info[1]
 
-    def _about(self) -> tuple[object, ...]:
+    def _cache_key(self) -> tuple[object, ...]:
         return (self.mask,)
 
-    def _limit(self) -> int:
+    def _cache_limit(self) -> int:
         return self.ram + 2 * UNIT  # the table, and rounding: the pixels alone count
+
+    def tile_size(self, level: int) -> tuple[int, int]:
+        """Return (width, height) of the windows to read one by one: any, because the pixels are decoded once."""
+        width, height = self.level_dimensions[level]
+        return min(width, BLOCK), min(height, BLOCK)
+
+    def uncached(self) -> ImageRaster:
+        """Return the raster itself: it reads nothing without room for all of its pixels."""
+        return self
 
     def require_fits(self) -> None:
         """Check from the header that the decoded pixels fit into the budget, and take the room for them.
@@ -89,14 +99,14 @@ class ImageRaster(TiledRaster):
         Raises:
             ReadError: They do not, or the file is none that this class reads.
         """
-        self._room()
+        self._reserve()
 
-    def _room(self) -> TileCache:
-        layout = self._layout
+    def _reserve(self) -> TileCache:
+        layout = self.layout
         grid, shape = layout.grids[0], layout.shapes[0]
         size = layout.dtype.itemsize * (3 if layout.channels else 1)
         whole = grid.width * grid.height * size
-        store = self._store() if whole <= self.ram else None
+        store = self._open_cache() if whole <= self.ram else None
         if store is None or not store.reserve(0, whole):
             kind = "deflate" if self.mask else "jpeg"
             taken = "" if whole > self.ram else ", which other slides have taken already"
@@ -108,39 +118,39 @@ class ImageRaster(TiledRaster):
         assert shape[:2] == (grid.height, grid.width)
         return store
 
-    def _tile(self, store: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
-        layout = self._layout
-        return self._room().fill(0, layout.shapes[0], layout.dtype, self._decode)
+    def _fetch_tile(self, store: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
+        layout = self.layout
+        return self._reserve().fill(0, layout.shapes[0], layout.dtype, self._decode)
 
     def _decode(self, out: Array) -> None:
         """All pixels, into an array that is there already."""
         height, width = out.shape[:2]
-        tiff = self._strips()
+        tiff = self._stripped_tiff()
         if tiff is not None:
-            rows = tiff._layout.grids[0].tile_height  # each strip is decoded for one band alone
+            rows = tiff.layout.grids[0].tile_height  # each strip is decoded for one band alone
             rows *= max(1, _BAND // (rows * width))
             for top in range(0, height, rows):
                 out[top : top + rows] = tiff.read(Window(0, top, width, min(rows, height - top)))
             return
-        self._same_file()
-        with self._picture() as picture:
+        self.require_unchanged()
+        with self._open_image() as picture:
             try:
-                if not _straight(self.path, picture, out, self.mask):
+                if not _decode_directly(self.path, picture, out, self.mask):
                     self._convert(picture, out)
                     if picture.format == "PNG":
                         require_whole_png(self.path)
             except ReadError:
                 raise
             except Exception as error:  # Pillow's decoders raise many kinds
-                raise ReadError(f"{self.path}: cannot be decoded ({one_line(error)}); copy the file again") from error
+                raise ReadError(f"{self.path}: cannot be decoded ({describe(error)}); copy the file again") from error
 
-    def _strips(self) -> TiffRaster | None:
+    def _stripped_tiff(self) -> TiffRaster | None:
         """The file as TIFF in strips, unless it is another format, or a TIFF that only Pillow reads."""
         with open(self.path, "rb") as file:
             if not is_tiff(file.read(4)):
                 return None
         tiff = TiffRaster(self.path, mask=self.mask, name=self.name)
-        tiff._fingerprint = self._fingerprint
+        tiff.expect(self._fingerprint)
         try:
             tiff.header  # noqa: B018 - reads it
         except UnsupportedError:
@@ -149,7 +159,7 @@ class ImageRaster(TiledRaster):
             return None
         return tiff
 
-    def _picture(self) -> ImageFile:
+    def _open_image(self) -> ImageFile:
         """The opened file, nothing decoded yet."""
         from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
@@ -173,7 +183,7 @@ class ImageRaster(TiledRaster):
             picture = opener(self.path)
         except Exception as error:
             raise UnsupportedError(
-                f"{self.path}: Pillow cannot open it ({one_line(error)}); copy the file again"
+                f"{self.path}: Pillow cannot open it ({describe(error)}); copy the file again"
             ) from error
         allowed = tuple(_MASK_MODES) if self.mask else ("L", "LA", "P", "PA", "RGB", "RGBA")
         deep = head.startswith(b"\x89PNG") and head[24] > 8 and not self.mask  # Pillow would drop the lower 8 bits
@@ -190,8 +200,8 @@ class ImageRaster(TiledRaster):
         """Pixels by Pillow, in bands of rows, because Pillow's own copy takes up to 4 bytes a pixel already."""
         from PIL import Image
 
-        turned, _ = _upright(picture)
-        see_through = not self.mask and _see_through(picture)
+        turned, _ = _orientation(picture)
+        transparent = not self.mask and _has_transparency(picture)
         divisor = _grey_divisor(self.path) if self.mask else 1
         picture.load()
         upright = picture if turned is None else picture.transpose(turned)
@@ -199,7 +209,7 @@ class ImageRaster(TiledRaster):
         rows = max(1, _BAND // width)
         for top in range(0, height, rows):
             band = upright.crop((0, top, width, min(top + rows, height)))
-            if see_through:
+            if transparent:
                 band = band.convert("RGBA")
                 band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB")
             elif not self.mask and band.mode != "L":
@@ -208,11 +218,11 @@ class ImageRaster(TiledRaster):
             out[top : top + rows] = pixels // divisor if divisor > 1 else pixels
 
 
-def _see_through(picture: ImageFile) -> bool:
+def _has_transparency(picture: ImageFile) -> bool:
     return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
 
 
-def _upright(picture: ImageFile) -> tuple[Transpose | None, tuple[int, int]]:
+def _orientation(picture: ImageFile) -> tuple[Transpose | None, tuple[int, int]]:
     """How the picture must be turned to be seen as its camera held it, and its (width, height) then."""
     from PIL.Image import Image, Transpose
 
@@ -231,14 +241,14 @@ def _upright(picture: ImageFile) -> tuple[Transpose | None, tuple[int, int]]:
     return turn, (height, width) if swaps else (width, height)
 
 
-def _straight(path: str, picture: ImageFile, out: Array, mask: bool) -> bool:
+def _decode_directly(path: str, picture: ImageFile, out: Array, mask: bool) -> bool:
     """Decode into `out` without a copy beside it, if the file holds just those numbers; False if it must be converted.
 
     Pillow would need its own copy of up to 4 bytes a pixel. An error is left to Pillow, which says what is wrong.
     """
     import imagecodecs
 
-    if _upright(picture)[0] is not None or (not mask and _see_through(picture)):
+    if _orientation(picture)[0] is not None or (not mask and _has_transparency(picture)):
         return False
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
         depth, kind = data[24], data[25]

@@ -17,14 +17,23 @@ from patchaug.core.progress import progress
 from patchaug.core.validation import checked_integer
 from patchaug.core.windows import Window
 from patchaug.errors import MissingError, PatchaugError, ReadError
-from patchaug.readers import ImageRaster, Raster, ZarrRaster, is_zarr, open_mask, open_raster
+from patchaug.readers import (
+    Raster,
+    codec_of,
+    is_zarr,
+    missing_tiles,
+    open_mask,
+    open_raster,
+    path_of,
+    tile_size,
+    uncached,
+)
 from patchaug.slides.checksums import compare_manifest, write_manifest
 from patchaug.slides.discovery import find_masks, get_slide_files
 from patchaug.slides.slide import Slide
 
 Values = dict[int, tuple[int, tuple[int, int]]]  # {class: (pixels, the place of one)}
 
-_BLOCK = 1024  # side of what is read at a time where a raster has no tiles of its own
 _SHOWN = 3  # damaged tiles of a file that are told one by one
 _AT_ONCE = 512  # tiles that are handed to the threads at a time
 
@@ -140,12 +149,12 @@ def _check_slide(
         opened = open_raster(image, ram=room)
         report = replace(
             report, size=opened.level_dimensions[0], levels=len(opened.level_dimensions), mpp=opened.mpp,
-            codec=getattr(opened, "codec", type(opened).__name__.removesuffix("Raster")),
+            codec=codec_of(opened),
         )  # fmt: skip
     except PatchaugError as error:
         return replace(report, problems=(_short(error, image),))
     tiles, problems, _ = _decode(opened, sample)
-    report = replace(report, tiles=tiles, missing=_missing(opened), problems=tuple(problems))
+    report = replace(report, tiles=tiles, missing=missing_tiles(opened)[0], problems=tuple(problems))
     if masks is None:
         return report
     try:
@@ -162,13 +171,9 @@ def _check_slide(
     problems += _unknown(slide, values)
     pixels = {value: pixels for value, (pixels, _) in sorted(values.items())}
     return replace(
-        report, tiles=report.tiles + tiles, missing=report.missing + _missing(mask), pixels=pixels,
+        report, tiles=report.tiles + tiles, missing=report.missing + missing_tiles(mask)[0], pixels=pixels,
         problems=(*report.problems, *problems),
     )  # fmt: skip
-
-
-def _missing(raster: Raster) -> int:
-    return raster.missing()[0] if isinstance(raster, ZarrRaster) else 0
 
 
 def _short(error: PatchaugError, path: Path) -> str:
@@ -188,8 +193,7 @@ def _unknown(slide: Slide, values: Values) -> Iterator[str]:
 
 def _decode(raster: Raster, sample: int | None, *, count: bool = False) -> tuple[int, list[str], Values]:
     """Read every tile of every level, or some; how many, what was wrong, and {class: (pixels, a place)} of level 0."""
-    if not isinstance(raster, ImageRaster) and hasattr(raster, "ram"):
-        raster.ram = 0  # each tile is read once: nothing is worth keeping
+    raster = uncached(raster)  # each tile is read once
     windows = _windows(raster, sample)
     damaged: list[str] = []
     values: Values = {}
@@ -213,14 +217,12 @@ def _try(raster: Raster, window: Window) -> Any:
     try:
         return raster.read(window)
     except (ReadError, MissingError) as error:
-        path = getattr(raster, "path", raster.name)
-        return str(error).removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{path_of(raster) or raster.name}: ")
 
 
 def _windows(raster: Raster, sample: int | None) -> Iterator[Window]:
     """One window for each tile of each level; or `sample` of them, evenly spread over all."""
-    grids = () if isinstance(raster, ImageRaster) else getattr(raster, "grids", ())
-    sides = [(grid.tile_width, grid.tile_height) for grid in grids] or [(_BLOCK, _BLOCK)] * len(raster.level_dimensions)
+    sides = [tile_size(raster, level) for level in range(len(raster.level_dimensions))]
     across = [-(-w // tw) for (w, _), (tw, _) in zip(raster.level_dimensions, sides, strict=True)]
     down = [-(-h // th) for (_, h), (_, th) in zip(raster.level_dimensions, sides, strict=True)]
     firsts = list(accumulate((a * d for a, d in zip(across, down, strict=True)), initial=0))

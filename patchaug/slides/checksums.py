@@ -16,7 +16,7 @@ from typing import Any
 from patchaug.core.progress import progress
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers import is_zarr
-from patchaug.readers.file import fingerprint, one_line
+from patchaug.readers.file import describe, fingerprint
 
 _PIECE = 8 << 20
 _BYTES = 256 << 20
@@ -49,7 +49,7 @@ def entry_of(path: Path) -> dict[str, Any]:
             while piece := file.read(_PIECE):
                 crc = zlib.crc32(piece, crc)
     except OSError as error:
-        raise ReadError(f"{path} cannot be read: {one_line(error)}") from None
+        raise ReadError(f"{path} cannot be read: {describe(error)}") from None
     return {"size": size, "mtime_ns": time, "crc32": f"{crc:08x}"}
 
 
@@ -132,7 +132,7 @@ def _read(manifest: Path) -> dict[str, dict[str, Any]]:
         )
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise ReadError(
-            f"{manifest}: is no manifest ({one_line(error)[:120]}); write one with --write-manifest"
+            f"{manifest}: is no manifest ({describe(error)[:120]}); write one with --write-manifest"
         ) from None
     if version != _VERSION or not good:
         raise ReadError(f"{manifest}: is no manifest of version {_VERSION}; write one anew with --write-manifest")

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from patchaug.errors import MissingError, OptionError
-from patchaug.readers import SUFFIXES
+from patchaug.readers import known_suffixes
 
 MASK = "_mask"
-POLYGONS = frozenset({".geojson", ".geojson.gz", ".json", ".json.gz", ".xml"})
 
 
 def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folders: Sequence[str] = ()) -> list[Path]:
@@ -30,13 +29,14 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
     root = Path(path)
     if not root.is_dir():
         raise MissingError(f"there is no folder {root}; slides are looked for in a folder")
+    suffixes = known_suffixes("image")
     found = sorted(
         file
         for file in _files(root, recurse, folders)
-        if _parts(file)[1] in SUFFIXES and not file.name.startswith(".") and not _parts(file)[0].endswith(MASK)
+        if _parts(file)[1] in suffixes and not file.name.startswith(".") and not _parts(file)[0].endswith(MASK)
     )
     if not found:
-        raise MissingError(f"no slides in {root}; known suffixes are {', '.join(sorted(SUFFIXES))}")
+        raise MissingError(f"no slides in {root}; known suffixes are {', '.join(sorted(suffixes))}")
     return found
 
 
@@ -54,11 +54,12 @@ def find_masks(images: Iterable[Path], masks: str | os.PathLike[str]) -> list[Pa
         raise MissingError(f"there is no folder {folder}; masks are looked for in a folder")
     images = list(images)
     known = {image.resolve() for image in images}
+    suffixes = known_suffixes("image", "mask", "annotations")
     by_stem: dict[str, list[Path]] = {}
     for file in _files(folder, True, ()):
         # Images may lie in the same folder: an image is nobody's mask.
         stem, suffix = _parts(file)
-        if suffix in SUFFIXES | POLYGONS and not file.name.startswith(".") and file.resolve() not in known:
+        if suffix in suffixes and not file.name.startswith(".") and file.resolve() not in known:
             by_stem.setdefault(stem, []).append(file)
     found, missing = [], []
     for image in images:

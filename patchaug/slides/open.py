@@ -10,7 +10,7 @@ from typing import Any
 from patchaug.core.arrays import Array
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import refuses_old_names
-from patchaug.readers import Raster, ZarrRaster, kept, open_mask, open_raster
+from patchaug.readers import Raster, kept, open_mask, open_raster, path_of
 from patchaug.slides.slide import Slide
 
 Source = str | os.PathLike[str] | Array | Raster
@@ -62,8 +62,8 @@ def open_slide(
     room = budget(ram, kept())
     path = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
     opened = open_raster(image, ram=room)
-    if isinstance(opened, ZarrRaster) and opened is not image:  # an array of zarr knows its place, and "0" is no name
-        path, name = path or opened.path, name or opened.name
+    if opened is not image and path_of(opened) is not None:  # the raster of "a.zarr/0" has a better name than "0"
+        path, name = path or path_of(opened), name or opened.name
     if name is None:
         name = Path(path).name if path is not None else "array"
     labels = None

@@ -37,10 +37,10 @@ RAM = 1 << 26
 class CountingRaster(TiffRaster):
     """Writes a byte into a file beside its own for each tile that it decodes; the number of tiles is its size."""
 
-    def _top(self, level, number, window, rows):
+    def decode_rows(self, level, number, window, rows):
         with open(f"{self.path}.decoded", "ab", buffering=0) as log:
             log.write(b"x")
-        return super()._top(level, number, window, rows)
+        return super().decode_rows(level, number, window, rows)
 
     def decoded(self) -> int:
         path = Path(f"{self.path}.decoded")
@@ -50,8 +50,8 @@ class CountingRaster(TiffRaster):
 class Stuck(CountingRaster):
     """The first process that decodes tile 0 says so, and never ends."""
 
-    def _decoded(self, level, number, window):
-        tile = super()._decoded(level, number, window)
+    def decode_tile(self, level, number, window):
+        tile = super().decode_tile(level, number, window)
         if number == 0 and self.decoded() == 1:
             signal.pause()
         return tile

@@ -54,7 +54,7 @@ def test_slides_are_found_by_name_and_read_by_content(tmp_path: Path) -> None:
     assert limited(names, tmp_path) == ("value", ["a.svs", "b.NDPI"])
     for name in ("a.svs", "b.NDPI"):
         kind, said = limited(read_all, tmp_path / name)
-        assert kind == "ReadError" and f"{name} is no image that" in said, said
+        assert kind == "ReadError" and f"{name}: no reader supports the file" in said, said
     Image.fromarray(coordinate_image(40, 30)).save(tmp_path / "a.svs", format="png")
     assert limited(read_all, tmp_path / "a.svs") == ("value", [(30, 40, 3)])
 

@@ -83,7 +83,11 @@ IMAGES: dict[str, tuple[str, Recipe, str]] = {
     "no file": ("a.svs", lambda path: path, r"there is no such file"),
     "null byte in the name": ("a.svs", lambda path: f"{path}\0.svs", r"cannot be opened"),
     "empty file": ("a.svs", lambda path: text(path, b""), r"is empty"),
-    "text": ("a.svs", lambda path: text(path, "not found, said the server\n"), r"is no image that"),
+    "text": (
+        "a.svs",
+        lambda path: text(path, "not found, said the server\n"),
+        r"no reader supports the file",
+    ),
     "TIFF magic and no more": ("a.tif", lambda path: text(path, b"II*\0"), r"broken TIFF header"),
     "BigTIFF magic and no more": ("a.tif", lambda path: text(path, b"II+\0\x08\0\0\0"), r"a\.tif"),
     "first page beyond the end": (

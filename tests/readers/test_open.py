@@ -15,7 +15,7 @@ from PIL import Image
 
 from patchaug.core.windows import Window
 from patchaug.errors import MissingError, OptionError, PatchaugError, ReadError
-from patchaug.readers import SUFFIXES, ArrayRaster, ImageRaster, OpenSlideRaster, Raster, TiffRaster, open_raster
+from patchaug.readers import ArrayRaster, ImageRaster, OpenSlideRaster, Raster, TiffRaster, known_suffixes, open_raster
 from patchaug.testing import coordinate_image, coordinate_mask, write_pyramid
 from tests.readers.conftest import DATA, real
 
@@ -59,7 +59,7 @@ def test_masks_never_come_from_openslide(tmp_path):
         open_raster(tmp_path / "b.png", mask=True, ram=1 << 20),
     ):
         assert np.array_equal(raster.read(Window(0, 0, 90, 70)), coordinate_mask(90, 70))
-    with pytest.raises(ReadError, match="no mask"):
+    with pytest.raises(ReadError, match="no reader supports the file as a mask"):
         open_raster(real("slides/test3-TRITC 2 (560).ndpi"), mask=True)
 
 
@@ -107,7 +107,7 @@ def test_what_is_no_regular_file(tmp_path, mask):
     with pytest.raises(ReadError, match="empty"):
         open_raster(tmp_path / "empty.svs", mask=mask)
     (tmp_path / "text.svs").write_text("this is no slide")
-    wanted = "no mask that TIFF or Pillow can open" if mask else "no image that TIFF, OpenSlide or Pillow can open"
+    wanted = f"no reader supports the file as {'a mask' if mask else 'an image'}"
     with pytest.raises(ReadError, match=wanted):
         open_raster(tmp_path / "text.svs", mask=mask)
     with pytest.raises(ReadError, match="null"):
@@ -128,8 +128,9 @@ def test_opening_decodes_nothing(tmp_path):
 
 def test_suffixes_are_lower_case_with_a_dot():
     """What file lists filter by."""
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
-    assert {".svs", ".ndpi", ".tif", ".png"} <= SUFFIXES
+    suffixes = known_suffixes("image", "mask", "annotations")
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in suffixes)
+    assert {".svs", ".ndpi", ".tif", ".png"} <= known_suffixes("image")
 
 
 def test_import_brings_numpy_alone():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from patchaug.core.windows import Window
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers import OpenSlideRaster, TiffRaster
-from patchaug.readers.openslide import _composited
+from patchaug.readers.openslide import _composite
 from patchaug.readers.openslide_origins import pieces
 from patchaug.slides.open import open_slide
 from patchaug.testing import coordinate_image, coordinate_mask, mask_at, places, write_pyramid
@@ -215,8 +215,8 @@ def test_a_mask_belongs_to_the_frame_of_the_bounds(tmp_path):
 def test_transparency_is_laid_on_the_background():
     """Opaque pixels stay as they are, transparent ones take the background, half-transparent ones lie between."""
     rgba = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [100, 0, 255, 128]]], np.uint8)
-    assert _composited(rgba, (200, 255, 0)).tolist() == [[[10, 20, 30], [200, 255, 0], [150, 127, 128]]]
-    assert _composited(rgba[:, :1], (0, 0, 0)).tolist() == [[[10, 20, 30]]]
+    assert _composite(rgba, (200, 255, 0)).tolist() == [[[10, 20, 30], [200, 255, 0], [150, 127, 128]]]
+    assert _composite(rgba[:, :1], (0, 0, 0)).tolist() == [[[10, 20, 30]]]
 
 
 def test_mpp_that_is_none():

@@ -170,7 +170,7 @@ class TestMasks(RasterTests):
         )  # fmt: skip
         array[...] = expected[0].astype(dtype)
         raster = open_mask(tmp_path / "m.zarr", (SIZE,))
-        assert isinstance(raster, ZarrRaster) and raster.missing() == (4, 77)
+        assert isinstance(raster, ZarrRaster) and raster.missing_tiles() == (4, 77)
         return raster
 
 
@@ -387,7 +387,7 @@ def test_chunks_that_are_not_stored(tmp_path):
         for one in (raster, pickle.loads(pickle.dumps(raster))):
             assert (one.read(Window(96, 64, 48, 64)) == 7).all()
             assert np.array_equal(one.read(Window(144, 0, 100, 205)), pixels[:, 144:244])
-            assert one.missing() == (2, 28)
+            assert one.missing_tiles() == (2, 28)
     shutil.rmtree(path / "c")
     with pytest.raises(ReadError, match=r"none of its 28 chunks is stored"):
         open_raster(path)

@@ -110,7 +110,7 @@ def unknown_polygons(folder: Path) -> None:
         (another_frame, "a.tiff", 1, r"^the image has 256 x 200 px, its mask \(a.tiff\) 255 x 200 px"),
         (unknown_class, "a.tiff", 1, r"^its mask holds class 9 at x=77 y=133 \(1 px\); codes name 0 to 4$"),
         (lossy, "a.tiff", 1, r"compression JPEG may alter class numbers"),
-        (a_text, "a.tiff", 1, r"^is no image"),
+        (a_text, "a.tiff", 1, r"^no reader supports the file as an image"),
         (empty, "b.png", 1, r"^is empty"),
         (unknown_polygons, "a.tiff", 1, r"classes that are no codes: 'f' \(1 features\)"),
     ],

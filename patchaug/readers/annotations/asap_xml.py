@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from patchaug.errors import ReadError
 from patchaug.readers.annotations.features import Feature, ring_of
-from patchaug.readers.file import one_line
+from patchaug.readers.file import describe
 
 _AREAS = ("Polygon", "Spline", "Rectangle")  # splines are joined by straight lines, as all readers of the format do
 
@@ -22,7 +22,7 @@ def parse_asap(what: str, source: bytes) -> list[Feature]:
     try:
         root = ElementTree.fromstring(source)
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        raise ReadError(f"{what}: is no XML ({one_line(error)}); export the annotations again") from None
+        raise ReadError(f"{what}: is no XML ({describe(error)}); export the annotations again") from None
     if root.tag != "ASAP_Annotations":
         raise ReadError(f"{what}: the XML is {root.tag}, only ASAP_Annotations is read; export as GeoJSON or ASAP")
     found = []
@@ -36,7 +36,7 @@ def parse_asap(what: str, source: bytes) -> list[Feature]:
                 for point in annotation.iterfind("Coordinates/Coordinate")
             )
         except (KeyError, ValueError) as error:
-            raise ReadError(f"{where}: a coordinate is broken ({one_line(error)})") from None
+            raise ReadError(f"{where}: a coordinate is broken ({describe(error)})") from None
         group = annotation.get("PartOfGroup")
         ring = ring_of(where, [point[1:] for point in points])
         found.append(Feature(number, None if group in (None, "", "None") else group, [[ring]]))

@@ -11,7 +11,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.errors import OptionError, ReadError
-from patchaug.readers.file import one_line
+from patchaug.readers.file import describe
 
 BYTES = 256 << 20  # of the text, unpacked: parsed, it takes about ten times as much
 VERTICES = 10**7
@@ -44,7 +44,7 @@ def text_of(path: str) -> bytes:
             file.seek(0)
             data = (gzip.GzipFile(fileobj=file) if packed else file).read(BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise ReadError(f"{path}: cannot be read ({one_line(error)}); export the annotations again") from error
+        raise ReadError(f"{path}: cannot be read ({describe(error)}); export the annotations again") from error
     if len(data) > BYTES:
         raise ReadError(
             f"{path}: more than {BYTES >> 20} MiB of annotations, the limit; simplify the outlines, split the file, or "

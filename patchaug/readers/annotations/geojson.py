@@ -8,7 +8,7 @@ from typing import Any
 
 from patchaug.errors import ReadError
 from patchaug.readers.annotations.features import Feature, ring_of
-from patchaug.readers.file import one_line
+from patchaug.readers.file import describe
 
 
 def parse_geojson(what: str, source: bytes | Any) -> list[Feature]:
@@ -21,7 +21,7 @@ def parse_geojson(what: str, source: bytes | Any) -> list[Feature]:
         try:
             source = json.loads(source)
         except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError, too
-            raise ReadError(f"{what}: is no GeoJSON ({one_line(error)[:120]}); export the annotations again") from None
+            raise ReadError(f"{what}: is no GeoJSON ({describe(error)[:120]}); export the annotations again") from None
     if isinstance(source, Mapping):
         source = source.get("features") if source.get("type") == "FeatureCollection" else [source]
     if not isinstance(source, (list, tuple)):

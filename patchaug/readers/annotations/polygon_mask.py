@@ -97,7 +97,7 @@ class PolygonRaster(FileRaster):
         self.level_dimensions = tuple(sizes)
         self.codes, self.ignore_index = codes, ignore_index
         self._is_file = is_file
-        self._known = None if is_file else self._polygons(parse_geojson(self.name, source))
+        self._parsed = None if is_file else self._polygons(parse_geojson(self.name, source))
 
     @property
     def level_downsamples(self) -> tuple[float, ...]:
@@ -112,12 +112,12 @@ class PolygonRaster(FileRaster):
             ReadError: The file cannot be read, has changed, or holds what has no area.
             LabelError: A class is none of the codes.
         """
-        if self._known is None:
-            self._same_file()
+        if self._parsed is None:
+            self.require_unchanged()
             text = text_of(self.path)
             parse = parse_asap if text[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" else parse_geojson
-            self._known = self._polygons(parse(self.path, text))
-        return self._known
+            self._parsed = self._polygons(parse(self.path, text))
+        return self._parsed
 
     def _polygons(self, features: list[Feature]) -> Polygons:
         require_sound(self.what, features)
@@ -130,7 +130,7 @@ class PolygonRaster(FileRaster):
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker shares what was parsed; elsewhere a file is parsed again, and pickles as its path.
-        return {**self.__dict__, **({"_known": None} if self._is_file and not is_starting_process() else {})}
+        return {**self.__dict__, **({"_parsed": None} if self._is_file and not is_starting_process() else {})}
 
     def read(self, window: Window) -> Array:
         """The window's class numbers, integer (height, width).

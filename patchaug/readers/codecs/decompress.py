@@ -10,7 +10,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
-from patchaug.readers.file import one_line
+from patchaug.readers.file import describe
 
 # How TIFF numbers them.
 CODECS = {1: "none", 5: "lzw", 8: "deflate", 32773: "packbits", 32946: "deflate", 34925: "lzma", 34926: "zstd",
@@ -57,7 +57,7 @@ def unpack(codec: str, data: bytes | memoryview, size: int) -> Any:
     try:
         found = getattr(imagecodecs, f"{codec}_decode")(data, out=size + 1)
     except Exception as error:  # of each codec another one; some say so that there is no room
-        raise ReadError(f"its {codec} data are damaged, or more than {size} bytes: {one_line(error)}") from None
+        raise ReadError(f"its {codec} data are damaged, or more than {size} bytes: {describe(error)}") from None
     if len(found) > size:
         raise ReadError(f"its {codec} data are more than {size} bytes")
     return found

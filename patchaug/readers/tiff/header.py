@@ -19,7 +19,7 @@ from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes
 from patchaug.readers.codecs.decompress import CODECS, Packing, load
-from patchaug.readers.file import UnsupportedError, one_line
+from patchaug.readers.file import UnsupportedError, describe
 from patchaug.readers.tiled import TileGrid
 
 if TYPE_CHECKING:
@@ -99,13 +99,18 @@ def read_header(path: str, *, mask: bool) -> Header:
                 raise UnsupportedError(f"{path}: its levels differ in dtype, channels or tiling")
             levels = tuple(_level(path, page) for page in pages)
             return Header(
-                levels, first.is_tiled, first.dtype, first.samplesperpixel, _mpp(tiff, first), _word(first.compression)
+                levels,
+                first.is_tiled,
+                first.dtype,
+                first.samplesperpixel,
+                _mpp(tiff, first),
+                _tag_name(first.compression),
             )
     except ReadError:
         raise
     except Exception as error:  # a broken header raises whatever the parser met first
         raise UnsupportedError(
-            f"{path}: broken TIFF header ({one_line(error)}); copy or export the file again"
+            f"{path}: broken TIFF header ({describe(error)}); copy or export the file again"
         ) from error
 
 
@@ -113,7 +118,7 @@ def _kind(page: Any) -> tuple[Any, int, bool]:
     return page.dtype, page.samplesperpixel, page.is_tiled
 
 
-def _word(tag: Any) -> str:
+def _tag_name(tag: Any) -> str:
     return str(getattr(tag, "name", tag))
 
 
@@ -144,8 +149,8 @@ def _require_image(path: str, page: Any) -> None:
     ycbcr_elsewhere = int(page.photometric) == 6 and int(page.compression) != 7
     if page.samplesperpixel != plain or page.planarconfig != 1 or ycbcr_elsewhere or page.compression in _ELSEWHERE:
         raise UnsupportedError(
-            f"{path}: TIFF with photometric {_word(page.photometric)}, {page.samplesperpixel} samples, planes "
-            f"{_word(page.planarconfig)}, compression {_word(page.compression)} is not read tile by tile"
+            f"{path}: TIFF with photometric {_tag_name(page.photometric)}, {page.samplesperpixel} samples, planes "
+            f"{_tag_name(page.planarconfig)}, compression {_tag_name(page.compression)} is not read tile by tile"
         )
 
 
@@ -157,11 +162,12 @@ def _require_mask(path: str, page: Any) -> None:
         raise ReadError(f"{path}: samples are {page.dtype}, a mask holds integers; save class numbers")
     if int(page.photometric) not in (1, 3):  # MINISBLACK, PALETTE
         raise ReadError(
-            f"{path}: photometric is {_word(page.photometric)}, a mask has MINISBLACK or PALETTE; save it so"
+            f"{path}: photometric is {_tag_name(page.photometric)}, a mask has MINISBLACK or PALETTE; save it so"
         )
     if int(page.compression) not in _LOSSLESS:
         raise ReadError(
-            f"{path}: compression {_word(page.compression)} may alter class numbers; save the mask with deflate or LZW"
+            f"{path}: compression {_tag_name(page.compression)} may alter class numbers; save the mask with deflate or "
+            f"LZW"
         )
 
 

@@ -35,14 +35,14 @@ class TiffRaster(TiledRaster):
     ones become uint8 0 and 1.
     """
 
-    _lazy = ("_known", "_tile_cache")
+    _lazy = ("_parsed", "_layout", "_tile_cache")
 
     def __init__(
         self, path: str | os.PathLike[str], *, mask: bool = False, name: str | None = None, ram: int = 0
     ) -> None:
         super().__init__(path, name=name, ram=ram)
         self.mask = mask
-        self._known: tuple[Header, Layout] | None = None
+        self._parsed: tuple[Header, Layout] | None = None
 
     @property
     def header(self) -> Header:
@@ -53,25 +53,25 @@ class TiffRaster(TiledRaster):
         """
         return self._read_header()[0]
 
-    @property
-    def _layout(self) -> Layout:
+    def read_layout(self) -> Layout:
+        """Return how the levels are cut into tiles."""
         return self._read_header()[1]
 
     def _read_header(self) -> tuple[Header, Layout]:
-        if self._known is None:  # two threads may both parse it: the same result, and no lock to be left over in a fork
-            self._same_file()
+        if self._parsed is None:  # without a lock, which a fork could inherit: two threads get the same result
+            self.require_unchanged()
             header = read_header(self.path, mask=self.mask)
             dtype = np.dtype(np.uint8) if header.dtype == bool else header.dtype.newbyteorder("=")
             channels = (header.samples,) if header.samples > 1 else ()
-            self._known = header, Layout(tuple(level.grid for level in header.levels), dtype, channels)
-        return self._known
+            self._parsed = header, Layout(tuple(level.grid for level in header.levels), dtype, channels)
+        return self._parsed
 
     @property
     def codec(self) -> str:
         """How tiles are coded: "JPEG", "LZW", "NONE", ..."""
         return self.header.codec
 
-    def _about(self) -> tuple[object, ...]:
+    def _cache_key(self) -> tuple[object, ...]:
         return (self.mask,)
 
     @property
@@ -79,15 +79,17 @@ class TiffRaster(TiledRaster):
         """Micrometres per pixel at level 0 as (x, y); None where the file does not say."""
         return self.header.mpp
 
-    def _decoded(self, level: int, number: int, window: Window) -> Array:
-        return self._top(level, number, window, self.header.levels[level].tile_height)
+    def decode_tile(self, level: int, number: int, window: Window) -> Array:
+        """Decode one tile."""
+        return self.decode_rows(level, number, window, self.header.levels[level].tile_height)
 
-    def _top(self, level: int, number: int, window: Window, rows: int) -> Array:
+    def decode_rows(self, level: int, number: int, window: Window, rows: int) -> Array:
+        """Decode at least the first rows of a tile."""
         header = self.header
         try:
             return self._pixels(header, header.levels[level], number, rows)
         except Exception as error:  # decoders raise errors of many libraries
-            raise self._unreadable(level, number, window, error) from error
+            raise self.tile_error(level, number, window, error) from error
 
     def _pixels(self, header: Header, level: Level, number: int, rows: int) -> Array:
         offset, count = int(level.offsets[number]), int(level.counts[number])
@@ -120,7 +122,7 @@ class TiffRaster(TiledRaster):
         return plane
 
     def _open(self) -> Descriptor:
-        self._same_file()
+        self.require_unchanged()
         return Descriptor(self.path)
 
 

@@ -18,7 +18,7 @@ from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
 from patchaug.readers.codecs.decompress import load, unpack
 from patchaug.readers.codecs.image_headers import frame_size, require_jpeg_end
-from patchaug.readers.file import one_line
+from patchaug.readers.file import describe
 
 Unpack = Callable[[bytes, int], Any]  # (data, most bytes that may come out) -> bytes or an array
 
@@ -131,7 +131,7 @@ def _rare(name: str, options: dict[str, Any]) -> Unpack:
     except ImportError:
         raise ReadError(f"its codec {name!r} needs another library: pip install patchaug[zarr]") from None
     except Exception as error:  # options that no codec has
-        raise ReadError(f"its codec {name!r} is unknown ({one_line(error)[:120]}); save it with zstd") from None
+        raise ReadError(f"its codec {name!r} is unknown ({describe(error)[:120]}); save it with zstd") from None
 
     def rare(data: bytes, most: int) -> Any:
         claimed = frame_size(data) if name.startswith("imagecodecs_") else None
@@ -141,6 +141,6 @@ def _rare(name: str, options: dict[str, Any]) -> Unpack:
         try:
             return codec.decode(data)
         except Exception as error:
-            raise ReadError(f"its {name} data are damaged: {one_line(error)}") from None
+            raise ReadError(f"its {name} data are damaged: {describe(error)}") from None
 
     return rare

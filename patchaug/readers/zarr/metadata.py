@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.errors import ReadError
-from patchaug.readers.file import one_line
+from patchaug.readers.file import describe
 from patchaug.readers.zarr.codecs import Chain, is_common, unpacker
 from patchaug.readers.zarr.store import ChunkStore
 
@@ -112,7 +112,7 @@ def read_json(store: ChunkStore, key: str) -> dict[str, Any] | None:
     try:
         found = json.loads(part.read(0, part.size))
     except (ValueError, RecursionError) as error:
-        raise ReadError(f"{key} is no JSON ({one_line(error)[:120]})") from None
+        raise ReadError(f"{key} is no JSON ({describe(error)[:120]})") from None
     if not isinstance(found, dict):
         raise ReadError(f"{key} must hold an object, got {type(found).__name__}")
     return found
@@ -135,7 +135,7 @@ def read_array(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, A
     except ReadError as error:
         raise ReadError(f"array {key or '/'}: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise ReadError(f"array {key or '/'}: its metadata are damaged ({one_line(error)[:120]})") from None
+        raise ReadError(f"array {key or '/'}: its metadata are damaged ({describe(error)[:120]})") from None
 
 
 def _version_2(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, Any]) -> ZarrArray:

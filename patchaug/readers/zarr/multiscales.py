@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from patchaug.errors import ReadError
-from patchaug.readers.file import one_line
+from patchaug.readers.file import describe
 from patchaug.readers.zarr.metadata import ZarrArray, joined, read_array, read_json
 from patchaug.readers.zarr.store import ChunkStore
 
@@ -72,7 +72,7 @@ def find_multiscale(store: ChunkStore, key: str) -> Multiscale:
     except ReadError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise ReadError(f"its multiscales are damaged ({one_line(error)[:120]})") from None
+        raise ReadError(f"its multiscales are damaged ({describe(error)[:120]})") from None
     return Multiscale(levels, mpp, tuple(keys))
 
 

@@ -45,7 +45,7 @@ class ZarrRaster(TiledRaster):
     without any chunk is an error.
     """
 
-    _lazy = ("_known", "_tile_cache")
+    _lazy = ("_parsed", "_layout", "_tile_cache")
 
     def __init__(
         self, path: str | os.PathLike[str], *, inside: str = "", mask: bool = False, name: str | None = None,
@@ -57,34 +57,34 @@ class ZarrRaster(TiledRaster):
             first = next((n for n, part in enumerate(parts) if part.lower().endswith(".zarr")), len(parts) - 1)
             self.name = "/".join([*parts[first:], *([inside] if inside else [])])
         self.inside, self.mask = inside, mask
-        self._known: tuple[ChunkStore, Multiscale, Layout] | None = None
+        self._parsed: tuple[ChunkStore, Multiscale, Layout] | None = None
         self._keys: tuple[str, ...] = ()
         self._counted = mask
 
     @property
     def _header(self) -> tuple[ChunkStore, Multiscale, Layout]:
         """ChunkStore, levels and layout, from the metadata alone."""
-        if self._known is None:  # two threads may both parse them: the same result, and no lock for a fork to inherit
+        if self._parsed is None:  # two threads may both parse them: the same result, and no lock for a fork to inherit
             store: ChunkStore = FolderStore(self.path) if os.path.isdir(self.path) else ZipStore(self.path)
             try:
                 picture = find_multiscale(store, self.inside)
-                layout = _layout(picture.levels, mask=self.mask)
+                layout = _layout_of(picture.levels, mask=self.mask)
             except ReadError as error:
                 raise ReadError(f"{self.path}: {str(error).removeprefix(f'{self.path}: ')}") from None
             self._keys = picture.keys
-            self._known = store, picture, layout
-            self._same_file()
+            self._parsed = store, picture, layout
+            self.require_unchanged()
             if not self._counted:
-                self._tell_missing(store, picture)
+                self._report_missing(store, picture)
                 self._counted = True  # also in the workers: one process tells it
-        return self._known
+        return self._parsed
 
-    def _look(self) -> Fingerprint:
-        assert self._known is not None
-        return self._known[0].fingerprint(self._keys)
+    def _current_fingerprint(self) -> Fingerprint:
+        assert self._parsed is not None
+        return self._parsed[0].fingerprint(self._keys)
 
-    @property
-    def _layout(self) -> Layout:
+    def read_layout(self) -> Layout:
+        """Return how the levels are cut into chunks."""
         return self._header[2]
 
     @property
@@ -97,19 +97,19 @@ class ZarrRaster(TiledRaster):
         """What packs the chunks: "zstd", "blosc", "imagecodecs_jpeg", "raw", ..."""
         return self._header[1].levels[0].array.codec
 
-    def _about(self) -> tuple[object, ...]:
+    def _cache_key(self) -> tuple[object, ...]:
         return (self.inside, self.mask)
 
-    def missing(self) -> tuple[int, int]:
+    def missing_tiles(self) -> tuple[int, int]:
         """How many chunks (or shards, where chunks lie in those) are not stored, of how many; lists all keys."""
         store, picture, _ = self._header
         return count_missing(store, picture.levels)
 
-    def _tell_missing(self, store: ChunkStore, picture: Multiscale) -> None:
+    def _report_missing(self, store: ChunkStore, picture: Multiscale) -> None:
         missing, number = count_missing(store, picture.levels)
         fill = picture.levels[0].array.fill
         if missing == number:
-            self._known = None
+            self._parsed = None
             raise ReadError(f"{self.path}: none of its {number} chunks is stored; copy it again")
         if missing:
             warnings.warn(
@@ -118,18 +118,19 @@ class ZarrRaster(TiledRaster):
                 stacklevel=2,
             )
 
-    def _decoded(self, level: int, number: int, window: Window) -> Array:
+    def decode_tile(self, level: int, number: int, window: Window) -> Array:
+        """Decode one chunk, (rows, columns[, channels])."""
         store, picture, layout = self._header
         plane, grid = picture.levels[level], layout.grids[level]
         try:
             chunks = Chunks(store, (self.path, self._fingerprint))
-            tile = _tile(chunks, plane, divmod(number, grid.across), layout)
+            tile = _assemble_tile(chunks, plane, divmod(number, grid.across), layout)
         except Exception as error:  # decoders raise errors of many libraries
-            raise self._unreadable(level, number, window, error) from error
+            raise self.tile_error(level, number, window, error) from error
         return tile[: grid.tile_height, : grid.tile_width]
 
 
-def _tile(chunks: Chunks, plane: Plane, at: tuple[int, int], layout: Layout) -> Array:
+def _assemble_tile(chunks: Chunks, plane: Plane, at: tuple[int, int], layout: Layout) -> Array:
     """All channels of a tile: of one chunk, or of several."""
     array, dtype = plane.array, layout.dtype
     place = [0] * len(array.shape)
@@ -153,7 +154,7 @@ def _tile(chunks: Chunks, plane: Plane, at: tuple[int, int], layout: Layout) -> 
     return np.ascontiguousarray(tile).view(dtype) if tile.dtype == bool else np.ascontiguousarray(tile, dtype)
 
 
-def _layout(levels: tuple[Plane, ...], *, mask: bool) -> Layout:
+def _layout_of(levels: tuple[Plane, ...], *, mask: bool) -> Layout:
     """How levels are cut into tiles, checked before anything is allocated."""
     first = levels[0]
     for plane in levels:

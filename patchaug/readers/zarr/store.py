@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from patchaug.errors import ReadError
-from patchaug.readers.file import Fingerprint, fingerprint, one_line
+from patchaug.readers.file import Fingerprint, describe, fingerprint
 from patchaug.readers.file_handles import Descriptor, get_or_open
 
 METADATA = ("zarr.json", ".zarray", ".zgroup")  # one of them makes a folder a zarr array or group
@@ -97,7 +97,7 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise error if isinstance(error, ReadError) else ReadError(f"{key}: {one_line(error)}") from None
+            raise error if isinstance(error, ReadError) else ReadError(f"{key}: {describe(error)}") from None
 
     def names(self, key: str) -> list[str]:
         """The names right below a key."""
@@ -163,7 +163,7 @@ class ZipStore:
             with zipfile.ZipFile(path) as archive:
                 infos = [info for info in archive.infolist() if not info.is_dir()]
         except Exception as error:  # a broken directory raises whatever the parser met first
-            raise ReadError(f"{path}: broken zip file ({one_line(error)}); copy it again") from None
+            raise ReadError(f"{path}: broken zip file ({describe(error)}); copy it again") from None
         self._entries = {info.filename: info for info in infos}
 
     def file(self) -> Descriptor:

@@ -1,0 +1,182 @@
+"""The built-in readers: arrays, annotations, zarr, TIFF, OpenSlide, and images that are decoded whole.
+
+The content of a file decides which reader opens it, never its suffix.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.errors import OptionError
+from patchaug.readers.annotations.polygon_mask import PolygonRaster
+from patchaug.readers.array import ArrayRaster
+from patchaug.readers.base import Raster, Sizes
+from patchaug.readers.openslide import OpenSlideRaster
+from patchaug.readers.registry import HEAD_BYTES, register_reader
+from patchaug.readers.tiff.header import MAGIC
+from patchaug.readers.tiff.reader import TiffRaster
+from patchaug.readers.whole_image import ImageRaster
+from patchaug.readers.zarr.reader import ZarrRaster, opened_array
+from patchaug.readers.zarr.store import ZIP, is_zarr
+
+PRIORITY = -10
+
+
+def register_builtin() -> None:
+    """Fill the table of readers; of equal priority the first one is tried first."""
+    register_reader(
+        "polygons", annotations=_open_polygons, accepts=_is_annotations, priority=PRIORITY, replace=True,
+        suffixes=[".geojson", ".geojson.gz", ".json", ".json.gz", ".xml"],
+    )  # fmt: skip
+    for name, open_object, accepts in (
+        ("tensors", _open_tensor, _is_tensor),
+        ("arrays", _open_array, lambda source: isinstance(source, np.ndarray)),
+        ("zarr objects", _open_zarr_object, _is_zarr_object),
+    ):
+        register_reader(
+            name, image=_with_mask(open_object, False), mask=_with_mask(open_object, True), accepts=accepts,
+            priority=PRIORITY, replace=True,
+        )  # fmt: skip
+    register_reader(
+        "zarr", image=_with_mask(_open_zarr, False), mask=_with_mask(_open_zarr, True), magic=ZIP,
+        accepts=lambda source: isinstance(source, str) and is_zarr(source), suffixes=[".zarr", ".zarr.zip"],
+        priority=PRIORITY, replace=True,
+    )  # fmt: skip
+    register_reader(
+        "TIFF", image=_with_mask(_open_tiff, False), mask=_with_mask(_open_tiff, True), magic=MAGIC,
+        suffixes=[".tif", ".tiff", ".btf", ".svs"], priority=PRIORITY, replace=True,
+    )  # fmt: skip
+    register_reader(
+        "OpenSlide", image=_open_openslide, accepts=_is_file, priority=PRIORITY, replace=True,
+        suffixes=[".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".czi", ".dcm", ".svslide"],
+    )  # fmt: skip
+    register_reader(
+        "Pillow", image=_with_mask(_open_whole, False), mask=_with_mask(_open_whole, True), accepts=_is_file,
+        suffixes=[".png", ".jpg", ".jpeg", ".bmp"], priority=PRIORITY, replace=True,
+    )  # fmt: skip
+
+
+def _with_mask(opener: Callable[..., Raster], mask: bool) -> Callable[..., Raster]:
+    return lambda source, **options: opener(source, mask=mask, **options)
+
+
+def _is_file(source: Any) -> bool:
+    return isinstance(source, str) and os.path.isfile(source)
+
+
+def _open_zarr(path: str, *, mask: bool, ram: int, name: str | None) -> Raster:
+    raster = ZarrRaster(path, mask=mask, name=name, ram=ram)
+    raster.level_dimensions  # noqa: B018 - reads the metadata
+    return raster
+
+
+def _is_zarr_object(source: Any) -> bool:
+    return type(source).__module__.partition(".")[0] == "zarr" and hasattr(source, "store")
+
+
+def _open_zarr_object(source: Any, *, mask: bool, ram: int, name: str | None) -> Raster:
+    raster = opened_array(source, mask=mask, ram=ram, name=name)
+    raster.level_dimensions  # noqa: B018 - reads the metadata
+    return raster
+
+
+def _open_tiff(path: str, *, mask: bool, ram: int, name: str | None) -> Raster:
+    """Open a tiled TIFF; one in strips is decoded whole."""
+    tiff = TiffRaster(path, mask=mask, name=name, ram=ram)
+    return tiff if tiff.header.tiled else _open_whole(path, mask=mask, ram=ram, name=name)
+
+
+def _open_openslide(path: str, *, ram: int, name: str | None) -> Raster:
+    """Open a slide as an image; OpenSlide would turn class numbers into colours."""
+    raster = OpenSlideRaster(path, name=name, ram=ram)
+    raster.level_dimensions  # noqa: B018 - reads the header
+    return raster
+
+
+def _open_whole(path: str, *, mask: bool, ram: int, name: str | None) -> Raster:
+    raster = ImageRaster(path, mask=mask, ram=ram, name=name)
+    raster.require_fits()
+    return raster
+
+
+def _is_tensor(source: Any) -> bool:
+    return type(source).__module__.partition(".")[0] in ("torch", "fastai") and hasattr(source, "detach")
+
+
+def _open_tensor(source: Any, *, mask: bool, ram: int, name: str | None) -> Raster:
+    tensor, called = source.detach().cpu(), "tensor" if name is None else name
+    # Fetched again at each read: torch moves a tensor that it shares with a worker, and frees the old memory.
+
+    def fetch() -> Array:
+        return _channels_last(tensor.numpy(), called, mask=mask)
+
+    if _checked(fetch(), called, mask=mask).dtype == bool:
+        return ArrayRaster.from_callable(lambda: fetch().view(np.uint8), name=called)
+    return ArrayRaster.from_callable(fetch, name=called)
+
+
+def _channels_last(array: Array, name: str, *, mask: bool) -> Array:
+    """Return a tensor's memory as (height, width[, channels]); torch's own order is (channels, height, width)."""
+    if mask or array.ndim != 3:
+        return array
+    first, last = array.shape[0] in (1, 3), array.shape[2] in (1, 3)
+    if first and last:
+        raise OptionError(
+            f"{name}: a tensor of shape {array.shape} may be (channels, height, width) or (height, width, channels); "
+            f"pass tensor.permute(1, 2, 0).numpy() or tensor.numpy(): a numpy array has its channels last"
+        )
+    return array.transpose(1, 2, 0) if first else array
+
+
+def _open_array(source: Array, *, mask: bool, ram: int, name: str | None) -> Raster:
+    called = "array" if name is None else name
+    array = _checked(source, called, mask=mask)
+    return ArrayRaster(array.view(np.uint8) if array.dtype == bool else array, name=called)
+
+
+def _checked(array: Array, name: str, *, mask: bool) -> Array:
+    if mask and (array.ndim != 2 or array.dtype.kind not in "bui"):
+        raise OptionError(f"{name}: a mask must be integers (height, width), got {array.dtype} {array.shape}")
+    if not mask and (array.dtype != np.uint8 or (array.ndim == 3 and array.shape[2] not in (1, 3))):
+        raise OptionError(
+            f"{name}: an image must be uint8 (height, width) or (height, width, 1 or 3), got {array.dtype} "
+            f"{array.shape}"
+        )
+    return array
+
+
+def _is_annotations(source: Any) -> bool:
+    """Return whether a source is parsed GeoJSON, or a file of JSON or XML, compressed by gzip or not."""
+    if not isinstance(source, str):
+        return isinstance(source, (Mapping, list)) or hasattr(source, "__geo_interface__")
+    if not os.path.isfile(source):
+        return False
+    with open(source, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 64)
+        except zlib.error:
+            return True  # no image format starts so; the parser reports the damage
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<")
+
+
+def _open_polygons(
+    source: Any, *, sizes: Sizes, codes: Sequence[str] | None, ignore_index: int | None, name: str | None
+) -> Raster:
+    source = getattr(source, "__geo_interface__", source)
+    polygons = PolygonRaster(source, sizes, codes=codes, ignore_index=ignore_index, name=name)
+    if outside := polygons.outside():
+        warnings.warn(
+            f"{polygons.what}: {len(outside)} of {len(polygons.polygons.values)} polygons lie outside the image "
+            f"and are not drawn",
+            stacklevel=6,  # the caller of open_slide
+        )
+    return polygons

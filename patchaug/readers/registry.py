@@ -1,0 +1,232 @@
+"""The table of readers: which one opens a source, ours and those of users alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from patchaug.core.validation import checked_integer
+from patchaug.errors import OptionError, PatchaugError, ReadError
+from patchaug.readers.base import Raster
+from patchaug.readers.file import UnsupportedError, describe, fingerprint
+
+Opener = Callable[..., Raster]
+HEAD_BYTES = 4096  # bytes of a file that are compared with `magic`
+
+_readers: list[Reader] = []  # highest priority first
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One entry of the table; see `register_reader`."""
+
+    name: str
+    image: Opener | None
+    mask: Opener | None
+    annotations: Opener | None
+    suffixes: frozenset[str]
+    magic: tuple[bytes, ...]
+    accepts: Callable[[Any], bool] | None
+    priority: int
+
+    def opener(self, kind: str) -> Opener | None:
+        """Return the opener for "image", "mask" or "annotations"; None where the reader has none."""
+        opener: Opener | None = getattr(self, kind)
+        return opener
+
+    def takes(self, source: Any, head: bytes) -> bool:
+        """Return whether the reader should be tried: by content, and by suffix where it names no content.
+
+        Args:
+            source: Absolute path, or the object that was passed.
+            head: First bytes of the file; empty for folders and objects.
+        """
+        if self.accepts is not None and self.accepts(source):
+            return True
+        if self.magic and head.startswith(self.magic):
+            return True
+        by_content = self.accepts is not None or self.magic
+        return not by_content and isinstance(source, str) and source.lower().endswith(tuple(self.suffixes))
+
+
+def register_reader(
+    name: str,
+    *,
+    image: Opener | None = None,
+    mask: Opener | None = None,
+    annotations: Opener | None = None,
+    suffixes: Iterable[str] = (),
+    magic: Iterable[bytes] = (),
+    accepts: Callable[[Any], bool] | None = None,
+    priority: int = 0,
+    replace: bool = False,
+) -> None:
+    r"""Add a reader for a file format or for a kind of object.
+
+    A source is offered to the readers by falling priority. The built-in readers have priority -10. A reader that
+    raises `UnsupportedError` passes the source to the next reader; any other error ends the search.
+
+    Register in a module that every process imports. Slides that are already open reach worker processes by pickle
+    and need no registration there.
+
+    Args:
+        name: Name of the reader in errors.
+        image: Opens a source as an image, called as `image(source, name=..., ram=...)`. Returns a `Raster`.
+        mask: Opens a source as a mask of class numbers, called in the same way.
+        annotations: Opens a source as a mask in the frame of an image, called as
+            `annotations(source, name=..., sizes=..., codes=..., ignore_index=...)`.
+        suffixes: File names that `get_slide_files` and mask folders list, such as ".raw".
+        magic: First bytes of the format's files.
+        accepts: Predicate of the absolute path (str) or of the object that was passed.
+            Without `magic` and `accepts`, a path is taken by its suffix.
+        priority: Readers with a higher priority are tried first.
+        replace: Replace the reader of the same name.
+
+    Raises:
+        OptionError: An argument is of a wrong type, or the name is taken.
+
+    Example:
+        >>> import json, tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from patchaug import Window, open_slide, register_reader
+        >>> from patchaug.readers import FileRaster, require_inside, unregister_reader
+        >>> class RawRaster(FileRaster):
+        ...     def __init__(self, path, *, name=None, ram=0):
+        ...         super().__init__(path, name=name)
+        ...         with open(path, "rb") as file:
+        ...             self.shape = tuple(json.loads(file.readline())["shape"])
+        ...             self.start = file.tell()
+        ...         self.level_dimensions = ((self.shape[1], self.shape[0]),)
+        ...         self.level_downsamples, self.mpp = (1.0,), None
+        ...     def read(self, window):
+        ...         require_inside(self.name, self.level_dimensions, window)
+        ...         pixels = np.memmap(self.path, np.uint8, "r", self.start, self.shape)
+        ...         return np.array(pixels[window.y : window.bottom, window.x : window.right])
+        >>> register_reader("raw", image=RawRaster, mask=RawRaster, suffixes=[".raw"])
+        >>> path = Path(tempfile.mkdtemp(), "a.raw")
+        >>> _ = path.write_bytes(b'{"shape": [2, 3, 3]}\n' + bytes(range(18)))
+        >>> open_slide(path).read(Window(1, 1, 1, 1)).image
+        array([[[12, 13, 14]]], dtype=uint8)
+        >>> unregister_reader("raw")
+    """
+    for word, opener in (("image", image), ("mask", mask), ("annotations", annotations), ("accepts", accepts)):
+        if opener is not None and not callable(opener):
+            raise OptionError(f"reader {name!r}: {word} must be callable, got {type(opener).__name__}")
+    if image is mask is annotations is None:
+        raise OptionError(f"reader {name!r}: at least one of image=, mask= and annotations= is required")
+    if isinstance(suffixes, str) or isinstance(magic, bytes):
+        raise OptionError(f"reader {name!r}: suffixes and magic must be lists, such as ['.raw'] and [b'RAW']")
+    listed = frozenset(suffixes)
+    for suffix in listed:
+        if not isinstance(suffix, str) or suffix != suffix.lower() or not suffix.startswith(".") or len(suffix) < 2:
+            raise OptionError(f"reader {name!r}: a suffix must be a lower-case text such as '.raw', got {suffix!r}")
+    heads = tuple(magic)
+    for start in heads:
+        if not isinstance(start, bytes) or not 1 <= len(start) <= HEAD_BYTES:
+            raise OptionError(f"reader {name!r}: magic must hold bytes of length 1 to {HEAD_BYTES}, got {start!r:.60}")
+    if not (listed or heads or accepts):
+        raise OptionError(f"reader {name!r}: at least one of suffixes=, magic= and accepts= is required")
+    reader = Reader(
+        name, image, mask, annotations, listed, heads, accepts, checked_integer("priority", priority, -1000)
+    )
+    others = [other for other in _readers if other.name != name]
+    if len(others) < len(_readers) and not replace:
+        raise OptionError(f"a reader named {name!r} is registered already; pass replace=True, or use another name")
+    _readers[:] = sorted([*others, reader], key=lambda one: -one.priority)
+
+
+def unregister_reader(name: str) -> None:
+    """Remove a reader from the table.
+
+    Raises:
+        OptionError: No reader has that name; the text lists all names.
+
+    Example:
+        >>> from patchaug.readers import ArrayRaster, register_reader, unregister_reader
+        >>> register_reader("mine", image=ArrayRaster, suffixes=[".mine"])
+        >>> unregister_reader("mine")
+    """
+    names = [reader.name for reader in _readers]
+    if name not in names:
+        raise OptionError(f"no reader is named {name!r}; registered are {', '.join(names)}")
+    del _readers[names.index(name)]
+
+
+def known_suffixes(*kinds: str) -> frozenset[str]:
+    """Return the suffixes of all readers that open one of the kinds: "image", "mask" or "annotations".
+
+    Example:
+        >>> from patchaug.readers import known_suffixes
+        >>> sorted(known_suffixes("annotations"))
+        ['.geojson', '.geojson.gz', '.json', '.json.gz', '.xml']
+    """
+    chosen = [reader for reader in _readers if any(reader.opener(kind) is not None for kind in kinds)]
+    return frozenset().union(*(reader.suffixes for reader in chosen))
+
+
+def open_registered(source: Any, options: dict[str, dict[str, Any]]) -> Raster:
+    """Open a source with the first reader that supports it.
+
+    Args:
+        source: A path, or any object.
+        options: Keyword arguments of the openers, by kind; of a reader's openers the first kind listed is used.
+
+    Raises:
+        MissingError: The file does not exist.
+        ReadError: No reader supports the file, or a reader failed.
+        OptionError: No reader takes objects of this type.
+    """
+    is_path = isinstance(source, (str, os.PathLike))
+    if is_path:
+        source = os.path.abspath(os.fsdecode(source))
+    head = _head(source) if is_path and not os.path.isdir(source) else b""
+    reasons: dict[str, str] = {}
+    for reader in _readers:
+        kind = next((kind for kind in options if reader.opener(kind) is not None), None)
+        if kind is None or not reader.takes(source, head):
+            continue
+        try:
+            return _opened(reader, kind, source, options[kind])
+        except UnsupportedError as error:
+            reasons.setdefault(str(error).removeprefix(f"{source}: "), reader.name)
+    if not is_path:
+        raise OptionError(
+            f"a source must be a path, a numpy or zarr array, a tensor or a Raster, got {type(source).__name__}"
+        )
+    if os.path.isdir(source):
+        fingerprint(source)  # raises
+    what = "an image" if "image" in options else "a mask"
+    listed = "; ".join(f"{name}: {reason}" for reason, name in reasons.items())
+    raise ReadError(f"{source}: no reader supports the file as {what} ({listed}); convert it to a tiled TIFF")
+
+
+def _opened(reader: Reader, kind: str, source: Any, options: dict[str, Any]) -> Raster:
+    """Open a source with one reader, and read its header."""
+    opener = reader.opener(kind)
+    assert opener is not None
+    try:
+        raster = opener(source, **options)
+        if not isinstance(raster, Raster):
+            raise OptionError(
+                f"reader {reader.name!r} must return a Raster, with name, level_dimensions, level_downsamples, mpp "
+                f"and read(window), got {type(raster).__name__}"
+            )
+    except PatchaugError:
+        raise
+    except Exception as error:  # a registered function may raise anything
+        called = source if isinstance(source, str) else type(source).__name__
+        raise ReadError(f"{called}: reader {reader.name!r} failed ({describe(error)})") from error
+    return raster
+
+
+def _head(path: str) -> bytes:
+    """Return the first bytes of a regular file."""
+    fingerprint(path)
+    try:
+        with open(path, "rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError as error:
+        raise ReadError(f"{path} cannot be opened: {describe(error)}") from None
