@@ -19,6 +19,7 @@ from patchaug.errors import (
     PatchaugError,
     ReadError,
     WindowError,
+    WriteError,
 )
 from patchaug.readers import Raster, register_reader
 from patchaug.sampling import Foreground, Grid, Uniform
@@ -61,6 +62,7 @@ __all__ = [
     "Uniform",
     "Window",
     "WindowError",
+    "WriteError",
     "__version__",
     "open_slide",
     "register_reader",

@@ -7,7 +7,8 @@
     ├── LabelError       (ValueError)         a mask holds what is no class number, or no code names
     ├── OptionError      (ValueError)         an option that is unknown or out of its limits
     ├── MissingError     (FileNotFoundError)  files that should be there are not
-    └── ReadError        (OSError)            a file that cannot be opened or read
+    ├── ReadError        (OSError)            a file that cannot be opened or read
+    └── WriteError       (OSError)            a file that cannot be written
 
 Each takes one argument, a text that says what, the value, the limit and the cure: an exception with two arguments
 does not survive the way from a worker process to the main process.
@@ -46,6 +47,10 @@ class MissingError(PatchaugError, FileNotFoundError):
 
 class ReadError(PatchaugError, OSError):
     """A file that cannot be opened or read."""
+
+
+class WriteError(PatchaugError, OSError):
+    """A file or folder that cannot be written."""
 
 
 _LINE = 250  # characters; with seed and index the last line of an error stays below 300

@@ -28,6 +28,7 @@ DESIGN = [
     "ForegroundError",
     "FrameError",
     "ReadError",
+    "WriteError",
     "OptionError",
 ]
 

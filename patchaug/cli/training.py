@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 # All of it, since fit_one_cycle and the progress bar are patched in by modules of their own.
 from fastai.vision.all import Callback, DiceMulti, aug_transforms, set_seed, unet_learner
 
+from patchaug.core.atomic import write_text
 from patchaug.core.progress import bars
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.encoders import SMALL, architecture
@@ -88,7 +88,7 @@ def run_training(
     finally:
         pace.after_fit()  # which fastai does not call then
     learn.remove_cb(pace)
-    _export(learn, out)
+    learn.export(MODEL)
     dice: dict[str, float | None] = {}
     if not interrupted:
         dice = _scored(learn, out)
@@ -104,9 +104,7 @@ def run_training(
         "train": [str(image) for image, _ in train_pairs],
         "valid": [str(image) for image, _ in valid_pairs],
     }
-    part = out / (REPORT + ".part")
-    part.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(part, out / REPORT)
+    write_text(out / REPORT, json.dumps(report, indent=2) + "\n", "report")
     return report
 
 
@@ -161,15 +159,6 @@ def _scored(learn: Any, out: Path) -> dict[str, float | None]:
     dice = dice_by_class(valid, predictions, levels=levels)
     show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
     return dice
-
-
-def _export(learn: Any, out: Path) -> None:
-    part = out / (MODEL + ".part")
-    try:
-        learn.export(part.name)
-        os.replace(part, out / MODEL)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class Pace(Callback):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ from fastai.basic_train import Learner
 from fastai.data_block import EmptyLabelList
 from fastai.vision.interpret import SegmentationInterpretation
 
+from patchaug.core.atomic import atomic_write
 from patchaug.data.export import drop_activations
 from patchaug.errors import OptionError
 from patchaug.fastai1.mask_list import SlideLabelList
@@ -61,11 +64,15 @@ Learner.predict_slide = predict_slide
 _export = Learner.export
 
 
-def export(learn: Learner, file: Any = "export.pkl", destroy: bool = False) -> None:
-    """fastai's `export`; of a learner on slides without the activations of its last batch."""
-    if isinstance(getattr(learn.data.valid_ds, "x", None), SlideItemList):
-        drop_activations(learn.model)
-    _export(learn, file, destroy)
+def export(learn: Learner, file: Any = "export.pkl", destroy: bool = False) -> Any:
+    """fastai's `export`; of a learner on slides atomically and without the activations of its last batch."""
+    if not isinstance(getattr(learn.data.valid_ds, "x", None), SlideItemList):
+        return _export(learn, file, destroy)
+    drop_activations(learn.model)
+    if not isinstance(file, (str, os.PathLike)):  # a stream
+        return _export(learn, file, destroy)
+    with atomic_write(Path(learn.path, file).absolute(), "learner") as temporary:
+        return _export(learn, temporary, destroy)
 
 
 Learner.export = export

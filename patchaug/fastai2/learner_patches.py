@@ -13,6 +13,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from fastcore.foundation import L
 
+from patchaug.core.atomic import atomic_write
 from patchaug.data.export import drop_activations, without_paths
 from patchaug.errors import OptionError
 from patchaug.fastai2.patch_dl import PatchDL
@@ -38,13 +39,13 @@ def predict(self: Learner, item: Any, rm_type_tfms: Any = None, with_input: bool
 
 @patch
 def export(self: Learner, fname: Any = "export.pkl", **kwargs: Any) -> None:
-    """fastai's `export`; of a learner on slides without the last batch's activations and without its `path`."""
+    """fastai's `export`; of a learner on slides atomically, without its `path` and the last batch's activations."""
     if not isinstance(self.dls.valid, PatchDL):
         return _export(self, fname, **kwargs)
     drop_activations(self.model)
     place = Path(self.path, fname).absolute()
-    with without_paths(self, self.dls):
-        return _export(self, place, **kwargs)
+    with atomic_write(place, "learner") as temporary, without_paths(self, self.dls):
+        return _export(self, temporary, **kwargs)
 
 
 @patch

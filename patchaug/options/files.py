@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from patchaug.core.atomic import write_text
 from patchaug.errors import MissingError, OptionError
 
 LARGEST = 2**20  # bytes; options of a thousand classes take a tenth of that
@@ -49,19 +50,12 @@ def write(path: str | os.PathLike[str], values: dict[str, Any]) -> None:
 
     Raises:
         OptionError: The name does not end in .json.
-        MissingError: There is no such folder.
+        MissingError, WriteError: The folder does not exist, or cannot be written to.
     """
     file = Path(path)
     if file.suffix.lower() != ".json":
         raise OptionError(f"{file}: options are saved as .json, got {file.suffix or 'no suffix'!r}")
-    if not file.parent.is_dir():
-        raise MissingError(f"{file}: there is no folder {file.parent} to save the options in; make it first")
-    part = file.with_name(file.name + ".part")
-    try:
-        part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(file, json.dumps(values, indent=2, allow_nan=False) + "\n", "options")
 
 
 def _from_json(text: str) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from patchaug.core.atomic import write_text
 from patchaug.core.progress import progress
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers import is_zarr
@@ -67,13 +68,12 @@ def write_manifest(manifest: str | os.PathLike[str], paths: Iterable[str | os.Pa
 
     Raises:
         MissingError, ReadError: A file cannot be read.
+        WriteError: The manifest cannot be written.
     """
     target = Path(manifest)
     files = sorted({part.resolve() for path in paths for part in parts_of(path)})
     found = {_key(file, target): entry_of(file) for file in progress(files, len(files), "summing files")}
-    part = target.with_name(target.name + ".part")
-    part.write_text(json.dumps({"patchaug_manifest": _VERSION, "files": found}, indent=1) + "\n")
-    os.replace(part, target)
+    write_text(target, json.dumps({"patchaug_manifest": _VERSION, "files": found}, indent=1) + "\n", "manifest")
     return len(found)
 
 

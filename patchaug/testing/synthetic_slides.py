@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.atomic import atomic_write
 from patchaug.errors import OptionError
 
 FACTORS = (1, 4, 16)
@@ -288,12 +289,10 @@ def _tiles(level: Array) -> Iterator[Array]:
 def _write(path: Path, levels: list[Array], mpp: float, form: dict[str, Any]) -> None:
     import tifffile
 
-    part = path.with_name(path.name + ".part")
-    with tifffile.TiffWriter(part) as tiff:
+    with atomic_write(path, "slide") as temporary, tifffile.TiffWriter(temporary) as tiff:
         for factor, level in zip(FACTORS, levels, strict=True):
             tiff.write(
                 _tiles(level), shape=level.shape, dtype=np.uint8, tile=(_TILE, _TILE),
                 resolution=(1e4 / (mpp * factor),) * 2, resolutionunit="CENTIMETER", metadata=None,
                 subfiletype=0 if factor == 1 else 1, **form,
             )  # fmt: skip
-    os.replace(part, path)

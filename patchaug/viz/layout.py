@@ -9,14 +9,13 @@ import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.atomic import atomic_write
 from patchaug.core.windows import Window
-from patchaug.errors import MissingError
 from patchaug.slides.slide import Patch, Slide
 from patchaug.viz.compare import class_borders, resized_for_display
 from patchaug.viz.palette import WINDOW, Colour, class_colour, hexadecimal, is_light
@@ -170,13 +169,6 @@ def scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:
 def save_figure(figure: Figure, out: Out) -> Figure:
     """Write the figure to a file, if there is one to write to; it appears when it is whole."""
     if out is not None:
-        path = Path(out)
-        if not path.parent.is_dir():
-            raise MissingError(f"{path}: there is no folder {path.parent} to save the picture in; make it first")
-        part = path.with_name(path.name + ".part")
-        try:
-            figure.savefig(part, format="png", dpi="figure")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_write(out, "picture") as temporary:
+            figure.savefig(temporary, format="png", dpi="figure")
     return figure

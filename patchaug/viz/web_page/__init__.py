@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.atomic import atomic_write
 from patchaug.core.validation import checked_integer
-from patchaug.errors import MissingError, OptionError
+from patchaug.errors import OptionError
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail
@@ -48,27 +49,19 @@ def write_page(
     Raises:
         OptionError: There is no such slide, or the epochs have more windows than a page can hold.
         MissingError: There is no folder for `out`.
+        WriteError: The page cannot be written.
         ReadError: A file cannot be read.
     """
-    path = Path(out)
-    if not path.parent.is_dir():
-        raise MissingError(f"{path}: there is no folder {path.parent} to save the page in; make it first")
-    checked_integer("slide", slide, 0, len(plan.slides) - 1)
-    checked_integer("epochs", epochs, 1)
-    if epochs * plan.counts[slide] > _MOST_WINDOWS:
-        raise OptionError(
-            f"epochs={epochs} of {plan.counts[slide]} windows are more than a page can hold ({_MOST_WINDOWS}); show "
-            f"fewer epochs"
-        )
-    data = page_data(plan, slide, epochs, max_size)
-    text = _fill_template(data)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    with atomic_write(out, "page") as temporary:  # checks the folder before the work begins
+        checked_integer("slide", slide, 0, len(plan.slides) - 1)
+        checked_integer("epochs", epochs, 1)
+        if epochs * plan.counts[slide] > _MOST_WINDOWS:
+            raise OptionError(
+                f"epochs={epochs} of {plan.counts[slide]} windows are more than a page can hold ({_MOST_WINDOWS}); "
+                f"show fewer epochs"
+            )
+        temporary.write_text(_fill_template(page_data(plan, slide, epochs, max_size)), encoding="utf-8")
+    return Path(out)
 
 
 def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, Any]:

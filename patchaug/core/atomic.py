@@ -1,0 +1,151 @@
+"""Write files and folders atomically: the final name never shows a part of the content."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from patchaug.errors import MissingError, WriteError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_ANOTHER_FOLDER = "choose a folder that you can write to"
+_CURES = {
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "free some space, or choose another disk",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EROFS: _ANOTHER_FOLDER,
+    errno.EACCES: _ANOTHER_FOLDER,
+    errno.EPERM: _ANOTHER_FOLDER,
+}
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], content: str = "file") -> Iterator[Path]:
+    """Yield a temporary path to write a file or a folder to; rename it to `path` when the block has succeeded.
+
+    The temporary path has the final name, in a hidden folder beside the target. The content is synchronised to disk
+    before the rename, which replaces an existing file. After a failure the hidden folder is removed, and the target is
+    as it was. What a killed process left is removed by the next write to the same name.
+
+    Args:
+        path: The target; a folder can be written only where nothing has that name.
+        content: What the file contains, for error messages.
+
+    Yields:
+        The temporary path, where the block creates a file or a folder.
+
+    Raises:
+        MissingError: The parent folder does not exist.
+        WriteError: The target is a folder, or folder or disk are read-only or full.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with atomic_write(Path(folder, "report.txt")) as temporary:
+        ...         _ = temporary.write_text("Dice 0.9")
+        ...     [file.name for file in Path(folder).iterdir()]
+        ['report.txt']
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise MissingError(f"{target}: there is no folder {target.parent} to save the {content} in; make it first")
+    if target.is_dir():
+        raise WriteError(f"{target} is an existing folder; choose another name for the {content}")
+    try:
+        hidden, lock = _hidden_folder(target)
+    except OSError as error:
+        raise _write_error(target, error) from None
+    temporary = hidden / target.name
+    try:
+        yield temporary
+        _synchronise(temporary)
+        os.replace(temporary, target)
+        with suppress(OSError):  # the content is whole, and some network disks cannot synchronise folders
+            _synchronise_one(target.parent)
+    except OSError as error:
+        if error.errno in _CURES and (error.filename is None or Path(error.filename).is_relative_to(hidden)):
+            raise _write_error(target, error) from None
+        raise
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def write_text(path: str | os.PathLike[str], text: str, content: str = "file") -> None:
+    """Write a text file atomically, in UTF-8; see `atomic_write` for the arguments and errors.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_text(Path(folder, "a.txt"), "Dice 0.9")
+        ...     Path(folder, "a.txt").read_text()
+        'Dice 0.9'
+    """
+    with atomic_write(path, content) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_error(target: Path, error: OSError) -> WriteError:
+    cure = _CURES.get(error.errno or 0, "choose another folder")
+    return WriteError(f"{target} cannot be written: {error.strerror or error}; {cure}")
+
+
+def _hidden_folder(target: Path) -> tuple[Path, int | None]:
+    """Create a locked folder beside the target, and remove those that killed processes left."""
+    prefix, suffix = f".{target.name}.", ".part"
+    parent = _locked(target.parent, wait=True)  # no other process sees a folder that is not locked yet
+    try:
+        for entry in target.parent.iterdir() if parent is not None else ():
+            if entry.name.startswith(prefix) and entry.name.endswith(suffix):
+                unused = _locked(entry)
+                if unused is not None:
+                    shutil.rmtree(entry, ignore_errors=True)
+                    os.close(unused)
+        hidden = Path(tempfile.mkdtemp(suffix, prefix, target.parent))
+        return hidden, _locked(hidden)
+    finally:
+        if parent is not None:
+            os.close(parent)
+
+
+def _locked(folder: Path, *, wait: bool = False) -> int | None:
+    """Open and lock a folder; None where another process holds it, or where the system has no such locks."""
+    if fcntl is None:
+        return None
+    opened = None
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        if opened is not None:
+            os.close(opened)
+        return None
+    return opened
+
+
+def _synchronise(path: Path) -> None:
+    """Force a file, or a folder and all below it, to the disk."""
+    for entry in path.iterdir() if path.is_dir() else ():
+        _synchronise(entry)
+    _synchronise_one(path)
+
+
+def _synchronise_one(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders
+        return
+    opened = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
