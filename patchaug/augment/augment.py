@@ -10,7 +10,7 @@ import numpy as np
 
 from patchaug.augment.halo import needed_halo
 from patchaug.augment.transform_footprints import painted
-from patchaug.core.validation import checked_integer
+from patchaug.core.validation import checked_halo
 from patchaug.errors import OptionError
 from patchaug.slides.slide import Patch, Slide
 
@@ -49,7 +49,7 @@ class Augment:
         if not isinstance(transform, (albumentations.BasicTransform, albumentations.BaseCompose)):
             raise OptionError(f"Augment takes a transform or Compose of albumentations, got {type(transform).__name__}")
         if halo != "auto":
-            halo = checked_integer("halo", halo, 0, 2**16)
+            halo = checked_halo(halo)
         whole = isinstance(transform, albumentations.Compose)
         self.transform = copy.deepcopy(transform) if whole else albumentations.Compose([copy.deepcopy(transform)])
         self.halo = halo

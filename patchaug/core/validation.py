@@ -10,6 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from patchaug.errors import OptionError
 
 SEED = 42  # the default of every `seed`
+MAX_HALO = 2**16  # pixels
 RENAMED = {"share": "foreground", "void": "ignore_index"}  # names of options before the first release
 
 Size = int | tuple[int, int]
@@ -30,6 +31,15 @@ def checked_integer(name: str, value: Any, least: int, most: int = 2**32 - 1) ->
     if isinstance(value, bool) or not least <= number <= most:
         raise OptionError(f"{name} must be in {least}..{most}, got {value!r}")
     return number
+
+
+def checked_halo(value: Any) -> int:
+    """Return a halo in pixels as an int of 0 to `MAX_HALO`.
+
+    Raises:
+        OptionError: The value is not such an integer.
+    """
+    return checked_integer("halo", value, 0, MAX_HALO)
 
 
 def checked_on_error(value: object) -> OnError:

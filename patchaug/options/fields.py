@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema, field_validator
 
 from patchaug.core.memory.budget import budget
-from patchaug.core.validation import SEED
+from patchaug.core.validation import MAX_HALO, SEED
 from patchaug.options import Settings
 from patchaug.sampling.splits import Samplers, samplers_for
 
@@ -87,7 +87,7 @@ class PatchOptions(Settings):
         None, title="Resolution", description="micrometres per pixel of the patches, in place of a level",
         gt=0, examples=[0.5], json_schema_extra=_unit("µm/px"),
     )  # fmt: skip
-    halo: Annotated[int, Field(ge=0, le=2**16)] | Literal["auto"] = Field(
+    halo: Annotated[int, Field(ge=0, le=MAX_HALO)] | Literal["auto"] = Field(
         "auto", title="Halo", examples=[32, "auto"], json_schema_extra=_unit("px"),
         description='pixels read around each training patch; "auto" is what augmentation needs',
     )  # fmt: skip

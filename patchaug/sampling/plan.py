@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from patchaug.core.memory.anonymous import is_starting_process
-from patchaug.core.validation import SEED, OnError, checked_integer, checked_on_error, sides
+from patchaug.core.validation import SEED, OnError, checked_halo, checked_integer, checked_on_error, sides
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
 from patchaug.sampling.allocation import distributions_of
@@ -257,7 +257,7 @@ def _halo(augment: PatchTransform | None, halo: int, edge: str, sampler: Sampler
         raise OptionError(f'edge must be "shift" or "reflect", got {edge!r}')
     if augment is not None:
         return augment.needed(*sides(sampler.size))
-    both = checked_integer("halo", halo, 0, 2**16)
+    both = checked_halo(halo)
     return both, both
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from patchaug.core.validation import OnError, checked_integer, checked_on_error
+from patchaug.core.validation import OnError, checked_halo, checked_on_error
 from patchaug.errors import OptionError
 from patchaug.sampling import sampler_for
 from patchaug.sampling.base import PatchTransform, Sampler
@@ -92,7 +92,7 @@ def samplers_for(
         raise OptionError(f'valid must be "grid" or "random", got {valid!r}')
     grid = drawn(mode="grid")
     if halo != "auto":
-        halo = checked_integer("halo", halo, 0, 2**16)
+        halo = checked_halo(halo)
     around = halo if isinstance(halo, int) else 0
     validation = grid if valid == "grid" else drawn(mode="random")
     chosen = checked_on_error(on_error)
