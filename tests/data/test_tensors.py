@@ -49,5 +49,5 @@ def test_an_order_that_could_be_either_is_not_guessed(shape):
 @pytest.mark.parametrize("tensor", [torch.zeros(4, 40, 50, dtype=torch.uint8), torch.zeros(3, 40, 50)])
 def test_what_is_no_image_is_refused(tensor):
     """Four channels, or floats."""
-    with pytest.raises(OptionError, match="an image is uint8"):
+    with pytest.raises(OptionError, match="an image must be uint8"):
         open_raster(tensor)

@@ -18,6 +18,7 @@ from patchaug.errors import MissingError, OptionError, PatchaugError, ReadError
 from patchaug.readers import ArrayRaster, ImageRaster, OpenSlideRaster, Raster, TiffRaster, known_suffixes, open_raster
 from patchaug.testing import coordinate_image, coordinate_mask, write_pyramid
 from tests.readers.conftest import DATA, real
+from tests.readers.made_files import write_dicom, write_ndpi, write_svs
 
 ROOT = Path(__file__).resolve().parents[2]
 CORNER = 1024  # pixels a side that are compared
@@ -38,6 +39,14 @@ def test_each_kind_of_file_has_its_source(tmp_path):
     tifffile.imwrite(tmp_path / "alpha.tiff", np.zeros((64, 64, 4), np.uint8), tile=(32, 32), extrasamples=[2])
     assert isinstance(open_raster(tmp_path / "strips.tiff", ram=1 << 20), ImageRaster)
     assert isinstance(open_raster(tmp_path / "alpha.tiff"), OpenSlideRaster)
+    write_ndpi(tmp_path / "a.ndpi", coordinate_image(90, 70))
+    for path in (tmp_path / "a.ndpi", write_dicom(tmp_path / "a.dcm", coordinate_image(90, 70))):
+        assert isinstance(open_raster(path), OpenSlideRaster)
+    assert isinstance(open_raster(write_svs(tmp_path / "a.svs", [coordinate_image(90, 70)])), TiffRaster)
+
+
+def test_each_kind_of_real_file_has_its_reader():
+    """The same formats as scanners wrote them."""
     assert isinstance(open_raster(real("slides/test3-TRITC 2 (560).ndpi")), OpenSlideRaster)
     assert isinstance(open_raster(real("slides/camelyon_lowres_jpeg.dcm")), OpenSlideRaster)
     assert isinstance(open_raster(real("slides/CMU-1-Small-Region.svs")), TiffRaster)
@@ -59,8 +68,9 @@ def test_masks_never_come_from_openslide(tmp_path):
         open_raster(tmp_path / "b.png", mask=True, ram=1 << 20),
     ):
         assert np.array_equal(raster.read(Window(0, 0, 90, 70)), coordinate_mask(90, 70))
+    write_ndpi(tmp_path / "a.ndpi", coordinate_image(90, 70))
     with pytest.raises(ReadError, match="no reader supports the file as a mask"):
-        open_raster(real("slides/test3-TRITC 2 (560).ndpi"), mask=True)
+        open_raster(tmp_path / "a.ndpi", mask=True)
 
 
 def test_arrays_and_rasters():

@@ -19,6 +19,7 @@ from patchaug.slides.open import open_slide
 from patchaug.testing import coordinate_image, coordinate_mask, mask_at, places, write_pyramid
 from patchaug.testing.raster_contract import RasterTests
 from tests.readers.conftest import real
+from tests.readers.made_files import write_dicom, write_ndpi, write_svs
 from tests.readers.openslide_files import pyramid, write_scn
 
 openslide = pytest.importorskip("openslide")
@@ -58,6 +59,25 @@ class TestRealSlides(RasterTests):
     @pytest.fixture
     def raster(self, name):
         return OpenSlideRaster(real(name))
+
+
+@pytest.mark.parametrize("kind", ["ndpi", "dcm"], scope="class")
+class TestMakersFormats(RasterTests):
+    """NDPI and DICOM written by the tests: level 0 is what was written, coarser levels what OpenSlide reads at once."""
+
+    @pytest.fixture
+    def expected(self, kind, tmp_path):
+        path, pixels = tmp_path / f"a.{kind}", coordinate_image(330, 250)
+        l0 = write_ndpi(path, pixels) if kind == "ndpi" else write_dicom(path, pixels) and pixels
+        return [l0, *whole_levels(path)[1:]]
+
+    @pytest.fixture
+    def raster(self, kind, expected, tmp_path):
+        return OpenSlideRaster(tmp_path / f"a.{kind}")
+
+    def test_mpp(self, raster, expected):
+        """Both formats store half a micrometre per pixel."""
+        assert raster.mpp == (0.5, 0.5)
 
 
 def off_grid(downsample, start, stop):
@@ -219,31 +239,47 @@ def test_transparency_is_laid_on_the_background():
     assert _composite(rgba[:, :1], (0, 0, 0)).tolist() == [[[10, 20, 30]]]
 
 
-def test_mpp_that_is_none():
+def test_mpp_that_is_none(tmp_path):
     """0 micrometres per pixel is no resolution."""
+    pixels = coordinate_image(300, 250)
+    assert OpenSlideRaster(write_svs(tmp_path / "a.svs", [pixels], mpp="0")).mpp is None
+    assert OpenSlideRaster(write_svs(tmp_path / "b.svs", [pixels])).mpp == (0.499, 0.499)
+
+
+def test_mpp_of_a_real_slide():
+    """As the scanner wrote it."""
     assert OpenSlideRaster(real("bad/made/CMU-1-Small-Region_mpp_zero.svs")).mpp is None
     assert OpenSlideRaster(real("slides/CMU-1-Small-Region.svs")).mpp == (0.499, 0.499)
 
 
-def test_an_error_does_not_poison_later_reads():
-    """The broken tile fails each time with file, level and window; others are read right, before and after."""
+def broken_and_good(tmp_path, kind):
+    """A slide with one broken tile, the same slide whole, and the tile's corner."""
+    if kind == "made":
+        write = functools.partial(write_svs, levels=[coordinate_image(900, 700)])
+        return write(tmp_path / "one_tile_zeroed.svs", broken=5), write(tmp_path / "good.svs"), (240, 240)
     path = real("bad/made/CMU-1-Small-Region_one_tile_zeroed.svs")
-    good = OpenSlideRaster(real("slides/CMU-1-Small-Region.svs"))
-    raster = OpenSlideRaster(path)
-    left, top = 65 % 10 * 240, 65 // 10 * 240
+    return path, real("slides/CMU-1-Small-Region.svs"), (65 % 10 * 240, 65 // 10 * 240)
+
+
+@pytest.mark.parametrize("kind", ["made", "real"])
+def test_an_error_does_not_poison_later_reads(tmp_path, kind):
+    """The broken tile fails each time with file, level and window; others are read right, before and after."""
+    path, whole, (left, top) = broken_and_good(tmp_path, kind)
+    good, raster = OpenSlideRaster(whole), OpenSlideRaster(path)
     for _ in range(2):
         with pytest.raises(ReadError, match=rf"one_tile_zeroed.*level 0, window x={left} y={top} 9 x 9"):
             raster.read(Window(left, top, 9, 9))
         assert np.array_equal(raster.read(Window(5, 6, 70, 80)), good.read(Window(5, 6, 70, 80)))
 
 
-def test_a_poisoned_handle_is_replaced():
+@pytest.mark.parametrize("kind", ["made", "real"])
+def test_a_poisoned_handle_is_replaced(tmp_path, kind):
     """An error that another thread met first costs one retry and no more."""
-    path = real("bad/made/CMU-1-Small-Region_one_tile_zeroed.svs")
+    path, _, corner = broken_and_good(tmp_path, kind)
     raster = OpenSlideRaster(path)
     before = raster.read(Window(5, 6, 70, 80))
     with pytest.raises(openslide.OpenSlideError):
-        raster._slide().read_region((65 % 10 * 240, 65 // 10 * 240), 0, (9, 9))
+        raster._slide().read_region(corner, 0, (9, 9))
     assert np.array_equal(raster.read(Window(5, 6, 70, 80)), before)
 
 

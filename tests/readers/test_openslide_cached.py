@@ -17,8 +17,9 @@ from patchaug.readers.openslide_origins import SIDE
 from patchaug.testing import coordinate_image, write_pyramid
 from patchaug.testing.raster_contract import RasterTests, digests, some_windows
 from tests.readers.conftest import real, twice_by_two
+from tests.readers.made_files import write_dicom
 from tests.readers.openslide_files import pyramid, write_scn
-from tests.readers.test_openslide import whole_levels
+from tests.readers.test_openslide import broken_and_good, whole_levels
 
 RAM = 1 << 27
 BLOCK = SIDE * SIDE * 3
@@ -108,6 +109,18 @@ class TestRealSlidesKept(RasterTests):
         return OpenSlideRaster(real(name), ram=RAM)
 
 
+class TestDicomKept(RasterTests):
+    """DICOM written by the tests."""
+
+    @pytest.fixture
+    def expected(self):
+        return [coordinate_image(330, 250)]
+
+    @pytest.fixture
+    def raster(self, expected, tmp_path):
+        return OpenSlideRaster(write_dicom(tmp_path / "a.dcm", expected[0]), ram=RAM)
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_read_each_block_once(tmp_path, method, own):
     """Whoever asks first; also processes that are started later, as new workers are in each epoch."""
@@ -145,12 +158,11 @@ def test_without_room_only_windows_are_read(tmp_path, own):
     assert len(sizes) == 2  # of the block that is kept
 
 
-def test_a_broken_tile_harms_no_window_beside_it():
+@pytest.mark.parametrize("kind", ["made", "real"])
+def test_a_broken_tile_harms_no_window_beside_it(tmp_path, kind):
     """Its block cannot be kept; windows of the block that do not touch it read as ever, the others say where."""
-    path = real("bad/made/CMU-1-Small-Region_one_tile_zeroed.svs")
-    good = OpenSlideRaster(real("slides/CMU-1-Small-Region.svs"))
-    raster = OpenSlideRaster(path, ram=RAM)
-    left, top = 65 % 10 * 240, 65 // 10 * 240
+    path, whole, (left, top) = broken_and_good(tmp_path, kind)
+    good, raster = OpenSlideRaster(whole), OpenSlideRaster(path, ram=RAM)
     for _ in range(2):
         with pytest.raises(ReadError, match=rf"one_tile_zeroed.*level 0, window x={left} y={top} 9 x 9"):
             raster.read(Window(left, top, 9, 9))

@@ -20,6 +20,7 @@ from patchaug.readers import TiffRaster
 from patchaug.testing import coordinate_image, coordinate_mask, mask_at, places, write_pyramid
 from patchaug.testing.raster_contract import RasterTests
 from tests.readers.conftest import real
+from tests.readers.made_files import write_svs
 
 SIZE = (333, 205)  # width and height, no multiples of the tile
 
@@ -126,6 +127,32 @@ class TestRealSlides(RasterTests):
     @pytest.fixture
     def raster(self, name):
         return TiffRaster(real(name))
+
+
+class TestAperio(RasterTests):
+    """SVS of two levels with JPEG tiles of 240 px: windows are slices of what tifffile decodes whole."""
+
+    @pytest.fixture
+    def expected(self, tmp_path):
+        levels = [coordinate_image(500, 300), coordinate_image(125, 75, 4)]
+        return levels_of(write_svs(tmp_path / "a.svs", levels, compression="jpeg"))
+
+    @pytest.fixture
+    def raster(self, expected, tmp_path):
+        return TiffRaster(tmp_path / "a.svs")
+
+    def test_openslide_reads_the_same(self, expected, raster):
+        """An independent reader sees the same pixels, give or take the rounding of another JPEG library."""
+        openslide = pytest.importorskip("openslide")
+        theirs = np.asarray(openslide.OpenSlide(raster.path).read_region((101, 102), 0, (350, 150)))[..., :3]
+        assert np.abs(raster.read(Window(101, 102, 350, 150)).astype(int) - theirs).max() <= 2
+
+
+@pytest.mark.parametrize(("stored", "mpp"), [("0.499", 0.499), (None, None), ("0", None), ("nan", None)])
+def test_mpp_of_aperio(tmp_path, stored, mpp):
+    """The word of the description; None where it is missing, or is no size."""
+    raster = TiffRaster(write_svs(tmp_path / "a.svs", [coordinate_image(60, 50)], mpp=stored))
+    assert raster.mpp == (None if mpp is None else (mpp, mpp))
 
 
 def test_real_slides_agree_with_openslide():
