@@ -31,12 +31,12 @@ DRAWS = 2000
 Draw = Callable[[int], Any]
 
 
-def patchaug_share(path: str, mask: np.ndarray, side: int, share: float) -> Iterator[Draw]:
+def patchaug_share(path: str, mask: np.ndarray, side: int, foreground: float) -> Iterator[Draw]:
     """Ours: the index is built by the plan; a draw is `plan[index]`, its probability included."""
     from patchaug import Foreground, Plan, open_slide
 
     slide = open_slide(np.broadcast_to(np.uint8(0), (side, side, 3)), mask)
-    plan = Plan([slide], Foreground(SIZE, per_slide=100_000, foreground=share), seed=1)
+    plan = Plan([slide], Foreground(SIZE, per_slide=100_000, foreground=foreground), seed=1)
     yield lambda k: plan[k]
 
 
@@ -90,8 +90,8 @@ def albumentations_nonempty(path: str, mask: np.ndarray, side: int) -> Iterator[
 
 
 CANDIDATES: dict[str, tuple[str, Callable[..., Iterator[Draw]]]] = {
-    "patchaug Foreground, share 1": ("patchaug", lambda *a: patchaug_share(*a, foreground=1.0)),
-    "patchaug Foreground, share 0.5": ("patchaug", lambda *a: patchaug_share(*a, foreground=0.5)),
+    "patchaug Foreground, foreground 1": ("patchaug", lambda *a: patchaug_share(*a, foreground=1.0)),
+    "patchaug Foreground, foreground 0.5": ("patchaug", lambda *a: patchaug_share(*a, foreground=0.5)),
     "TorchIO WeightedSampler": ("torchio", torchio_weighted),
     "TorchIO LabelSampler": ("torchio", torchio_label),
     "MONAI RandCropByPosNegLabeld": ("monai", monai_posneg),
@@ -176,7 +176,7 @@ def main() -> None:
         f"Index of the mask: {index:.2f} s, {index / decode:.2f} times as long as decoding it ({decode:.2f} s); "
         f"{most:.4f} bytes per pixel and class at most.",
         "",
-        "| sampler | side it bears | first draw | each draw | times ours | bytes per pixel at the peak |",
+        "| sampler | largest side | first draw | each draw | times ours | bytes per pixel at the peak |",
         "|---|---|---|---|---|---|",
     ]
     ours = None

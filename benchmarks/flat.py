@@ -131,7 +131,7 @@ def main() -> None:
             for row in found:
                 row.ask(args.windows)
         first: Any = None
-        lines = ["| slides, `ram` | window | times the first | first window of all | own memory | kept tiles |"]
+        lines = ["| slides, `ram` | window | times the first | first window of all | own memory | cached tiles |"]
         lines.append("|---|---|---|---|---|---|")
         for row in found:
             each = statistics.median(answer[0] for answer in row.answers[1:]) / args.windows

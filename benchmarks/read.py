@@ -35,7 +35,7 @@ def _ours(slide: str, mask: str, ram: int | str) -> tuple[Any, Any]:
 
 
 def ours_cold(slide: str, mask: str) -> Read:
-    """patchaug, nothing kept."""
+    """patchaug, no cache."""
     from patchaug import Window
 
     _, alone = _ours(slide, mask, 0)
@@ -43,7 +43,7 @@ def ours_cold(slide: str, mask: str) -> Read:
 
 
 def ours_warm(slide: str, mask: str) -> Read:
-    """patchaug, all tiles kept."""
+    """patchaug, all tiles cached."""
     from patchaug import Window
 
     _, alone = _ours(slide, mask, "8GB")
@@ -52,7 +52,7 @@ def ours_warm(slide: str, mask: str) -> Read:
 
 
 def ours_warm_pair(slide: str, mask: str) -> Read:
-    """patchaug, image and mask, all tiles kept."""
+    """patchaug, image and mask, all tiles cached."""
     from patchaug import Window
 
     pair, _ = _ours(slide, mask, "8GB")
