@@ -12,7 +12,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A night's examples take longer than the five minutes after which a test is taken to hang."""
+    """Remove the time limit of tests under the profile `long`, whose examples take hours."""
     if os.environ.get("HYPOTHESIS_PROFILE") == "long":
         for item in items:
             item.add_marker(pytest.mark.timeout(0))
@@ -20,8 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real files beside the project; tests that need it skip where it is not there."""
+    """Return the folder of real files beside the project; skip tests that need it where it is missing."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"real slides are not part of the project, and {folder} is not there")
+        pytest.skip(f"real slides are not part of the project, and {folder} does not exist")
     return folder

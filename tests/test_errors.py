@@ -1,4 +1,4 @@
-"""Errors survive the way back from a worker."""
+"""Errors survive pickling on the way back from a worker."""
 
 import pickle
 
@@ -11,7 +11,7 @@ LEAVES = [e for e in vars(errors).values() if isinstance(e, type) and issubclass
 
 @pytest.mark.parametrize("error", LEAVES, ids=lambda e: e.__name__)
 def test_one_argument_and_whole_after_pickling(error: type) -> None:
-    """Text and class stay; each leaf is a builtin error as well."""
+    """Text and class survive; each leaf is a builtin error too."""
     again = pickle.loads(pickle.dumps(error("slide a, level 0")))
     assert type(again) is error and str(again) == "slide a, level 0"
     assert error is errors.PatchaugError or issubclass(error, (ValueError, OSError))

@@ -34,7 +34,7 @@ DESIGN = [
 
 
 def test_design_names_are_exported() -> None:
-    """Each name of the design that has been built stands in __all__."""
+    """Each name of the design is in __all__."""
     lacking = set() if find_spec("torch") else {"PatchDataset"}
     assert set(DESIGN) - lacking <= set(patchaug.__all__)
 
@@ -59,8 +59,8 @@ def test_import_loads_no_heavy_library() -> None:
 
 
 @pytest.mark.parametrize("torch", [True, False])
-def test_a_star_brings_what_can_be_had(torch: bool) -> None:
-    """Without torch all but PatchDataset, which then names the cure; in the core environment torch is not there."""
+def test_a_star_imports_what_is_available(torch: bool) -> None:
+    """Without torch all names but PatchDataset, whose error names the cure."""
     if torch and find_spec("torch") is None:
         pytest.skip("torch is not installed")
     hide = "" if torch else "import sys; sys.modules['torch'] = None\n"
@@ -80,6 +80,6 @@ else:
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    """A typo is told at once."""
+    """A typing error raises at once."""
     with pytest.raises(AttributeError, match="PatchDatset"):
         _ = patchaug.PatchDatset

@@ -68,7 +68,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 
 def name_of(file: Path) -> str:
-    """The dotted name of a module without "patchaug."; of a package without "__init__"."""
+    """Return the dotted name of a module without "patchaug."; of a package without "__init__"."""
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
@@ -118,13 +118,13 @@ def test_no_imports_go_in_a_circle() -> None:
 
 
 def test_files_are_small() -> None:
-    """One idea a file: none is longer than 300 lines."""
+    """Each file holds one idea, in at most 300 lines."""
     long = {str(f.relative_to(ROOT)): n for f in FILES if (n := len(f.read_text().splitlines())) > 300}
     assert not long
 
 
 def test_the_house_has_few_rooms() -> None:
-    """The tables above name just the packages that exist; no file is loose but four; 22 rooms and 9 floors at most."""
+    """The tables above name the packages that exist; four files are loose; at most 22 rooms and 9 floors."""
     packages = {name_of(file.parent / "__init__.py") for file in FILES if file.parent != ROOT}
     assert {name.split(".")[0] for name in packages} | LOOSE == set(FLOORS)
     assert {name for name in packages if "." in name} == NESTED
@@ -134,7 +134,7 @@ def test_the_house_has_few_rooms() -> None:
 
 
 def test_every_package_says_what_it_holds() -> None:
-    """Each folder of code is a package, and its docstring is the first thing that a reader sees."""
+    """Each folder of code is a package with a docstring."""
     for folder in {file.parent for file in FILES}:
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
 

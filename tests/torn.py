@@ -1,4 +1,4 @@
-"""A raster that fails, for tests under both fastai."""
+"""A raster that fails, for the tests of both fastai majors."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _BLOCK = re.compile(
 
 
 class Block(NamedTuple):
-    """One block: its line, language, code, and the environments that run it; none where it says why not."""
+    """One block: its line, language and code, and the environments that run it; empty where it is not run."""
 
     line: int
     language: str
@@ -25,20 +25,20 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The blocks of a page. Those that say nothing run under fastai 2."""
+    """Yield the blocks of a page. A block without a comment runs under fastai 2."""
     text = page.read_text()
     for block in _BLOCK.finditer(text):
         where = block["where"] or "fastai2"
-        assert where in ("fastai1", "fastai2", "both"), f"{page.name}: there is no environment {where}"
+        assert where in ("fastai1", "fastai2", "both"), f"{page.name}: {where} is not an environment"
         runs_in = () if block["reason"] else ("fastai1", "fastai2") if where == "both" else (where,)
         yield Block(text[: block.start("code")].count("\n"), block["language"], block["code"], runs_in)
 
 
 def run(page: Path, environment: str) -> None:
-    """Run the python blocks of a page that are for an environment, one after the other, in one namespace."""
+    """Run the python blocks of a page for one environment, in order, in one namespace."""
     space: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page):
         if environment in block.runs_in:
             where = f"{page.name}:{block.line}"
-            assert block.language == "python", f"{where}: a block that neither runs nor says why not"
+            assert block.language == "python", f"{where}: a block must run, or give the reason why not"
             exec(compile("\n" * block.line + block.code, str(page), "exec"), space)

@@ -98,11 +98,11 @@ def public_names() -> dict[tuple[str, str], str | None]:
             body = ast.parse(path.read_text()).body
             pairs += [(dotted, n.name) for n in body if isinstance(n, Definition) and not n.name.startswith("_")]
     found = {}
-    seen = set()
+    known = set()
     for module, name in pairs:
         text = docstring_of(module, name)
-        if (name, text) not in seen:
-            seen.add((name, text))
+        if (name, text) not in known:
+            known.add((name, text))
             found[module, name] = text
     return found
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_each_dependency_is_explained() -> None:
-    """Those of the package, of its extras, and of the tests."""
+    """For the package, its extras, and the tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *(e for extra in project["optional-dependencies"].values() for e in extra)]
     names = {re.split(r"[<>=\[; ]", entry)[0].lower() for entry in wanted}

@@ -1,4 +1,4 @@
-"""The notebooks run from the first cell to the last, and are kept without outputs."""
+"""The notebooks run from the first cell to the last, and are committed without outputs."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ def test_there_are_notebooks() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder of their own; a cell that fails fails here."""
+    """In their own folder; a cell that fails makes the test fail."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in cells), "clear the outputs before you commit"
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # pictures are to be seen below their cells
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # pictures must appear below their cells
     nbclient.NotebookClient(
         notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()

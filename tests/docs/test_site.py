@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site."""
+    """Build the site."""
     out = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)]
     done = subprocess.run(
@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_pages_load_nothing_from_outside(site: Path) -> None:
-    """No script, style, font or picture has an address of another machine."""
+    """Scripts, styles, fonts and pictures have no address of another machine."""
     pages = list(site.rglob("*.html"))
     assert len(pages) > 10
     for page in pages:
@@ -53,7 +53,7 @@ def test_long_signatures_wrap(site: Path) -> None:
 
 
 def test_the_reference_has_every_public_name(site: Path) -> None:
-    """Those of patchaug and of patchaug.fastai that a user writes."""
+    """The names of patchaug and of patchaug.fastai that a user writes."""
     import patchaug
 
     text = (site / "reference.html").read_text()

@@ -1,4 +1,4 @@
-"""Recipes of files that no scanner wrote."""
+"""Write hostile files that no scanner would write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CODES = {"B": 1, "s": 2, "H": 3, "I": 4, "Q": 16}
 
 
 def raw_tiff(path: Path, tags: dict[int, tuple[str, Any]], data: bytes = b"", *, following: int = 0) -> Path:
-    """A TIFF of one page, of {tag: (struct letter, value or values)}; `data` begins at byte 8.
+    """Write a TIFF of one page, from {tag: (struct letter, value or values)}; `data` begins at byte 8.
 
     Nothing is checked: the tags may say anything. `following` is where the next page begins.
     """
@@ -36,7 +36,7 @@ def raw_tiff(path: Path, tags: dict[int, tuple[str, Any]], data: bytes = b"", *,
 def tiled(
     width: int, height: int, tile: int, *, compression: int = 1, data: bytes = b"", **change: Any
 ) -> dict[int, Any]:
-    """Tags of a tiled RGB picture, all of whose tiles are `data`."""
+    """Return the tags of a tiled RGB image, all of whose tiles are `data`."""
     tiles = -(-width // tile) * -(-height // tile)
     tags = {
         256: ("I", width), 257: ("I", height), 258: ("H", [8, 8, 8]), 259: ("H", compression),
@@ -47,17 +47,17 @@ def tiled(
 
 
 def one_tile(path: Path, data: bytes, compression: int, tile: int = 256) -> Path:
-    """A TIFF of a single tile that holds `data`."""
+    """Write a TIFF of a single tile that holds `data`."""
     return raw_tiff(path, tiled(tile, tile, tile, compression=compression, data=data), data)
 
 
 def deflate_bomb(path: Path, size: int) -> Path:
-    """A tile of 256 px that inflates to `size` bytes."""
+    """Write a tile of 256 px that inflates to `size` bytes."""
     return one_tile(path, zeros(size), 8)
 
 
 def zeros(size: int) -> bytes:
-    """zlib data of so many zeros, but for the checksum: the same 16 MB again and again."""
+    """Return zlib data of `size` zeros without a checksum, made by repeating the same 16 MB."""
     packer = zlib.compressobj(9)
     head = packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
     chunk = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -65,7 +65,7 @@ def zeros(size: int) -> bytes:
 
 
 def resized_jpeg(side: int) -> bytes:
-    """A JPEG of 256 px whose frame header says `side`."""
+    """Return a JPEG of 256 px whose frame header claims `side`."""
     data = bytearray(imagecodecs.jpeg8_encode(np.zeros((256, 256, 3), np.uint8)))
     at = next(data.find(b"\xff" + bytes([kind])) for kind in (0xC0, 0xC2) if data.find(b"\xff" + bytes([kind])) > 0)
     data[at + 5 : at + 9] = struct.pack(">HH", side, side)
@@ -73,12 +73,12 @@ def resized_jpeg(side: int) -> bytes:
 
 
 def jpeg_bomb_in_tile(path: Path) -> Path:
-    """A tile of 256 px whose JPEG says 60,000 px a side: 10 GB."""
+    """Write a tile of 256 px whose JPEG claims 60,000 px a side: 10 GB."""
     return one_tile(path, resized_jpeg(60000), 7)
 
 
 def jpeg2000_bomb_in_tile(path: Path) -> Path:
-    """A tile of 256 px whose JPEG 2000 says 100,000 px a side: 30 GB."""
+    """Write a tile of 256 px whose JPEG 2000 claims 100,000 px a side: 30 GB."""
     data = bytearray(imagecodecs.jpeg2k_encode(np.zeros((256, 256, 3), np.uint8), codecformat="j2k"))
     at = data.find(b"\xff\x51")
     data[at + 6 : at + 14] = struct.pack(">II", 100000, 100000)
@@ -87,21 +87,21 @@ def jpeg2000_bomb_in_tile(path: Path) -> Path:
 
 
 def webp_bomb_in_tile(path: Path) -> Path:
-    """A tile of 256 px whose WebP says 16,384 px a side: 800 MB."""
+    """Write a tile of 256 px whose WebP claims 16,384 px a side: 800 MB."""
     data = bytearray(imagecodecs.webp_encode(np.zeros((256, 256, 3), np.uint8), lossless=True))
     data[21:25] = struct.pack("<I", struct.unpack_from("<I", data, 21)[0] | 0xFFFFFFF)
     return one_tile(path, bytes(data), 50001)
 
 
 def jpegxl_bomb_in_tile(path: Path) -> Path:
-    """A tile of 256 px whose JPEG XL says 2^30 px a side."""
+    """Write a tile of 256 px whose JPEG XL claims 2^30 px a side."""
     bits = 0 | 3 << 1 | ((1 << 30) - 1) << 3 | 1 << 33  # not small, 30 bits, all of them, square
     data = bytes(imagecodecs.jpegxl_encode(np.zeros((256, 256, 3), np.uint8), effort=1))
     return one_tile(path, b"\xff\x0a" + bits.to_bytes(5, "little") + data[5:], 50002)
 
 
 def packed_bomb(path: Path, compression: int, codec: str) -> Path:
-    """A tile of 256 px that LZW, LZMA, PackBits or Zstandard unpacks to much more than it holds."""
+    """Write a tile of 256 px that LZW, LZMA, PackBits or Zstandard unpacks to many more bytes."""
     if codec == "packbits":  # imagecodecs takes a minute to pack so much
         return one_tile(path, b"\x81\0" * (1 << 15), compression)
     data = getattr(imagecodecs, f"{codec}_encode")(bytes(1 << 28 if codec == "zstd" else 1 << 22))
@@ -109,7 +109,7 @@ def packed_bomb(path: Path, compression: int, codec: str) -> Path:
 
 
 def jpeg_bomb(path: Path) -> Path:
-    """A small JPEG file that says 60,000 px a side."""
+    """Write a small JPEG file that claims 60,000 px a side."""
     path.write_bytes(resized_jpeg(60000))
     return path
 
@@ -125,19 +125,19 @@ def png(
     path: Path, width: int, height: int, packed: bytes, extra: bytes = b"", *, depth: int = 8, colour: int = 0,
     interlaced: int = 0,
 ) -> Path:  # fmt: skip
-    """A PNG, grey if nothing else is said, whose data are whatever is given."""
+    """Write a PNG with the given data, grey by default."""
     head = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + extra + _chunk(b"IDAT", packed) + IEND)
     return path
 
 
 def png_text_bomb(path: Path) -> Path:
-    """A PNG of 9 px with a compressed text of 2 GB."""
+    """Write a PNG of 9 px with a compressed text of 2 GB."""
     return png(path, 9, 9, zlib.compress(bytes(90)), _chunk(b"zTXt", b"a\0\0" + zeros(1 << 31)))
 
 
 def gzip_bomb(path: Path) -> Path:
-    """4 GB of blanks before a GeoJSON, in 4 MB."""
+    """Write a GeoJSON after 4 GB of blanks, in 4 MB."""
     packed = gzip.compress(b" " * (1 << 24), 9)
     path.write_bytes(packed * 256)
     return path
@@ -151,6 +151,6 @@ LAUGHS = (
 
 
 def fifo(path: Path) -> Path:
-    """A pipe with no writer: whoever opens it waits for ever."""
+    """Make a pipe without a writer; a process that opens it waits for ever."""
     os.mkfifo(path)
     return path

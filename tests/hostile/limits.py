@@ -12,8 +12,8 @@ from typing import Any
 from patchaug.errors import PatchaugError
 
 MEMORY = 1 << 30  # bytes beyond what the parent has
-SECONDS = 5  # of the child's own work: a machine on which others work too does not shorten it
-PATIENCE = 60  # seconds on the clock, for what waits and does not work
+SECONDS = 5  # processor time of the child, so that other processes do not shorten it
+PATIENCE = 60  # seconds of wall time, for a child that waits
 
 
 def _limited(function: Callable[..., Any], args: tuple[Any, ...], answer: Any, seconds: int) -> None:
@@ -21,21 +21,21 @@ def _limited(function: Callable[..., Any], args: tuple[Any, ...], answer: Any, s
         now = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # a forked child begins at 0
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # a forked child starts at 0
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-    faulthandler.disable()  # an abort on purpose needs no pages of frames
+    faulthandler.disable()  # an intended abort needs no traceback
     try:
         answer.send(("value", function(*args)))
     except PatchaugError as error:
         answer.send((type(error).__name__, str(error)))
-    except BaseException as error:  # what must not happen, told to the parent
+    except BaseException as error:  # what must not happen is reported to the parent
         answer.send(("ESCAPED", f"{type(error).__name__}: {error}"))
 
 
 def limited(
     function: Callable[..., Any], *args: Any, seconds: int = SECONDS, patience: float = PATIENCE
 ) -> tuple[str, Any]:
-    """("value", what the function returned), (name, text) of its PatchaugError, or what went wrong.
+    """Return ("value", result of the function), (name, text) of its PatchaugError, or what went wrong.
 
     "ESCAPED" is another exception, "SLOW" more than `seconds` of processor time, "HUNG" no answer within `patience`,
     "DIED" a process that ended by itself.

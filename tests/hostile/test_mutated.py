@@ -59,7 +59,7 @@ def _asap(path: Path) -> None:
 
 
 def _zarr(path: Path) -> None:
-    """zarr 2 in a zip file, its chunks packed by zlib; by hand, so that the library is not needed."""
+    """Write zarr 2 in a zip file with zlib chunks by hand, without the library."""
     pixels = coordinate_image(*SIZE)
     height, width, _ = pixels.shape
     said = {
@@ -94,7 +94,7 @@ SILENT = {"jpeg.tif": 69, "jpeg2000.tif": 95, "lzw.tif": 16, "zstd.tif": 117, "r
 
 
 def mutated(data: bytes, random: np.random.Generator) -> bytes:
-    """A file with one kind of damage: bits, zeros, a cut, a lying header, two parts exchanged, or bytes put in."""
+    """Return a file with one kind of damage: bits, zeros, a cut, a wrong header, exchanged parts, or inserted bytes."""
     new, at = bytearray(data), int(random.integers(len(data)))
     kind = int(random.integers(6))
     length = int(random.integers(1, 65))
@@ -117,7 +117,7 @@ def mutated(data: bytes, random: np.random.Generator) -> bytes:
 
 
 def pixels(path: Path) -> list[Any]:
-    """All levels of an image, or of a mask on a good image."""
+    """Read all levels of an image, or of a mask on a good image."""
     mask = path.name.startswith("mask")
     image: Any = np.zeros((SIZE[1], SIZE[0], 3), np.uint8) if mask else path
     codes = ["background", "tumour", "stroma", "fat", "necrosis"] if path.suffix in (".geojson", ".xml") else None
@@ -165,7 +165,7 @@ def test_mutations_end_in_pixels_or_one_clear_error(name: str, tmp_path: Path) -
 
 
 def test_a_mutation_follows_from_its_number() -> None:
-    """The same damage tomorrow; and damage it is."""
+    """The damage is the same in each run, and changes the file."""
     data = bytes(range(256)) * 9
     made = [mutated(data, np.random.default_rng([7, number])) for number in range(60)]
     assert made == [mutated(data, np.random.default_rng([7, number])) for number in range(60)]

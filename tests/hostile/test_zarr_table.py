@@ -74,7 +74,7 @@ def _cut_zip(path: Path) -> Path:
 
 
 def _lying_zip(path: Path) -> Path:
-    """An entry that inflates to 2 GB, and says that it has as many bytes as the chunk."""
+    """Write an entry that inflates to 2 GB and claims the size of the chunk."""
     packed(path)
     data, bombed = path.read_bytes(), files.zeros(1 << 31)[2:-4]
     with zipfile.ZipFile(path) as archive:
@@ -211,7 +211,7 @@ MASKS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("name", MASKS)
 def test_hostile_zarr_masks_end_in_one_clear_error(name: str, tmp_path: Path) -> None:
-    """As images; a mask of nothing but background need not be stored."""
+    """As for images; a mask that holds only background need not be stored."""
     refused(as_mask, tmp_path, *MASKS[name])
 
 
@@ -228,7 +228,7 @@ GOOD: list[Callable[[Path], Any]] = [
 
 @pytest.mark.parametrize("recipe", GOOD)
 def test_the_recipes_make_good_zarr_where_nothing_is_changed(recipe: Callable[[Path], Any], tmp_path: Path) -> None:
-    """So that what the table changes is what is refused."""
+    """The error of a row comes from what the row changes."""
     assert limited(read_all, recipe(tmp_path / "a.zarr")) == ("value", [(64, 64, 3)])
 
 

@@ -1,4 +1,4 @@
-"""Recipes of zarr folders that no writer made, by hand: the library is not needed."""
+"""Write hostile zarr folders by hand, without the library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ARRAY_3 = {
 
 
 def put(folder: Path, key: str, content: bytes | str | dict[str, Any] | list[Any]) -> Path:
-    """A file of a folder; the folder."""
+    """Write a file into a folder, and return the folder."""
     path = folder / key
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, (dict, list)):
@@ -36,20 +36,20 @@ def put(folder: Path, key: str, content: bytes | str | dict[str, Any] | list[Any
 
 
 def zarr2(folder: Path, chunk: bytes | None = RAW, *, inside: str = "", **change: Any) -> Path:
-    """An array of zarr 2 with one chunk, 64 x 64 x 3 raw zeros if nothing else is said."""
+    """Write an array of zarr 2 with one chunk, by default 64 x 64 x 3 raw zeros."""
     start = f"{inside}/" if inside else ""
     put(folder, f"{start}.zarray", {**_ARRAY_2, **change})
     return folder if chunk is None else put(folder, f"{start}0.0.0", chunk)
 
 
 def zarr3(folder: Path, chunk: bytes | None = RAW, **change: Any) -> Path:
-    """The same of zarr 3."""
+    """Write the same in zarr 3."""
     put(folder, "zarr.json", {**_ARRAY_3, **change})
     return folder if chunk is None else put(folder, "c/0/0/0", chunk)
 
 
 def sparse(folder: Path, key: str, size: int) -> Path:
-    """A file that says it has so many bytes, and takes none."""
+    """Make a sparse file of `size` bytes that takes no space."""
     (folder / key).parent.mkdir(parents=True, exist_ok=True)
     with (folder / key).open("wb") as file:
         file.truncate(size)
@@ -57,14 +57,14 @@ def sparse(folder: Path, key: str, size: int) -> Path:
 
 
 def piped(folder: Path, key: str) -> Path:
-    """A pipe in place of a file."""
+    """Make a pipe in place of a file."""
     (folder / key).unlink(missing_ok=True)
     files.fifo(folder / key)
     return folder
 
 
 def grouped(folder: Path, *arrays: str, **attributes: Any) -> Path:
-    """A group of zarr 2 with some arrays."""
+    """Write a group of zarr 2 with some arrays."""
     put(folder, ".zgroup", {"zarr_format": 2})
     put(folder, ".zattrs", attributes)
     for array in arrays:
@@ -73,14 +73,14 @@ def grouped(folder: Path, *arrays: str, **attributes: Any) -> Path:
 
 
 def multiscale(folder: Path, *paths: Any, arrays: tuple[str, ...] = ("0",), **change: Any) -> Path:
-    """An OME-Zarr picture whose levels have those paths."""
+    """Write an OME-Zarr image whose levels have the given paths."""
     axes = [{"name": name} for name in "yxc"]
     datasets = [{"path": path} for path in paths]
     return grouped(folder, *arrays, multiscales=[{"axes": axes, "datasets": datasets, **change}])
 
 
 def bomb(folder: Path, codec: str) -> Path:
-    """A chunk of 12 kB that unpacks to 2 GB, or says so."""
+    """Return a chunk of 12 kB that unpacks to 2 GB, or claims to."""
     size = 1 << 31
     if codec in ("zlib", "gzip"):
         data = files.zeros(size)
@@ -100,7 +100,7 @@ def bomb(folder: Path, codec: str) -> Path:
 
 
 def sharded(folder: Path, shard: bytes, *, shape: tuple[int, ...] = (64, 64, 3), **change: Any) -> Path:
-    """zarr 3 in one shard of raw chunks of 32 x 32 x 3; the index has no checksum."""
+    """Write zarr 3 in one shard of raw chunks of 32 x 32 x 3; the index has no checksum."""
     raw = [{"name": "bytes", "configuration": {"endian": "little"}}]
     options = {"chunk_shape": [32, 32, 3], "codecs": raw, "index_codecs": raw, "index_location": "end", **change}
     grid = {"name": "regular", "configuration": {"chunk_shape": list(shape)}}
@@ -108,12 +108,12 @@ def sharded(folder: Path, shard: bytes, *, shape: tuple[int, ...] = (64, 64, 3),
 
 
 def index(*places: tuple[int, int]) -> bytes:
-    """The index of a shard: (offset, bytes) of each chunk."""
+    """Return the index of a shard: (offset, bytes) of each chunk."""
     return b"".join(struct.pack("<QQ", *place) for place in places)
 
 
 def packed(path: Path, **change: Any) -> Path:
-    """A zip file of an array, its central directory changed: {attribute of its chunk: value}."""
+    """Write a zip file of an array with a changed central directory: {attribute of its chunk: value}."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(".zarray", json.dumps(_ARRAY_2))
         archive.writestr("0.0.0", RAW)
@@ -123,7 +123,7 @@ def packed(path: Path, **change: Any) -> Path:
 
 
 def pickled(folder: Path) -> Path:
-    """A chunk that would make a file "canary" beside its folder, if anybody unpickled it."""
+    """Write a chunk that makes a file "canary" beside its folder if it is unpickled."""
     program = f"cposix\nsystem\n(S'touch {folder.parent}/canary'\ntR.".encode()
     return zarr2(folder, program, compressor=None, filters=[{"id": "pickle", "protocol": 0}])
 
