@@ -1,4 +1,4 @@
-"""Hypothesis profiles: quick for every run, long for nights (HYPOTHESIS_PROFILE=long)."""
+"""Hypothesis profiles: quick for every run, brief for further Pythons, long for nights (HYPOTHESIS_PROFILE=long)."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("brief", settings.get_profile("quick"), max_examples=8)
 settings.register_profile("long", max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
