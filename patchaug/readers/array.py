@@ -1,4 +1,4 @@
-"""Arrays as rasters: pictures that are in memory already, and the double that tests use."""
+"""Rasters of arrays in memory; tests use them in place of files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from patchaug.readers.base import Sizes, downsamples, require_inside
 
 
 class ArrayRaster:
-    """A numpy array or memmap, or one array per level.
+    """Raster of a numpy array or memmap, or of one array per level.
 
     Args:
         array: (height, width) or (height, width, channels), any dtype; or a sequence of those, finest level first.
-        name: What errors call it.
+        name: Name in errors.
         mpp: Micrometres per pixel at level 0 as (x, y).
 
     Arrays must not change while they are read. Processes that are started by spawn or forkserver share one copy of an
@@ -29,6 +29,16 @@ class ArrayRaster:
 
     Raises:
         OptionError: An array has another number of axes or no pixels, or a level differs in dtype or channels.
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug import Window
+        >>> from patchaug.readers import ArrayRaster
+        >>> raster = ArrayRaster([np.zeros((40, 60, 3), np.uint8), np.zeros((20, 30, 3), np.uint8)], mpp=(0.5, 0.5))
+        >>> raster.level_downsamples
+        (1.0, 2.0)
+        >>> raster.read(Window(2, 3, 8, 4, level=1)).shape
+        (4, 8, 3)
     """
 
     def __init__(
@@ -68,9 +78,9 @@ class ArrayRaster:
         return raster
 
     def array(self, level: int = 0) -> Array:
-        """The array itself, (height, width[, channels]); in processes that share it, nobody may write to it."""
-        found = self._levels[level]
-        return found() if callable(found) else found
+        """Return the array itself, (height, width[, channels]); it must not be written to."""
+        source = self._levels[level]
+        return source() if callable(source) else source
 
     def __getstate__(self) -> dict[str, Any]:
         starting = is_starting_process()
@@ -96,10 +106,10 @@ class ArrayRaster:
         return f"ArrayRaster({self.name!r}, {self.level_dimensions})"
 
     def read(self, window: Window) -> Array:
-        """The window's pixels as a copy, so that nobody writes into the source.
+        """Copy the pixels of a window.
 
         Raises:
-            WindowError: The window leaves its level, or there is no such level.
+            WindowError: The window leaves its level, or the level does not exist.
         """
         require_inside(self.name, self.level_dimensions, window)
         part = self.array(window.level)[window.y : window.bottom, window.x : window.right]

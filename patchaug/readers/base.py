@@ -1,4 +1,4 @@
-"""The one seam between patchaug and files: what a raster is, and the check that every one of them makes first."""
+"""The protocol between patchaug and files, and the window check that every raster makes first."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ Sizes = tuple[tuple[int, int], ...]
 
 @runtime_checkable
 class Raster(Protocol):
-    """Pixels of one picture at one or more levels, read by window.
+    """Pixels of one image at one or more levels, read by window.
 
     Attributes:
-        name: What errors call it: the file's name, or "array".
+        name: Name in errors: the file's name, or "array".
         level_dimensions: (width, height) per level in pixels, finest first: OpenSlide's order.
         level_downsamples: Level-0 pixels per pixel of the level; the mean of both axes, as OpenSlide has it.
-        mpp: Micrometres per pixel at level 0 as (x, y), None where the file does not say.
+        mpp: Micrometres per pixel at level 0 as (x, y), None if the file does not store it.
 
-    A raster opens its file at the first read in each process, never hands a handle through a fork, and pickles as
-    path and options.
+    A raster opens its file at the first read in each process, reads through no handle that a fork inherited, and
+    pickles as path and options. `patchaug.readers.hooks` lists optional methods.
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug import Raster, Window
+        >>> class Noise:
+        ...     name, level_dimensions, level_downsamples, mpp = "noise", ((600, 400),), (1.0,), None
+        ...     def read(self, window: Window) -> np.ndarray:
+        ...         return np.full((window.height, window.width, 3), window.x % 256, np.uint8)
+        >>> isinstance(Noise(), Raster)
+        True
     """
 
     name: str
@@ -40,16 +50,16 @@ class Raster(Protocol):
         """Micrometres per pixel at level 0."""
 
     def read(self, window: Window) -> Array:
-        """The window's pixels, (height, width, channels) or (height, width), in an array of its own.
+        """Read the pixels of a window into a new array, (height, width, channels) or (height, width).
 
         Raises:
-            WindowError: The window leaves its level, or there is no such level.
+            WindowError: The window leaves its level, or the level does not exist.
             ReadError: The file cannot be opened or decoded there.
         """
 
 
 def downsamples(dimensions: Sizes) -> tuple[float, ...]:
-    """Level-0 pixels per pixel of each level, the mean of both axes (OpenSlide's definition)."""
+    """Return the level-0 pixels per pixel of each level, the mean of both axes (OpenSlide's definition)."""
     w0, h0 = dimensions[0]
     return tuple((w0 / w + h0 / h) / 2 for w, h in dimensions)
 

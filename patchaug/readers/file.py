@@ -1,4 +1,4 @@
-"""What all rasters of a file share: path, name, fingerprint, and a pickle that holds nothing else."""
+"""Base class of rasters that read a file: path, name, fingerprint, and a small pickle."""
 
 from __future__ import annotations
 
@@ -12,47 +12,54 @@ Fingerprint = tuple[int, int, int]  # bytes, nanoseconds of the last change, ino
 
 
 class UnsupportedError(ReadError):
-    """A file that this source does not read, but another one may."""
+    """Raised when a reader does not support the file; the next reader is tried.
+
+    Example:
+        >>> from patchaug.readers import UnsupportedError
+        >>> raise UnsupportedError("a.raw: compressed files are not supported")
+        Traceback (most recent call last):
+        patchaug.readers.file.UnsupportedError: a.raw: compressed files are not supported
+    """
 
 
 def describe(error: BaseException) -> str:
-    """An exception of another library as one line of text."""
+    """Return an exception of another library as one line of text."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def fingerprint(path: str) -> Fingerprint:
-    """Size, time of change and inode of a regular file that is not empty.
+    """Return size, time of change and inode of a regular file that is not empty.
 
     Raises:
-        MissingError: There is no such file.
-        ReadError: It is no regular file, is empty, or may not be looked at.
+        MissingError: The file does not exist.
+        ReadError: It is a directory or special file, is empty, or access is denied.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         raise MissingError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise ReadError(f"{path!r} cannot be opened: {describe(error)}") from None
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a directory without zarr metadata" if stat.S_ISDIR(found.st_mode) else "no regular file"
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a directory without zarr metadata" if stat.S_ISDIR(status.st_mode) else "no regular file"
         raise ReadError(f"{path} is {kind}; an image must be a file, or a zarr folder")
-    if found.st_size == 0:
+    if status.st_size == 0:
         raise ReadError(f"{path} is empty (0 bytes); copy it again")
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 class FileRaster:
-    """Base of the rasters that read a file.
+    """Base class of rasters that read a file.
 
     Args:
-        path: The file. It is not touched before the first use.
-        name: What window errors call it; the file's name by default.
+        path: The file; it is not opened before the first use.
+        name: Name in errors about windows; by default the file's name.
 
-    The file's fingerprint is taken at the first use and travels in the pickle: a process that later finds another
-    file at the path says so, and reads nothing from it.
+    The file's fingerprint is taken at the first use and is part of the pickle. A process that later finds another
+    file at the path raises ReadError.
     """
 
-    _lazy: ClassVar[tuple[str, ...]] = ()  # attributes that each process works out for itself
+    _lazy: ClassVar[tuple[str, ...]] = ()  # attributes that each process derives itself
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
         self.path = os.path.abspath(os.fsdecode(path))
@@ -70,14 +77,14 @@ class FileRaster:
         return f"{type(self).__name__}({self.path!r})"
 
     def _current_fingerprint(self) -> Fingerprint:
-        """What the path holds now."""
+        """Return the fingerprint of the file now."""
         return fingerprint(self.path)
 
     def require_unchanged(self) -> Fingerprint:
         """Check that the path still holds the file of the first use, and return its fingerprint.
 
         Raises:
-            ReadError: The file is another one by now, or cannot be opened.
+            ReadError: The file was replaced or changed, or cannot be opened.
         """
         now = self._current_fingerprint()
         if self._fingerprint is None:

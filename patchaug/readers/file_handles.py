@@ -1,4 +1,4 @@
-"""Open handles of this process: a small pool, least recently used out first, that no fork carries over."""
+"""Pool of this process's open files; the least recently used is closed first, and a forked child starts empty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CAPACITY = 64  # far below the 256 open files that macOS allows a process
 
 
 class _Pool:
-    """Handles by key, and the lock that guards them."""
+    """Handles by key, and their lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -26,33 +26,33 @@ _inherited: list[_Pool] = []
 
 
 def get_or_open(key: Hashable, opener: Callable[[], T]) -> T:
-    """This process's get_or_open for `key`, opened by `opener` where there is none yet.
+    """Return this process's handle for `key`; open it if there is none yet.
 
-    Hold the result only while reading. The pool drops a get_or_open by reference when it is full: a thread that still
-    reads from it keeps it open, and the last one to let go closes it.
+    Hold the result only while reading. A full pool only drops its reference: a thread that still reads from the
+    handle keeps it open, and its last reference closes it.
 
     Args:
-        key: What the get_or_open belongs to. It must change when the file does.
-        opener: Opens a get_or_open that closes itself when it is collected. Its errors pass through.
+        key: Identity of the file's content; a changed file must have another key.
+        opener: Opens a handle that closes itself when it is collected. Its errors pass through.
     """
     pool = _pool
     with pool.lock:
         if key in pool.items:
             pool.items.move_to_end(key)
-            found: T = pool.items[key]
-            return found
+            handle: T = pool.items[key]
+            return handle
     opened = opener()  # outside the lock: one slow file does not hold up the readers of others
     dropped = []  # let go after the lock is released, because closing may take long
     with pool.lock:
-        kept: T = pool.items.setdefault(key, opened)  # another thread may have been faster
+        shared: T = pool.items.setdefault(key, opened)  # another thread may have been faster
         pool.items.move_to_end(key)
         while len(pool.items) > CAPACITY:
             dropped.append(pool.items.popitem(last=False))
-    return kept
+    return shared
 
 
 def discard(key: Hashable) -> None:
-    """Drop the get_or_open for `key`, if there is one, so that the next reader opens it again."""
+    """Drop the handle for `key`, if there is one; the next read opens the file again."""
     pool = _pool
     with pool.lock:
         dropped = pool.items.pop(key, None)
@@ -75,7 +75,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
 
 
 class Descriptor:
-    """A file open for reading at given places: no shared offset, so threads and forks cannot disturb each other."""
+    """File open for reading at explicit offsets, so that threads and forks cannot disturb each other."""
 
     __slots__ = ("_lock", "fd")
 
@@ -89,9 +89,9 @@ class Descriptor:
             os.close(self.fd)
 
     def read(self, offset: int, count: int) -> bytes:
-        """The `count` bytes at `offset`, fewer where the file ends before."""
+        """Read `count` bytes at `offset`, fewer at the end of the file."""
         data = self._some(offset, count)
-        while len(data) < count:  # a network file system may hand out less at a time
+        while len(data) < count:  # a network file system may return less at a time
             more = self._some(offset + len(data), count - len(data))
             if not more:
                 break

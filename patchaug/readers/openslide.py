@@ -29,7 +29,7 @@ _caches: dict[int, OpenSlideCache] = {}  # by process id: a fork must not use, n
 
 @dataclass(frozen=True)
 class _SlideInfo:
-    """What OpenSlide says about a slide, in the frame of its bounds."""
+    """Header of a slide, in the frame of its bounds."""
 
     layout: Layout  # blocks that are kept as tiles are elsewhere
     downsamples: tuple[float, ...]
@@ -40,15 +40,15 @@ class _SlideInfo:
 
 
 class _NoRoomError(Exception):
-    """A block is not kept, and will not be."""
+    """Raised where a block has no room in the cache."""
 
 
 class OpenSlideRaster(TiledRaster):
-    """A slide that OpenSlide reads, as uint8 (height, width, 3).
+    """Slide that OpenSlide reads, as uint8 (height, width, 3).
 
     Args:
         path: The file. It is opened at the first use in each process.
-        name: What window errors call it; the file's name by default.
+        name: Name in errors about windows; by default the file's name.
         ram: Bytes of decoded pixels that may be kept, see `TiledRaster`: in blocks of `SIDE` px of a level, each of
             which is read whole when a window first touches it. With 0, windows alone are read.
 
@@ -60,6 +60,13 @@ class OpenSlideRaster(TiledRaster):
     those of other levels, `LOOK_BACK` pixels more being read where need be, but for downsamples very near a small
     fraction: see `patchaug.readers.openslide_origins.pieces` for where, and how far off. Of a Leica SCN file with
     several scanned areas and such a level, what lies right of or below the beginning of an area may be one pixel off.
+
+    Example:
+        >>> from patchaug import Window
+        >>> from patchaug.readers import OpenSlideRaster
+        >>> raster = OpenSlideRaster("slides/slide0.tiff")
+        >>> raster.read(Window(10, 20, 64, 32)).shape
+        (32, 64, 3)
     """
 
     _lazy = ("_parsed", "_layout", "_tile_cache")
@@ -90,14 +97,14 @@ class OpenSlideRaster(TiledRaster):
 
     @property
     def mpp(self) -> tuple[float, float] | None:
-        """Micrometres per pixel at level 0 as (x, y); None where the file does not say."""
+        """Micrometres per pixel at level 0 as (x, y); None if the file does not store it."""
         return self._info.mpp
 
     def read(self, window: Window) -> Array:
-        """The window's pixels on the slide's background colour.
+        """Read a window; transparent pixels get the slide's background colour.
 
         Raises:
-            WindowError: The window leaves its level, or there is no such level. (OpenSlide would return black.)
+            WindowError: The window leaves its level, or the level does not exist. (OpenSlide would return black.)
             ReadError: OpenSlide cannot read it, in a handle opened afresh too.
         """
         if self.ram:
@@ -120,13 +127,13 @@ class OpenSlideRaster(TiledRaster):
         raise _NoRoomError
 
     def _region(self, window: Window) -> Array:
-        """The pixels of a window that is known to be inside, in an array of its own."""
+        """Read a window that is known to be inside, into a new array."""
         info, level = self._info, window.level
 
         def parts(by_block: bool) -> list[list[Piece]]:
             ends = (window.x, window.right), (window.y, window.bottom)
-            said = {"truncates": info.truncates, "by_block": by_block}
-            return [pieces(info.downsamples[level], info.offsets[level][k], *ends[k], **said) for k in (0, 1)]
+            options = {"truncates": info.truncates, "by_block": by_block}
+            return [pieces(info.downsamples[level], info.offsets[level][k], *ends[k], **options) for k in (0, 1)]
 
         across, down = parts(by_block=False)
         if not all(piece.exact for piece in (*across, *down)):
@@ -138,7 +145,7 @@ class OpenSlideRaster(TiledRaster):
         )
 
     def _piece(self, x: Piece, y: Piece, window: Window) -> Array:
-        """A part of a window, read from origins of its own."""
+        """Read a part of a window from its own origin."""
         l0_origin = x.l0_origin, y.l0_origin
         size = x.before + x.stop - x.start, y.before + y.stop - y.start
         try:
@@ -203,7 +210,7 @@ def _read_info(slide: OpenSlide) -> _SlideInfo:
 
 
 def _bounded_levels(properties: Mapping[str, str], sizes: Sizes, downsamples: tuple[float, ...]) -> tuple[Sizes, Sizes]:
-    """Dimensions of the levels within the slide's bounds, and where each of them begins, both to the nearest pixel."""
+    """Return the sizes and the offsets of the levels within the slide's bounds, rounded to pixels."""
     whole = (0, 0, *sizes[0])
     names = ("x", "y", "width", "height")
     x, y, width, height = (int(properties.get(f"openslide.bounds-{k}", v)) for k, v in zip(names, whole, strict=True))
@@ -219,7 +226,7 @@ def _bounded_levels(properties: Mapping[str, str], sizes: Sizes, downsamples: tu
 
 
 def _bounded_axis(l0_start: int, l0_length: int, l0_side: int, side: int, downsample: float) -> tuple[int, int]:
-    """Where the frame begins on an axis of a level, and its length there."""
+    """Return the offset and the length of the bounds along one axis of a level."""
     if l0_length == l0_side:
         return 0, side
     start = min(round(l0_start / downsample), side - 1)
@@ -227,7 +234,7 @@ def _bounded_axis(l0_start: int, l0_length: int, l0_side: int, side: int, downsa
 
 
 def _composite(rgba: Array, background: tuple[int, int, int]) -> Array:
-    """RGBA uint8 (h, w, 4) on a colour, as uint8 (h, w, 3) in an array of its own."""
+    """Blend RGBA uint8 (h, w, 4) onto a colour; returns a new uint8 (h, w, 3)."""
     alpha = rgba[..., 3:]
     if alpha.min() == 255:
         return np.array(rgba[..., :3], order="C")

@@ -1,4 +1,4 @@
-"""Where OpenSlide must begin to read, so that the pixels of a level come out as they are stored.
+"""Origins from which OpenSlide reads the pixels of a level exactly as they are stored.
 
 It takes origins in whole level-0 pixels. Where a level's downsample is no whole number, most of its pixels begin
 between two of those, and OpenSlide then mixes each pixel with its neighbour (openslide/openslide#256, #417, #612).
@@ -22,7 +22,7 @@ _NEAR = 1 / 512 - 1e-9
 
 
 class Piece(NamedTuple):
-    """A part of a window's axis that has one origin.
+    """Part of a window's axis that is read from one origin.
 
     Attributes:
         l0_origin: Where to begin to read, in level-0 pixels of the file.
@@ -41,7 +41,7 @@ class Piece(NamedTuple):
 def pieces(
     downsample: float, offset: int, start: int, stop: int, *, truncates: bool = False, by_block: bool = False
 ) -> list[Piece]:
-    """How to read start..stop-1 of a level's axis.
+    """Divide start..stop-1 of a level's axis into parts with one origin each.
 
     Pixels are exact but where no origin near the grid lies within `LOOK_BACK` before a block: there OpenSlide mixes
     them with their neighbours, at most 0.5 / downsample of a pixel away. That happens where a downsample is very near
@@ -58,30 +58,30 @@ def pieces(
     if float(downsample).is_integer():
         return [Piece((offset + start) * int(downsample), 0, start, stop, True)]
     near = 0.0 if truncates else _NEAR
-    found, at = [], start
+    parts, at = [], start
     while at < stop:
         block = at // SIDE * SIDE
         origin = before(offset + block, downsample, LOOK_BACK, near)
         if origin is None:
             x = (offset + block) * downsample
             l0_origin = math.ceil(x) if truncates else round(x)
-            found.append(Piece(l0_origin, at - block, at, min(block + SIDE, stop), False))
+            parts.append(Piece(l0_origin, at - block, at, min(block + SIDE, stop), False))
         elif by_block:
-            found.append(Piece(origin[0], origin[1] + at - block, at, min(block + SIDE, stop), True))
+            parts.append(Piece(origin[0], origin[1] + at - block, at, min(block + SIDE, stop), True))
         else:
             nearest = before(offset + at, downsample, LOOK_BACK + SIDE, near)
             assert nearest is not None  # that of the block, if there is none between
             end, longest = block + SIDE, at - nearest[1] + LONGEST
             while end < min(stop, longest) and before(offset + end, downsample, LOOK_BACK, near) is not None:
                 end += SIDE
-            found.append(Piece(*nearest, at, min(stop, end, longest), True))
-        at = found[-1].stop
-    return found
+            parts.append(Piece(*nearest, at, min(stop, end, longest), True))
+        at = parts[-1].stop
+    return parts
 
 
 @lru_cache(maxsize=1 << 12)
 def before(x: int, downsample: float, back: int, near: float = _NEAR) -> tuple[int, int] | None:
-    """The nearest origin, at most `back` pixels before pixel `x` of a level, that is as good as on the level's grid.
+    """Find the nearest exact origin, at most `back` pixels before pixel `x` of a level.
 
     Returns:
         The origin in level-0 pixels, and how many of the level's pixels lie between; None if there is no such origin.

@@ -32,16 +32,25 @@ _SCALED = {1: 1, 2: 85, 4: 17}  # Pillow spreads grey of so many bits over 0 to 
 
 
 class ImageRaster(TiledRaster):
-    """A picture file that can only be decoded as a whole, with one level.
+    """Image file of one level that can only be decoded as a whole.
 
     Args:
         path: The file. Its header is read at the first use, its pixels at the first read.
         mask: Keep the integers as stored: indices of a palette, grey values, 0 and 1 of 1-bit files.
         ram: Bytes that may be kept, see `TiledRaster`; the decoded pixels must fit in.
-        name: What window errors call it; the file's name by default.
+        name: Name in errors about windows; by default the file's name.
 
     Images are uint8, (height, width) for grey and (height, width, 3) for colour; transparency is laid on white. The
-    orientation that a camera noted (EXIF) is applied.
+    EXIF orientation is applied.
+
+    Example:
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> from patchaug import Window
+        >>> from patchaug.readers import ImageRaster
+        >>> Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save("a.png")
+        >>> ImageRaster("a.png", mask=False, ram=1 << 20).read(Window(10, 20, 8, 4)).shape
+        (4, 8, 3)
     """
 
     _lazy = ("_parsed", "_layout", "_tile_cache")
@@ -75,7 +84,7 @@ class ImageRaster(TiledRaster):
 
     @property
     def mpp(self) -> tuple[float, float] | None:
-        """Micrometres per pixel as (x, y), where a TIFF says so."""
+        """Micrometres per pixel as (x, y), where a TIFF stores it."""
         return self._info[1]
 
     def _cache_key(self) -> tuple[object, ...]:
@@ -97,7 +106,7 @@ class ImageRaster(TiledRaster):
         """Check from the header that the decoded pixels fit into the budget, and take the room for them.
 
         Raises:
-            ReadError: They do not, or the file is none that this class reads.
+            ReadError: The pixels do not fit, or the file is not supported.
         """
         self._reserve()
 
@@ -123,7 +132,7 @@ class ImageRaster(TiledRaster):
         return self._reserve().fill(0, layout.shapes[0], layout.dtype, self._decode)
 
     def _decode(self, out: Array) -> None:
-        """All pixels, into an array that is there already."""
+        """Decode all pixels into a given array."""
         height, width = out.shape[:2]
         tiff = self._stripped_tiff()
         if tiff is not None:
@@ -145,7 +154,7 @@ class ImageRaster(TiledRaster):
                 raise ReadError(f"{self.path}: cannot be decoded ({describe(error)}); copy the file again") from error
 
     def _stripped_tiff(self) -> TiffRaster | None:
-        """The file as TIFF in strips, unless it is another format, or a TIFF that only Pillow reads."""
+        """Return the file as a stripped TIFF; None for other formats and for a TIFF that only Pillow reads."""
         with open(self.path, "rb") as file:
             if not is_tiff(file.read(4)):
                 return None
@@ -160,7 +169,7 @@ class ImageRaster(TiledRaster):
         return tiff
 
     def _open_image(self) -> ImageFile:
-        """The opened file, nothing decoded yet."""
+        """Open the file with Pillow, without decoding."""
         from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
         with open(self.path, "rb") as file:
@@ -190,14 +199,14 @@ class ImageRaster(TiledRaster):
         if picture.mode not in allowed or deep:
             picture.close()
             mode = f"16-bit {picture.mode}" if deep else picture.mode
-            wanted = "a mask holds one integer a pixel; save class numbers"
+            required = "a mask holds one integer a pixel; save class numbers"
             if not self.mask:
-                wanted = "an image is 8-bit grey or RGB; convert it"
-            raise ReadError(f"{self.path}: pixels are {mode}, {wanted}")
+                required = "an image is 8-bit grey or RGB; convert it"
+            raise ReadError(f"{self.path}: pixels are {mode}, {required}")
         return picture
 
     def _convert(self, picture: ImageFile, out: Array) -> None:
-        """Pixels by Pillow, in bands of rows, because Pillow's own copy takes up to 4 bytes a pixel already."""
+        """Convert pixels with Pillow in bands of rows, because Pillow's own copy takes up to 4 bytes a pixel."""
         from PIL import Image
 
         turned, _ = _orientation(picture)
@@ -223,7 +232,7 @@ def _has_transparency(picture: ImageFile) -> bool:
 
 
 def _orientation(picture: ImageFile) -> tuple[Transpose | None, tuple[int, int]]:
-    """How the picture must be turned to be seen as its camera held it, and its (width, height) then."""
+    """Return the transpose that makes the image upright, and its (width, height) then."""
     from PIL.Image import Image, Transpose
 
     width, height = picture.size
@@ -242,7 +251,7 @@ def _orientation(picture: ImageFile) -> tuple[Transpose | None, tuple[int, int]]
 
 
 def _decode_directly(path: str, picture: ImageFile, out: Array, mask: bool) -> bool:
-    """Decode into `out` without a copy beside it, if the file holds just those numbers; False if it must be converted.
+    """Decode directly into `out`; return False if the pixels must be converted.
 
     Pillow would need its own copy of up to 4 bytes a pixel. An error is left to Pillow, which says what is wrong.
     """
@@ -270,7 +279,7 @@ def _decode_directly(path: str, picture: ImageFile, out: Array, mask: bool) -> b
 
 
 def _grey_divisor(path: str) -> int:
-    """What Pillow multiplied the grey values of a PNG of 2 or 4 bits with; 1 for all others."""
+    """Return Pillow's factor for the grey values of a PNG of 2 or 4 bits; 1 for other files."""
     with open(path, "rb") as file:
         head = file.read(26)
     grey_png = head.startswith(b"\x89PNG") and head[25] == 0

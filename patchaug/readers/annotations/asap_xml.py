@@ -12,10 +12,10 @@ _AREAS = ("Polygon", "Spline", "Rectangle")  # splines are joined by straight li
 
 
 def parse_asap(what: str, source: bytes) -> list[Feature]:
-    """The features of an ASAP text; the class of an annotation is its group.
+    """Parse the features of an ASAP text; the class of an annotation is its group.
 
     Raises:
-        ReadError: It is no such XML, or an annotation is no area; it is named.
+        ReadError: The XML is not ASAP's, or an annotation has no area; the text names it.
     """
     if b"<!DOCTYPE" in source or b"<!ENTITY" in source:  # entities can make gigabytes of a kilobyte
         raise ReadError(f"{what}: XML with a DOCTYPE is not read; export the annotations again")
@@ -25,7 +25,7 @@ def parse_asap(what: str, source: bytes) -> list[Feature]:
         raise ReadError(f"{what}: is no XML ({describe(error)}); export the annotations again") from None
     if root.tag != "ASAP_Annotations":
         raise ReadError(f"{what}: the XML is {root.tag}, only ASAP_Annotations is read; export as GeoJSON or ASAP")
-    found = []
+    features = []
     for number, annotation in enumerate(root.iterfind("Annotations/Annotation")):
         where = f"{what}: feature {number} ({annotation.get('Name')})"
         if annotation.get("Type") not in _AREAS:
@@ -39,5 +39,5 @@ def parse_asap(what: str, source: bytes) -> list[Feature]:
             raise ReadError(f"{where}: a coordinate is broken ({describe(error)})") from None
         group = annotation.get("PartOfGroup")
         ring = ring_of(where, [point[1:] for point in points])
-        found.append(Feature(number, None if group in (None, "", "None") else group, [[ring]]))
-    return found
+        features.append(Feature(number, None if group in (None, "", "None") else group, [[ring]]))
+    return features

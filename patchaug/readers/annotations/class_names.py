@@ -1,4 +1,4 @@
-"""Class names of annotations to class numbers: exactly, or one error that lists all that do not fit."""
+"""Map class names of annotations to class numbers; one error lists all names that do not fit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from difflib import get_close_matches
 from patchaug.errors import LabelError, OptionError
 from patchaug.readers.annotations.features import Feature
 
-IGNORE = "Ignore*"  # QuPath's own class for what is to be left out
+IGNORE = "Ignore*"  # QuPath's class for areas to exclude
 
 
 def numbers_of(what: str, features: list[Feature], codes: Sequence[str] | None, ignore_index: int | None) -> list[int]:
-    """The class number of each feature: the place of its class among the codes.
+    """Return the class number of each feature: the index of its class in `codes`.
 
-    "Ignore*", QuPath's own class, is `ignore_index` where there is one. Features without a class are class 1 if none in
-    the file has one and there are two codes: then there is nothing else that they could be.
+    "Ignore*", QuPath's own class, becomes `ignore_index` if that is set. Features without a class are class 1 if
+    no feature of the file has a class and there are two codes.
 
     Raises:
         OptionError: There are no codes.

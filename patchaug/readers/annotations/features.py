@@ -1,4 +1,4 @@
-"""Annotations as every format tells them: features, each of some polygons and a class; and what is refused of them."""
+"""Features common to all annotation formats: polygons with a class, and the checks that they must pass."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Feature(NamedTuple):
     """One annotation.
 
     Attributes:
-        number: Its place in the file, from 0.
-        name: Name of its class, None where it has none.
+        number: Index in the file, from 0.
+        name: Class name; None for features without a class.
         polygons: For each polygon its outer ring and its holes; float64 (points, 2) of level-0 (x, y).
     """
 
@@ -33,7 +33,7 @@ class Feature(NamedTuple):
 
 
 def text_of(path: str) -> bytes:
-    """The bytes of an annotation file, unpacked where they are gzip.
+    """Read an annotation file, and decompress gzip.
 
     Raises:
         ReadError: They cannot be read, or are more than the limit.
@@ -54,10 +54,10 @@ def text_of(path: str) -> bytes:
 
 
 def ring_of(where: str, points: Any) -> Array:
-    """A ring as float64 (points, 2); a third coordinate is height, and left out.
+    """Convert a ring to float64 (points, 2); a third coordinate (height) is dropped.
 
     Raises:
-        ReadError: It is none: too few points, or numbers that are no place on a slide.
+        ReadError: The ring has too few points, or a coordinate is outside any slide.
     """
     try:
         ring = np.array([point[:2] for point in points], np.float64)
@@ -76,10 +76,10 @@ def ring_of(where: str, points: Any) -> Array:
 
 
 def shapely_module() -> Any:
-    """shapely, which is installed for polygons alone.
+    """Import shapely, an optional dependency for polygons.
 
     Raises:
-        OptionError: It is not there.
+        OptionError: shapely is not installed.
     """
     try:
         import shapely
@@ -89,7 +89,7 @@ def shapely_module() -> Any:
 
 
 def require_sound(what: str, features: Iterable[Feature]) -> None:
-    """Check that each polygon has one inside: rings that do not cross, holes within.
+    """Check that each polygon is valid: rings do not cross, holes lie inside.
 
     Raises:
         ReadError: Some do not (the first is named with its reason), or there are too many vertices.

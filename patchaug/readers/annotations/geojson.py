@@ -12,10 +12,10 @@ from patchaug.readers.file import describe
 
 
 def parse_geojson(what: str, source: bytes | Any) -> list[Feature]:
-    """The features of a GeoJSON text, or of what a parser made of one.
+    """Parse the features of a GeoJSON text, or of parsed GeoJSON.
 
     Raises:
-        ReadError: It is no GeoJSON, or a feature is no area; the feature is named.
+        ReadError: The text is not GeoJSON, or a feature has no area; the text names it.
     """
     if isinstance(source, bytes):
         try:
@@ -57,14 +57,14 @@ def _polygons(where: str, geometry: Any) -> Any:
 
 
 def _name(where: str, properties: Any) -> str | None:
-    """The class: QuPath's `classification` is null, a mapping with a name or names, or (in other tools) a text."""
+    """Return the class name: QuPath's `classification` is null, a mapping with name or names, or a text."""
     if not isinstance(properties, Mapping):
         return None
-    said = properties.get("classification")
-    if isinstance(said, Mapping):
-        said = said.get("name", said.get("names"))
-    if isinstance(said, (list, tuple)):
-        said = ": ".join(map(str, said))  # as QuPath writes derived classes
-    if said is not None and not isinstance(said, str):
-        raise ReadError(f"{where}: its classification should be a name, got {str(said)[:60]}")
-    return said or None
+    label = properties.get("classification")
+    if isinstance(label, Mapping):
+        label = label.get("name", label.get("names"))
+    if isinstance(label, (list, tuple)):
+        label = ": ".join(map(str, label))  # as QuPath writes derived classes
+    if label is not None and not isinstance(label, str):
+        raise ReadError(f"{where}: its classification should be a name, got {str(label)[:60]}")
+    return label or None

@@ -1,6 +1,6 @@
-"""Polygons as a mask: the labels of a window are drawn when it is read, from the polygons that touch it.
+"""Polygons as a mask: the labels of a window are drawn from the polygons that touch it.
 
-Rules. A pixel is inside a polygon if its centre is; the precise rule is in `scan`. Later features are drawn over
+Rules. A pixel is inside a polygon if its centre is; `rasterize` states the precise rule. Later features are drawn over
 earlier ones, holes are not drawn, and what no feature covers is class 0. A polygon may leave the slide. At a coarser
 level each pixel has the label of the level-0 pixel under its centre, as with any mask that has no levels
 (`patchaug.slides.mask_alignment`): drawing the whole of level 0 once, and reading that, gives the same.
@@ -48,7 +48,7 @@ class Polygons(SharedArraysMixin):
 
     @classmethod
     def of(cls, features: list[Feature], numbers: list[int]) -> Polygons:
-        """The polygons of features, each with the class number of its feature."""
+        """Collect the polygons of features, each with the class number of its feature."""
         flat = [(number, rings) for one, number in zip(features, numbers, strict=True) for rings in one.polygons]
         edges = [edges_of(rings) for _, rings in flat]
         bounds = [(*rings[0].min(0), *rings[0].max(0)) for _, rings in flat]
@@ -61,7 +61,7 @@ class Polygons(SharedArraysMixin):
         return {**super().__getstate__(), "_tree": None}
 
     def touching(self, x0: float, y0: float, x1: float, y1: float) -> list[int]:
-        """Numbers of the polygons whose bounds touch a rectangle, in the order of drawing."""
+        """Return the numbers of the polygons whose bounds touch a rectangle, in the order of drawing."""
         shapely, tree = shapely_module(), self._tree
         if tree is None:
             tree = shapely.STRtree(shapely.box(*self.bounds.T))
@@ -71,14 +71,23 @@ class Polygons(SharedArraysMixin):
 
 
 class PolygonRaster(FileRaster):
-    """A mask of polygons, in the frame of an image.
+    """Mask of polygons in the frame of an image.
 
     Args:
         source: Path of a GeoJSON file (also packed by gzip) or an ASAP XML; or parsed GeoJSON, a mapping or a list.
         sizes: (width, height) of the image's levels, finest first: they become the mask's.
         codes: Class names, in the order of the integers that are drawn.
         ignore_index: Integer that QuPath's class "Ignore*" is drawn with.
-        name: What errors call it; the file's name by default.
+        name: Name in errors about windows; by default the file's name.
+
+    Example:
+        >>> from patchaug import Window
+        >>> from patchaug.readers import PolygonRaster
+        >>> square = {"type": "Polygon", "coordinates": [[[1, 1], [4, 1], [4, 3], [1, 3]]]}
+        >>> feature = {"type": "Feature", "geometry": square, "properties": {"classification": "cell"}}
+        >>> raster = PolygonRaster([feature], ((6, 4),), codes=["background", "cell"])
+        >>> int(raster.read(Window(0, 0, 6, 4)).sum())
+        6
     """
 
     mpp = None
@@ -106,11 +115,11 @@ class PolygonRaster(FileRaster):
 
     @property
     def polygons(self) -> Polygons:
-        """What is drawn; a file is parsed once in each process.
+        """Polygons to draw; a file is parsed once in each process.
 
         Raises:
-            ReadError: The file cannot be read, has changed, or holds what has no area.
-            LabelError: A class is none of the codes.
+            ReadError: The file cannot be read, has changed, or contains a feature without area.
+            LabelError: A class is missing from the codes.
         """
         if self._parsed is None:
             self.require_unchanged()
@@ -125,7 +134,7 @@ class PolygonRaster(FileRaster):
 
     @property
     def what(self) -> str:
-        """What errors about the annotations themselves call them."""
+        """Name of the annotations in errors about their content."""
         return self.path if self._is_file else self.name
 
     def __getstate__(self) -> dict[str, Any]:
@@ -133,7 +142,7 @@ class PolygonRaster(FileRaster):
         return {**self.__dict__, **({"_parsed": None} if self._is_file and not is_starting_process() else {})}
 
     def read(self, window: Window) -> Array:
-        """The window's class numbers, integer (height, width).
+        """Draw the class numbers of a window, integer (height, width).
 
         Raises:
             WindowError: The window leaves its level, or there is no such level.
@@ -155,7 +164,7 @@ class PolygonRaster(FileRaster):
         return out
 
     def outside(self) -> list[int]:
-        """Numbers of the polygons that lie outside the image altogether.
+        """Return the numbers of the polygons that lie completely outside the image.
 
         Raises:
             FrameError: They are more than half, or would all lie inside if x and y were exchanged.

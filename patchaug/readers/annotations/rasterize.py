@@ -1,4 +1,4 @@
-"""Scan conversion: which pixels lie inside a polygon, by the centre of each, exactly and window by window.
+"""Scan conversion: find the pixels whose centre lies inside a polygon, exactly and window by window.
 
 The rule is even-odd with half-open edges: a centre on a left or upper edge is inside, on a right or lower one outside,
 so that polygons which share an edge leave no gap and no overlap (the top-left rule of OpenGL and Direct3D). Where an
@@ -15,7 +15,7 @@ from patchaug.core.arrays import Array
 
 
 def edges_of(rings: list[Array]) -> Array:
-    """The edges of closed rings, float64 (4, n): x0, y0, x1, y1 with y0 < y1; level ones cross no row and are left out.
+    """Return the edges of closed rings, float64 (4, n): x0, y0, x1, y1 with y0 < y1, without horizontal edges.
 
     Args:
         rings: float64 (m, 2) each; the last point joins the first, whether or not it repeats it.
@@ -49,7 +49,7 @@ def fill(out: Array, value: int, edges: Array, columns: Array, rows: Array) -> N
 
 
 def _runs(edges: Array, columns: Array, rows: Array) -> tuple[Array, Array]:
-    """Flat places where the runs of inner pixels start, and where they stop; int64, none empty, none overlapping."""
+    """Return the flat indices where runs of inner pixels start and stop; int64, without empty or overlapping runs."""
     # Row k is crossed where y0 <= rows[k] + 0.5 < y1, so each ring crosses it an even number of times.
     first = rows.searchsorted(np.ceil(edges[1] - 0.5))
     counts = rows.searchsorted(np.ceil(edges[3] - 0.5)) - first
@@ -61,6 +61,6 @@ def _runs(edges: Array, columns: Array, rows: Array) -> tuple[Array, Array]:
     wide = len(columns) + 1
     places = np.sort(row * wide + columns.searchsorted(np.ceil(crossing - 0.5)))
     starts, stops = places[0::2], places[1::2]
-    kept = starts < stops
-    row = starts[kept] // wide
-    return starts[kept] - row, stops[kept] - row
+    filled = starts < stops
+    row = starts[filled] // wide
+    return starts[filled] - row, stops[filled] - row

@@ -1,4 +1,4 @@
-"""Lossless data unpacked into memory whose size is known beforehand: a tile of 4 kB may unpack to 4 GB."""
+"""Lossless decompression into memory of a known size: a tile of 4 kB may decompress to 4 GB."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CODECS = {1: "none", 5: "lzw", 8: "deflate", 32773: "packbits", 32946: "deflate"
 
 @dataclass(frozen=True)
 class Packing:
-    """How the tiles of a TIFF are packed.
+    """Compression of the tiles of a TIFF.
 
     Attributes:
         codec: A word of imagecodecs, or "none".
@@ -35,10 +35,10 @@ class Packing:
 
 
 def load(*codecs: str) -> None:
-    """Import imagecodecs, and the parts of it that decode these: each comes with its first use, under a lock.
+    """Import imagecodecs and its modules for these codecs, which it otherwise imports at the first use, under a lock.
 
-    A process that is forked while another thread is about it waits for that lock for ever; so it is done when a file
-    is opened, before anybody reads.
+    A process that is forked while another thread imports would wait for that lock forever. So call this when a file
+    is opened, before the first read.
     """
     import imagecodecs
 
@@ -47,24 +47,24 @@ def load(*codecs: str) -> None:
 
 
 def unpack(codec: str, data: bytes | memoryview, size: int) -> Any:
-    """The bytes that imagecodecs unpacks.
+    """Decompress bytes with imagecodecs.
 
     Raises:
-        ReadError: They are more than `size`, or damaged.
+        ReadError: The result is larger than `size`, or the data are damaged.
     """
     import imagecodecs
 
     try:
-        found = getattr(imagecodecs, f"{codec}_decode")(data, out=size + 1)
+        raw = getattr(imagecodecs, f"{codec}_decode")(data, out=size + 1)
     except Exception as error:  # of each codec another one; some say so that there is no room
         raise ReadError(f"its {codec} data are damaged, or more than {size} bytes: {describe(error)}") from None
-    if len(found) > size:
+    if len(raw) > size:
         raise ReadError(f"its {codec} data are more than {size} bytes")
-    return found
+    return raw
 
 
 def unpack_tile(data: bytes, packing: Packing, shape: tuple[int, int, int]) -> Array | None:
-    """A whole tile.
+    """Decompress a whole tile.
 
     Args:
         data: Its bytes as stored.
@@ -84,17 +84,17 @@ def unpack_tile(data: bytes, packing: Packing, shape: tuple[int, int, int]) -> A
     size = height * -(-width * samples // 8) if bit else math.prod(shape) * packing.dtype.itemsize
     if packing.turned:
         data = bytes(imagecodecs.bitorder_decode(data))
-    found: Any = unpack(packing.codec, data, size) if packing.codec != "none" else data
-    if len(found) > size:
-        raise ReadError(f"its data are {len(found)} bytes, a tile has {size}")
-    if len(found) < size:
+    raw: Any = unpack(packing.codec, data, size) if packing.codec != "none" else data
+    if len(raw) > size:
+        raise ReadError(f"its data are {len(raw)} bytes, a tile has {size}")
+    if len(raw) < size:
         return None
     if bit:
-        rows = np.unpackbits(np.frombuffer(found, np.uint8).reshape(height, -1), axis=1, count=width * samples)
+        rows = np.unpackbits(np.frombuffer(raw, np.uint8).reshape(height, -1), axis=1, count=width * samples)
         return rows.reshape(shape)
     # The arena copies bytes: what it gets must have this machine's order.
     native = packing.dtype.newbyteorder("=")
-    tile = np.frombuffer(found, packing.dtype).reshape(shape).astype(native, copy=packing.differences)
+    tile = np.frombuffer(raw, packing.dtype).reshape(shape).astype(native, copy=packing.differences)
     if packing.differences:
         imagecodecs.delta_decode(tile, axis=1, out=tile)
     return tile

@@ -1,4 +1,4 @@
-"""What coded pictures say about themselves, read before a decoder trusts it.
+"""Sizes and checksums in the headers of compressed images, checked before decoding.
 
 Decoders allocate what the data claim: a tile of 4 kB may say that it has 10 GB. And Pillow looks at no checksum of a
 PNG's pixels, and fills them up with zeros where the data end too early.
@@ -22,7 +22,7 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's type of colour
 
 
 def frame_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) in pixels that JPEG, JPEG 2000, WebP, JPEG XL or PNG data claim; None where they say none."""
+    """Return the (width, height) that JPEG, JPEG 2000, WebP, JPEG XL or PNG data declare; None for other data."""
     try:
         if data[:2] == b"\xff\xd8":
             return _jpeg_size(data)
@@ -57,7 +57,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_frame(data: bytes) -> int | None:
-    """Where the start of frame is."""
+    """Return the offset of the start of frame."""
     at = 2
     while (at := data.find(b"\xff", at)) >= 0:  # what lies between two segments decoders skip
         marker = data[at + 1]
@@ -71,7 +71,7 @@ def _jpeg_frame(data: bytes) -> int | None:
 
 
 def first_rows(data: bytes, height: int, rows: int) -> tuple[bytes, int] | None:
-    """JPEG data that claim to end soon after their first rows, so that a decoder leaves it there.
+    """Shorten the declared height of JPEG data, so that a decoder stops soon after the first rows.
 
     A row's colours are interpolated from the rows next to it: those of the second group below still come along, and
     the wanted rows keep all of their values. Data in which each scan runs over the whole picture cannot be cut.
@@ -99,7 +99,7 @@ def first_rows(data: bytes, height: int, rows: int) -> tuple[bytes, int] | None:
 
 
 def _inside(data: bytes, *kinds: bytes) -> int:
-    """Where the first box of those kinds has its content."""
+    """Return the offset of the content of the first box of those kinds."""
     at = 0
     while True:
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -113,7 +113,7 @@ def _inside(data: bytes, *kinds: bytes) -> int:
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """Of the first chunk: the canvas of an extended file, or a picture, lossy or not."""
+    """Return the size in the first chunk: the canvas of an extended file, or an image."""
     kind = data[12:16]
     if kind == b"VP8X":
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -127,7 +127,7 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpegxl_size(data: bytes) -> tuple[int, int] | None:
-    """Of the first bits of the codestream; in a file it lies in a box, or in several."""
+    """Return the size in the first bits of the codestream, which a file stores in one or more boxes."""
     at = 2
     if data[:12] == _JXL:
         at = _inside(data, b"jxlc", b"jxlp")

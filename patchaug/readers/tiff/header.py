@@ -52,13 +52,13 @@ class Level:
 
     @property
     def grid(self) -> TileGrid:
-        """How the level is cut."""
+        """Tile grid of the level."""
         return TileGrid(self.width, self.height, self.tile_width, self.tile_height)
 
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """All that reading needs to know about a TIFF file."""
+    """Header of a TIFF file, as far as reading needs it."""
 
     levels: tuple[Level, ...]
     tiled: bool
@@ -74,7 +74,7 @@ class Header:
 
 
 def is_tiff(head: bytes) -> bool:
-    """Whether a file that begins with `head` is TIFF or BigTIFF."""
+    """Return whether a file that begins with `head` is TIFF or BigTIFF."""
     return head[:4] in MAGIC
 
 
@@ -82,8 +82,8 @@ def read_header(path: str, *, mask: bool) -> Header:
     """Parse the tag tables of the first picture and of its levels.
 
     Raises:
-        UnsupportedError: Another source may read the file.
-        ReadError: None may: another one would drop bits, channels or pages in silence.
+        UnsupportedError: Another reader may support the file.
+        ReadError: Another reader would silently drop bits, channels or pages.
     """
     import tifffile
 
@@ -123,7 +123,7 @@ def _tag_name(tag: Any) -> str:
 
 
 def _require_plain(path: str, tiff: TiffFile, pages: list[Any]) -> None:
-    """One contiguous picture, upright, and none that its maker lays out in a way of its own."""
+    """Require one contiguous, upright image without a vendor's own layout."""
     series = tiff.series[0]
     if series.kind in _VENDORS or "MedScan" in str(pages[0].software if pages[0] is not None else ""):
         raise UnsupportedError(f"{path}: a slide of kind {series.kind}, which OpenSlide reads")
@@ -133,13 +133,13 @@ def _require_plain(path: str, tiff: TiffFile, pages: list[Any]) -> None:
             "save the wanted plane as a TIFF of its own"
         )
     for page in pages:
-        turned = page.tags.valueof(274, 1)
-        if turned != 1:
-            raise ReadError(f"{path}: orientation tag is {turned}, only 1 (upright) is read; save it upright")
+        orientation = page.tags.valueof(274, 1)
+        if orientation != 1:
+            raise ReadError(f"{path}: orientation tag is {orientation}, only 1 (upright) is read; save it upright")
 
 
 def _require_image(path: str, page: Any) -> None:
-    """8 bits; grey, RGB, or YCbCr inside JPEG."""
+    """Require 8 bits; grey, RGB, or YCbCr inside JPEG."""
     if page.dtype != np.uint8 or page.bitspersample != 8:
         raise ReadError(f"{path}: samples are {page.bitspersample}-bit {page.dtype}, an image is 8-bit; convert")
     # An extra channel of unknown meaning: others would take near infrared for transparency.
@@ -155,7 +155,7 @@ def _require_image(path: str, page: Any) -> None:
 
 
 def _require_mask(path: str, page: Any) -> None:
-    """One integer a pixel, exactly as it was written."""
+    """Require one losslessly stored integer per pixel."""
     if page.samplesperpixel != 1:
         raise ReadError(f"{path}: {page.samplesperpixel} samples per pixel, a mask has 1; save class numbers")
     if page.dtype is None or page.dtype.kind not in "bui":
@@ -172,7 +172,7 @@ def _require_mask(path: str, page: Any) -> None:
 
 
 def _level(path: str, page: Any) -> Level:
-    """The page's tiles or strips, checked against its dimensions before anything is allocated."""
+    """Return the page's tiles or strips, checked against its size before allocation."""
     width, height = page.imagewidth, page.imagelength
     tile_width, tile_height = (page.tilewidth, page.tilelength) if page.is_tiled else (width, page.rowsperstrip)
     if min(width, height, tile_width, tile_height) < 1:
@@ -199,20 +199,20 @@ def _level(path: str, page: Any) -> Level:
 
 
 def _jpeg(page: Any) -> dict[str, Any] | None:
-    """Arguments of imagecodecs' JPEG decoder, as tifffile has them, for tiles of 8 bits."""
+    """Return the arguments of imagecodecs' JPEG decoder for tiles of 8 bits, as tifffile derives them."""
     from tifffile.tifffile import jpeg_decode_colorspace
 
     if int(page.compression) in (6, 7, 33007, 34892):
         load("jpeg8", "jpeg")
     if int(page.compression) != 7 or page.bitspersample != 8 or not page.is_tiled:
         return None
-    said = page.photometric, page.planarconfig, page.extrasamples, page.is_jfif
-    inside, outside = jpeg_decode_colorspace(*said)
+    tags = page.photometric, page.planarconfig, page.extrasamples, page.is_jfif
+    inside, outside = jpeg_decode_colorspace(*tags)
     return {"tables": page.jpegtables, "colorspace": inside, "outcolorspace": outside}
 
 
 def _packing(page: Any) -> Packing | None:
-    """How tiles are packed, where that is without loss, and samples are whole bytes, or bits."""
+    """Return the lossless compression of tiles whose samples are whole bytes or single bits."""
     codec, bits = CODECS.get(int(page.compression)), page.bitspersample
     if codec is None or not page.is_tiled or bits not in (1, 8, 16, 32, 64) or int(page.predictor) not in (1, 2):
         return None
@@ -224,11 +224,11 @@ def _packing(page: Any) -> Packing | None:
 
 
 def _mpp(tiff: TiffFile, page: Any) -> tuple[float, float] | None:
-    """Micrometres per pixel, from the words of the format or else the resolution tags; None where they say nothing."""
+    """Return micrometres per pixel from the format's metadata or the resolution tags; None if absent."""
     try:
         if tiff.is_svs:
-            found = re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", page.description)
-            x = y = float(found[1]) if found else 0.0
+            match = re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", page.description)
+            x = y = float(match[1]) if match else 0.0
         elif tiff.is_ome:
             x, y = _ome_mpp(tiff.ome_metadata or "")
         else:
@@ -241,11 +241,11 @@ def _mpp(tiff: TiffFile, page: Any) -> tuple[float, float] | None:
 
 
 def _ome_mpp(text: str) -> tuple[float, float]:
-    """Physical size of a pixel in micrometres, 0 where the XML does not say."""
+    """Return the physical size of a pixel in micrometres, 0 where the XML lacks it."""
     pixels = ElementTree.fromstring(text).find(".//{*}Pixels")
-    said = {} if pixels is None else pixels.attrib
+    stored = {} if pixels is None else pixels.attrib
     x, y = (
-        float(said.get(f"PhysicalSize{axis}", "0")) * _MICROMETRES[said.get(f"PhysicalSize{axis}Unit", "µm")]
+        float(stored.get(f"PhysicalSize{axis}", "0")) * _MICROMETRES[stored.get(f"PhysicalSize{axis}Unit", "µm")]
         for axis in "XY"
     )
     return x, y

@@ -23,16 +23,23 @@ _thread = threading.local()
 
 
 class TiffRaster(TiledRaster):
-    """A TIFF file, read tile by tile.
+    """TIFF file, read tile by tile.
 
     Args:
         path: The file. Its header is read at the first use.
         mask: Read one integer a pixel, exactly as stored (also palette indices), and refuse lossy compression.
-        name: What window errors call it; the file's name by default.
+        name: Name in errors about windows; by default the file's name.
         ram: Bytes of decoded tiles that may be kept, see `TiledRaster`.
 
     Images are uint8, (height, width) for grey and (height, width, 3) for RGB. Masks keep their integer dtype; 1-bit
     ones become uint8 0 and 1.
+
+    Example:
+        >>> from patchaug import Window
+        >>> from patchaug.readers import TiffRaster
+        >>> raster = TiffRaster("slides/slide0.tiff")
+        >>> raster.read(Window(10, 20, 64, 32)).shape
+        (32, 64, 3)
     """
 
     _lazy = ("_parsed", "_layout", "_tile_cache")
@@ -46,10 +53,10 @@ class TiffRaster(TiledRaster):
 
     @property
     def header(self) -> Header:
-        """What the tag tables say.
+        """Content of the tag tables.
 
         Raises:
-            ReadError: The file cannot be opened, has changed, or is none that this class reads.
+            ReadError: The file cannot be opened, has changed, or is not supported.
         """
         return self._read_header()[0]
 
@@ -68,7 +75,7 @@ class TiffRaster(TiledRaster):
 
     @property
     def codec(self) -> str:
-        """How tiles are coded: "JPEG", "LZW", "NONE", ..."""
+        """Compression of the tiles: "JPEG", "LZW", "NONE", ..."""
         return self.header.codec
 
     def _cache_key(self) -> tuple[object, ...]:
@@ -76,7 +83,7 @@ class TiffRaster(TiledRaster):
 
     @property
     def mpp(self) -> tuple[float, float] | None:
-        """Micrometres per pixel at level 0 as (x, y); None where the file does not say."""
+        """Micrometres per pixel at level 0 as (x, y); None if the file does not store it."""
         return self.header.mpp
 
     def decode_tile(self, level: int, number: int, window: Window) -> Array:
@@ -127,7 +134,7 @@ class TiffRaster(TiledRaster):
 
 
 def _jpeg_tile(data: bytes, level: Level, samples: int, rows: int) -> Array | None:
-    """A tile of 8-bit JPEG, or at least its first rows, decoded without the ways round.
+    """Decode a tile of 8-bit JPEG, or at least its first rows, without tifffile.
 
     None for any other, which tifffile then looks at.
     """
@@ -146,7 +153,7 @@ def _jpeg_tile(data: bytes, level: Level, samples: int, rows: int) -> Array | No
 
 
 def _off_grid(shape: tuple[int, ...]) -> Array:
-    """A uint8 array that begins 16 bytes past a multiple of 32; small ones are the thread's own, used again and again.
+    """Return a uint8 array 16 bytes past a multiple of 32; small ones reuse the thread's buffer.
 
     Where rows begin at multiples of 32, libjpeg-turbo writes past the caches, which takes a third longer here, and
     what is written is read again at once: whoever asks for a tile copies from it before the thread decodes the next.

@@ -1,4 +1,4 @@
-"""One chunk of a zarr array out of its store: an object of its own, or a part of a shard."""
+"""Read single chunks of a zarr array: stored objects, or parts of a shard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NONE = (1 << 64) - 1  # in the index of a shard: there is no such chunk
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """The chunks of one store.
+    """Chunks of one store.
 
     Args:
         store: The store.
@@ -29,7 +29,7 @@ class Chunks:
     owner: Hashable
 
     def read(self, array: ZarrArray, place: tuple[int, ...]) -> Array | None:
-        """A chunk by its number along each axis; None where it is not stored.
+        """Read a chunk by its index along each axis; None if it is not stored.
 
         Raises:
             ReadError: It is cut short, too long, or damaged.
@@ -63,7 +63,7 @@ class Chunks:
         return array.chain.decode(_bytes(part, key, offset, count), array.chunks)
 
     def _shard(self, array: ZarrArray, key: str) -> tuple[StoredBytes, Array] | None:
-        """A shard and its index, (chunks, 2): where each begins, and how many bytes it has."""
+        """Open a shard and its index, uint64 (chunks, 2): offset and size in bytes."""
         assert array.shards is not None
         part, size = self.store.find(key), array.shards.size
         if part is None:
@@ -76,7 +76,7 @@ class Chunks:
 
 
 def count_missing(store: ChunkStore, levels: tuple[Plane, ...]) -> tuple[int, int]:
-    """How many chunks (or shards) of all levels are not stored, of how many; lists all keys."""
+    """Count the chunks (or shards) of all levels that are not stored, and all of them; lists all keys."""
     missing = number = 0
     for plane in levels:
         array = plane.array

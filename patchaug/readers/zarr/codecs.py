@@ -1,7 +1,7 @@
-"""How the bytes of a zarr chunk become numbers, each step with a limit on what it may unpack to.
+"""Decode the bytes of a zarr chunk, with a limit on the output of each step.
 
 Chunks are unpacked here rather than by zarr, whose reader works through threads and an event loop that a forked worker
-does not have, and which fills up what is missing without a word. imagecodecs unpacks what is common, into memory whose
+does not have, and which silently fills up what is missing. imagecodecs unpacks what is common, into memory whose
 size is known beforehand; numcodecs has the rest.
 """
 
@@ -29,7 +29,7 @@ _PROGRAMS = {"pickle"}  # decoding would run a program that the file holds
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """All steps from bytes to numbers.
+    """All steps that decode a chunk.
 
     Attributes:
         dtype: Of the numbers, in the byte order in which they are stored.
@@ -44,15 +44,15 @@ class Chain:
     growth: int = 1
 
     def limit(self, shape: Sequence[int]) -> int:
-        """Bytes that a chunk of that shape may take, on the disk or between two steps."""
+        """Return the most bytes that a chunk of that shape may take, on disk or between two steps."""
         size = self.dtype.itemsize * int(np.prod(shape, dtype=object))
         return size * self.growth + size // 8 + (1 << 12)  # what does not shrink may grow a little
 
     def decode(self, data: bytes, shape: Sequence[int]) -> Array:
-        """A chunk of that shape; its bytes are those of `data`, unpacked, and not one more or less.
+        """Decode a chunk of exactly that shape.
 
         Raises:
-            ReadError: They are not.
+            ReadError: The data decode to another number of bytes.
         """
         size = self.dtype.itemsize * int(np.prod(shape, dtype=object))
         most = size * self.growth + _SLACK
@@ -69,7 +69,7 @@ class Chain:
 
 
 def unpacker(name: str, options: dict[str, Any]) -> Unpack:
-    """The step that undoes a codec.
+    """Return the step that decodes a codec.
 
     Args:
         name: Its name, in the words of numcodecs and zarr 2, or of zarr 3.
@@ -85,7 +85,7 @@ def unpacker(name: str, options: dict[str, Any]) -> Unpack:
 
 
 def is_common(name: str) -> bool:
-    """Whether what is between two steps is no longer than the chunk."""
+    """Return whether the output of a step is at most as long as the chunk."""
     return name in _COMMON or name in ("crc32c", "shuffle") or name.startswith("imagecodecs_")
 
 
@@ -114,7 +114,7 @@ def _checksum() -> Unpack:
 
 
 def _rare(name: str, options: dict[str, Any]) -> Unpack:
-    """A codec of numcodecs or of imagecodecs."""
+    """Return the step of a codec of numcodecs or imagecodecs."""
     if name in _PROGRAMS:
         raise ReadError(f"its codec {name!r} runs programs that the file holds; save it with another one")
     try:

@@ -1,4 +1,4 @@
-"""What the metadata of a zarr array say, of versions 2 and 3, each number checked before anything relies on it."""
+"""Parse the metadata of zarr arrays, versions 2 and 3, and check each number before it is used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Shards:
 
 @dataclass(frozen=True, eq=False)
 class ZarrArray:
-    """All that reading needs to know about an array.
+    """Metadata of an array, as far as reading needs them.
 
     Attributes:
         key: Where it lies in its store.
@@ -74,12 +74,12 @@ class ZarrArray:
         return self.chunks if self.shards is None else self.shards.shape
 
     def chunk_key(self, place: Sequence[int]) -> str:
-        """The key of a chunk or shard, by its number along each axis."""
+        """Return the key of a chunk or shard, by its index along each axis."""
         inside = self.separator.join([*([self.prefix] if self.prefix else []), *map(str, place)])
         return joined(self.key, inside)
 
     def place_of(self, inside: str) -> tuple[int, ...] | None:
-        """The numbers of a chunk or shard by its key below the array's; None where that is no such key."""
+        """Return the index of a chunk or shard by its key below the array's; None for other keys."""
         start = self.prefix + self.separator if self.prefix else ""
         parts = inside.removeprefix(start).split(self.separator)
         if not inside.startswith(start) or len(parts) != len(self.shape) or not all(p.isdecimal() for p in parts):
@@ -94,15 +94,15 @@ class ZarrArray:
 
 
 def joined(*keys: str) -> str:
-    """Keys after one another."""
+    """Join keys with slashes."""
     return "/".join(key for key in keys if key)
 
 
 def read_json(store: ChunkStore, key: str) -> dict[str, Any] | None:
-    """The JSON object of a key; None where there is none.
+    """Read the JSON object of a key; None if the key does not exist.
 
     Raises:
-        ReadError: It is no JSON object.
+        ReadError: The value is not a JSON object.
     """
     part = store.find(key)
     if part is None:
@@ -110,16 +110,16 @@ def read_json(store: ChunkStore, key: str) -> dict[str, Any] | None:
     if part.size > _JSON:
         raise ReadError(f"{key} has {part.size} bytes; metadata have {_JSON >> 20} MiB at most")
     try:
-        found = json.loads(part.read(0, part.size))
+        value = json.loads(part.read(0, part.size))
     except (ValueError, RecursionError) as error:
         raise ReadError(f"{key} is no JSON ({describe(error)[:120]})") from None
-    if not isinstance(found, dict):
-        raise ReadError(f"{key} must hold an object, got {type(found).__name__}")
-    return found
+    if not isinstance(value, dict):
+        raise ReadError(f"{key} must hold an object, got {type(value).__name__}")
+    return value
 
 
 def read_array(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, Any]) -> ZarrArray:
-    """The array that metadata describe.
+    """Return the array that metadata describe.
 
     Args:
         key: Where it lies.
@@ -127,7 +127,7 @@ def read_array(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, A
         attributes: .zattrs, or the attributes in zarr.json.
 
     Raises:
-        ReadError: They are not what the specification says, or nothing that can be read here.
+        ReadError: The metadata violate the specification, or use an unsupported feature.
     """
     try:
         version = _version_3 if metadata.get("zarr_format") == 3 else _version_2
@@ -224,7 +224,7 @@ def _sides(what: str, value: Any) -> tuple[int, ...]:
 
 
 def _codecs(metadata: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Names and options; a codec without options may be metadata by its name alone."""
+    """Return names and options; a codec without options may be its name alone."""
     found: list[dict[str, Any]] = [{"name": codec} if isinstance(codec, str) else codec for codec in metadata]
     return [(str(codec["name"]), dict(codec.get("configuration") or {})) for codec in found]
 
@@ -235,7 +235,7 @@ def _chain(dtype: np.dtype[Any], order: tuple[int, ...], packed: list[tuple[str,
 
 
 def _chain_3(dtype: np.dtype[Any], axes: int, codecs: list[tuple[str, dict[str, Any]]]) -> Chain:
-    """First what turns axes, then one that makes bytes of numbers, then what packs bytes."""
+    """Parse codecs in order: transposes, one that converts numbers to bytes, then compressors."""
     order, rest = tuple(range(axes)), list(codecs)
     while rest and rest[0][0] == "transpose":
         turned = rest.pop(0)[1]["order"]

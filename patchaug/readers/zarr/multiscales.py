@@ -1,4 +1,4 @@
-"""Which arrays of a zarr hierarchy are the levels of a picture: OME-Zarr (NGFF 0.1 to 0.5), or one plain array."""
+"""Find the levels of an image in a zarr hierarchy: OME-Zarr (NGFF 0.1 to 0.5), or one plain array."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLOURS = (1, 3)  # channels, where nothing says which axis they are
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """An array, and which of its axes are rows, columns and channels; all others have length 1."""
+    """Array with the indices of its row, column and channel axes; all others have length 1."""
 
     array: ZarrArray
     y: int
@@ -33,7 +33,7 @@ class Plane:
 
     @property
     def channels(self) -> int:
-        """How many there are."""
+        """Number of channels."""
         return 1 if self.c is None else self.array.shape[self.c]
 
 
@@ -54,10 +54,10 @@ class _Node(NamedTuple):
 
 
 def find_multiscale(store: ChunkStore, key: str) -> Multiscale:
-    """The picture that an array or group holds.
+    """Find the image that an array or group holds.
 
     Raises:
-        ReadError: There is none, or which one is meant is not metadata.
+        ReadError: It holds no image, or several without metadata that choose one.
     """
     keys: list[str] = []
     node = _node(store, key, keys)
@@ -100,16 +100,16 @@ def _ome(node: _Node) -> Mapping[str, Any]:
 
 
 def _only_child(store: ChunkStore, group: _Node, keys: list[str]) -> _Node:
-    """The one array or picture of a group."""
+    """Return the only array or image of a group."""
     if {"plate", "well"} & set(_ome(group)):
         raise ReadError("it is a plate of many pictures; open one of its fields")
     names = [name for name in store.names(group.key) if name not in ("OME", "labels") and not name.startswith(".")]
     found = []
     for name in names:
-        seen: list[str] = []
-        child = _node(store, joined(group.key, name), seen)
+        child_keys: list[str] = []
+        child = _node(store, joined(group.key, name), child_keys)
         if child is not None:
-            found.append((child, seen))
+            found.append((child, child_keys))
         if len(found) > 9:
             break
     if len(found) != 1:
@@ -121,7 +121,7 @@ def _only_child(store: ChunkStore, group: _Node, keys: list[str]) -> _Node:
 
 
 def _plain(array: ZarrArray) -> Plane:
-    """By the names of its axes where it has them, else (height, width) or (height, width, channels)."""
+    """Find the axes by name, or else by shape: (height, width) or (height, width, channels)."""
     if array.names is not None and {"y", "x"} <= {_AXIS.get(str(name).lower()) for name in array.names}:
         return _plane(array, [str(name) for name in array.names])
     shape = array.shape
@@ -135,7 +135,7 @@ def _plain(array: ZarrArray) -> Plane:
 
 
 def _plane(array: ZarrArray, names: list[str]) -> Plane:
-    """Rows, columns and channels of an array whose axes have names."""
+    """Find rows, columns and channels of an array with named axes."""
     places: dict[str, int] = {}
     for place, (name, length) in enumerate(zip(names, array.shape, strict=True)):
         axis = _AXIS.get(name.lower())
@@ -155,7 +155,7 @@ def _plane(array: ZarrArray, names: list[str]) -> Plane:
 def _multiscale(
     store: ChunkStore, group: _Node, keys: list[str]
 ) -> tuple[tuple[Plane, ...], tuple[float, float] | None]:
-    """The levels of the first multiscale, which the specification makes the default."""
+    """Return the levels of the first multiscale, the default of the specification."""
     scales = _ome(group)["multiscales"][0]
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in scales.get("axes") or "tczyx"]
     names = [str(axis["name"]) for axis in axes]
@@ -186,7 +186,7 @@ def _multiscale(
 
 
 def _transform(metadata: list[Mapping[str, Any]], axes: int) -> tuple[list[float], list[float]]:
-    """Scale and shift of pixels, each transform after the one before."""
+    """Compose the transforms to scale and shift of pixels."""
     scale, shift = [1.0] * axes, [0.0] * axes
     for entry in metadata:
         for transform in entry.get("coordinateTransformations") or ():
@@ -200,7 +200,7 @@ def _transform(metadata: list[Mapping[str, Any]], axes: int) -> tuple[list[float
 
 
 def _below(path: Any) -> str:
-    """A path of a level, if it leads nowhere else."""
+    """Return the path of a level if it stays below the group."""
     if not isinstance(path, str) or not path or any(part in ("", ".", "..") for part in path.split("/")):
         raise ReadError(f"its multiscales name a level {str(path)[:80]!r}, which must lie below it")
     if "\\" in path or "\0" in path or ":" in path:

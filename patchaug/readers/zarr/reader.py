@@ -1,4 +1,4 @@
-"""zarr of versions 2 and 3, and OME-Zarr: windows straight from the chunks of a folder or a zip file.
+"""Read windows of zarr 2, zarr 3 and OME-Zarr from the chunks of a folder or a zip file.
 
 zarr itself is not asked to read: its reader works through an event loop and threads, which a forked worker does not
 have; in one measurement 13 of 300 forks beside a reading thread hung or failed. Here nothing is kept open but handles
@@ -30,19 +30,31 @@ _PLACES = {"LocalStore": "root", "ZipStore": "path", "DirectoryStore": "path", "
 
 
 class ZarrRaster(TiledRaster):
-    """A zarr array, or the levels of an OME-Zarr picture, read chunk by chunk.
+    """Zarr array, or the levels of an OME-Zarr image, read chunk by chunk.
 
     Args:
         path: The folder, or a zip file. Its metadata are read at the first use.
         inside: Key of the array or group in it.
         mask: Read one integer a pixel, exactly as stored.
-        name: What window errors call it; by default the folder's name, and what follows a name in ".zarr".
+        name: Name in errors about windows; by default the path from the part that ends in ".zarr".
         ram: Bytes of decoded chunks that may be kept, see `TiledRaster`.
 
     Images are uint8, (height, width) for grey and (height, width, 3) for RGB. Masks keep their integer dtype; bool
     becomes uint8 0 and 1. A plain array has its channels last, unless the names of its axes say otherwise. Chunks that
     are not stored hold the array's fill value, as zarr has it: of an image a warning says how many, and an image
     without any chunk is an error.
+
+    Example:
+        >>> import json
+        >>> from patchaug import Window
+        >>> from patchaug.readers import ZarrRaster
+        >>> metadata = {"zarr_format": 2, "shape": [4, 6], "chunks": [4, 6], "dtype": "|u1", "order": "C"}
+        >>> metadata |= {"compressor": None, "filters": None, "fill_value": 0}
+        >>> Path("a.zarr").mkdir()
+        >>> _ = Path("a.zarr", ".zarray").write_text(json.dumps(metadata))
+        >>> _ = Path("a.zarr", "0.0").write_bytes(bytes(range(24)))
+        >>> ZarrRaster("a.zarr").read(Window(1, 2, 2, 1)).tolist()
+        [[13, 14]]
     """
 
     _lazy = ("_parsed", "_layout", "_tile_cache")
@@ -63,7 +75,7 @@ class ZarrRaster(TiledRaster):
 
     @property
     def _header(self) -> tuple[ChunkStore, Multiscale, Layout]:
-        """ChunkStore, levels and layout, from the metadata alone."""
+        """Store, levels and layout, from the metadata."""
         if self._parsed is None:  # two threads may both parse them: the same result, and no lock for a fork to inherit
             store: ChunkStore = FolderStore(self.path) if os.path.isdir(self.path) else ZipStore(self.path)
             try:
@@ -89,19 +101,19 @@ class ZarrRaster(TiledRaster):
 
     @property
     def mpp(self) -> tuple[float, float] | None:
-        """Micrometres per pixel at level 0 as (x, y); None where the metadata do not say."""
+        """Micrometres per pixel at level 0 as (x, y); None if the metadata lack it."""
         return self._header[1].mpp
 
     @property
     def codec(self) -> str:
-        """What packs the chunks: "zstd", "blosc", "imagecodecs_jpeg", "raw", ..."""
+        """Compression of the chunks: "zstd", "blosc", "imagecodecs_jpeg", "raw", ..."""
         return self._header[1].levels[0].array.codec
 
     def _cache_key(self) -> tuple[object, ...]:
         return (self.inside, self.mask)
 
     def missing_tiles(self) -> tuple[int, int]:
-        """How many chunks (or shards, where chunks lie in those) are not stored, of how many; lists all keys."""
+        """Count the chunks (or shards) that are not stored, and all of them; lists all keys."""
         store, picture, _ = self._header
         return count_missing(store, picture.levels)
 
@@ -131,7 +143,7 @@ class ZarrRaster(TiledRaster):
 
 
 def _assemble_tile(chunks: Chunks, plane: Plane, at: tuple[int, int], layout: Layout) -> Array:
-    """All channels of a tile: of one chunk, or of several."""
+    """Join all channels of a tile, from one chunk or several."""
     array, dtype = plane.array, layout.dtype
     place = [0] * len(array.shape)
     place[plane.y], place[plane.x] = at
@@ -155,7 +167,7 @@ def _assemble_tile(chunks: Chunks, plane: Plane, at: tuple[int, int], layout: La
 
 
 def _layout_of(levels: tuple[Plane, ...], *, mask: bool) -> Layout:
-    """How levels are cut into tiles, checked before anything is allocated."""
+    """Return the tile grids of the levels, checked before allocation."""
     first = levels[0]
     for plane in levels:
         array = plane.array
@@ -188,7 +200,7 @@ def _layout_of(levels: tuple[Plane, ...], *, mask: bool) -> Layout:
 
 
 def opened_array(source: Any, *, mask: bool, ram: int, name: str | None) -> ZarrRaster:
-    """The raster of a `zarr.Array` or `zarr.Group` that a user has opened, by the place of its store.
+    """Return the raster of an open `zarr.Array` or `zarr.Group`, by the location of its store.
 
     Raises:
         OptionError: It lies in memory or on a network: no other process could open it by a path.

@@ -1,4 +1,4 @@
-"""Where the bytes of a zarr hierarchy lie: in the files of a folder, or in one zip file.
+"""Stores of zarr hierarchies: the files of a folder, or one zip file.
 
 Each object of a hierarchy (metadata, a chunk, a shard) has a key, a path with slashes. Nothing here knows of arrays.
 """
@@ -31,27 +31,27 @@ class StoredBytes(Protocol):
     size: int
 
     def read(self, offset: int, count: int) -> bytes:
-        """`count` bytes from `offset` on, fewer where they end before."""
+        """Read `count` bytes from `offset` on, fewer at the end."""
 
 
 class ChunkStore(Protocol):
     """The objects of a hierarchy, by key."""
 
     def find(self, key: str) -> StoredBytes | None:
-        """The bytes of a key; None where there is none.
+        """Return the bytes of a key; None if the key does not exist.
 
         Raises:
             ReadError: It is no regular file, or cannot be opened.
         """
 
     def names(self, key: str) -> list[str]:
-        """The names right below a key, sorted; "" is the top."""
+        """List the names directly below a key, sorted; "" is the top."""
 
     def below(self, key: str) -> Iterator[str]:
-        """The keys of all objects below a key, without it."""
+        """Iterate over the keys of all objects below a key, without it."""
 
     def fingerprint(self, keys: tuple[str, ...]) -> Fingerprint:
-        """What changes when one of those objects does.
+        """Return a value that changes when one of those objects does.
 
         Raises:
             ReadError, MissingError: One of them is not there any more.
@@ -59,7 +59,7 @@ class ChunkStore(Protocol):
 
 
 def is_zarr(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder is a zarr array or group."""
+    """Return whether a folder is a zarr array or group."""
     return any(os.path.isfile(os.path.join(path, name)) for name in METADATA)
 
 
@@ -87,36 +87,36 @@ class FolderStore:
         return os.path.join(self.root, *key.split("/")) if key else self.root
 
     def find(self, key: str) -> StoredBytes | None:
-        """See `ChunkStore`; so below."""
+        """Find the bytes of a key, see `ChunkStore`."""
         path = self._path(key)
         try:
-            found = os.stat(path)
-            if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
                 raise ReadError(f"{key} is no regular file")
-            return _File(path, found.st_size)
+            return _File(path, status.st_size)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise error if isinstance(error, ReadError) else ReadError(f"{key}: {describe(error)}") from None
 
     def names(self, key: str) -> list[str]:
-        """The names right below a key."""
+        """List the names directly below a key."""
         try:
             return sorted(entry.name for entry in os.scandir(self._path(key)))
         except OSError:
             return []
 
     def below(self, key: str) -> Iterator[str]:
-        """The keys of all objects below a key."""
+        """Iterate over the keys of all objects below a key."""
         top = self._path(key)
         for folder, _, names in os.walk(top):
             inside = os.path.relpath(folder, top).replace(os.sep, "/")
             yield from names if inside == "." else (f"{inside}/{name}" for name in names)
 
     def fingerprint(self, keys: tuple[str, ...]) -> Fingerprint:
-        """Bytes of those files, latest change, and inodes."""
-        found = [fingerprint(self._path(key)) for key in keys]
-        sizes, times, inodes = zip(*found, strict=True)
+        """Return total size, latest change and inodes of those files."""
+        parts = [fingerprint(self._path(key)) for key in keys]
+        sizes, times, inodes = zip(*parts, strict=True)
         return sum(sizes), max(times), sum(inodes)
 
 
@@ -167,23 +167,23 @@ class ZipStore:
         self._entries = {info.filename: info for info in infos}
 
     def file(self) -> Descriptor:
-        """This process's handle."""
+        """Return this process's handle."""
         return get_or_open(("zip", self.path, self._fingerprint), lambda: Descriptor(self.path))
 
     def find(self, key: str) -> StoredBytes | None:
-        """See `ChunkStore`; so below."""
+        """Find the bytes of a key, see `ChunkStore`."""
         info = self._entries.get(key)
         return None if info is None else _Entry(self, info)
 
     def names(self, key: str) -> list[str]:
-        """The names right below a key."""
+        """List the names directly below a key."""
         return sorted({name.split("/")[0] for name in self.below(key)})
 
     def below(self, key: str) -> Iterator[str]:
-        """The keys of all objects below a key."""
+        """Iterate over the keys of all objects below a key."""
         start = f"{key}/" if key else ""
         return (name[len(start) :] for name in self._entries if name.startswith(start))
 
     def fingerprint(self, keys: tuple[str, ...]) -> Fingerprint:
-        """That of the file."""
+        """Return the fingerprint of the zip file."""
         return fingerprint(self.path)
