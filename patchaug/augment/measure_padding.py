@@ -1,4 +1,4 @@
-"""How many pixels of augmented patches are invented: measured, for any pipeline."""
+"""Measure the fraction of invented pixels in augmented patches, for any pipeline."""
 
 from __future__ import annotations
 
@@ -13,36 +13,46 @@ from patchaug.slides.slide import Patch
 
 
 def padded_share(transform: Any, size: Size, *, halo: int | str = "auto", draws: int = 200, seed: int = 0) -> float:
-    """Share, 0 to 1, of the pixels of augmented patches that come from outside of what was read.
+    """Measure the fraction of pixels in augmented patches that come from outside the pixels read.
 
-    A picture of ones with a border of zeros: what transforms fill with mirrored or repeated pixels counts as invented
-    too, since their border is set to a constant for the measurement. Counted is the mask alone, since colours change
-    the image: what a transform does to the image's pixels and not to the mask's, a blur that looks beyond the border or
-    a dropout that paints the image alone, is not seen.
+    A mask of ones is augmented, with the border mode set to zeros: zeros in the result are invented pixels. Mirrored
+    and repeated pixels therefore count as invented. Only the mask is measured. Changes to the image alone, such as a
+    blur that reaches beyond the border or a dropout without `fill_mask`, are not included.
 
     Args:
         transform: A transform or Compose of albumentations, or an `Augment`.
         size: Side of the patch in pixels, or (height, width).
-        halo: Pixels read around it; "auto" derives them, and 0 is a crop that is augmented afterwards.
-        draws: Patches that are made.
-        seed: What they follow from.
+        halo: Pixels read around the patch on each side. "auto" derives them; 0 augments the bare crop.
+        draws: Number of augmented patches, at least 1.
+        seed: Seed of the augmentation.
+
+    Returns:
+        Fraction from 0 to 1.
 
     Raises:
-        OptionError: See `Augment`.
+        OptionError: draws is below 1; for others see `Augment`.
+
+    Example:
+        >>> import albumentations as alb
+        >>> turn = alb.Rotate((-180, 180), p=1.0)
+        >>> padded_share(turn, 64, draws=20)
+        0.0
+        >>> padded_share(turn, 64, halo=0, draws=20) > 0.05
+        True
     """
     height, width = sides(size)
-    given = transform if isinstance(transform, Augment) else Augment(transform, halo=halo)
-    augment = copy.copy(given)
-    augment.transform = copy.deepcopy(given.transform)
+    original = transform if isinstance(transform, Augment) else Augment(transform, halo=halo)
+    augment = copy.copy(original)
+    augment.transform = copy.deepcopy(original.transform)
     y, x = augment.needed(height, width)
     _fill_with_zeros(augment.transform)
     shape = height + 2 * y, width + 2 * x
     ones = Patch(np.ones((*shape, 3), np.uint8), np.ones(shape, np.uint8))
     invented = 0
     for number in range(checked_integer("draws", draws, 1)):
-        made = augment(ones, height, width, np.random.default_rng([seed, number]))
-        assert made.mask is not None
-        invented += int(np.count_nonzero(made.mask == 0))
+        patch = augment(ones, height, width, np.random.default_rng([seed, number]))
+        assert patch.mask is not None
+        invented += int(np.count_nonzero(patch.mask == 0))
     return invented / (draws * height * width)
 
 

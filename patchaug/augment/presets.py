@@ -1,4 +1,4 @@
-"""Ready pipelines, each with a halo that is known."""
+"""Ready-made pipelines with a known halo."""
 
 from __future__ import annotations
 
@@ -8,35 +8,49 @@ from patchaug.augment.augment import Augment
 from patchaug.errors import MissingError, OptionError
 
 
-def named(pipeline: str) -> Augment:
-    """A ready pipeline by its name, or one that `albumentations.save` wrote to a JSON file.
+def load_pipeline(pipeline: str) -> Augment:
+    """Return a ready-made pipeline by name, or load one that `albumentations.save` wrote to a JSON file.
+
+    Args:
+        pipeline: "histology", "aerial", or a path.
 
     Raises:
-        MissingError: There is no such pipeline, and no such file.
-        OptionError: The file holds no pipeline.
+        MissingError: Neither a ready-made pipeline nor a file has this name.
+        OptionError: The file does not hold a pipeline.
+
+    Example:
+        >>> load_pipeline("aerial").needed(256, 256)
+        (98, 98)
     """
     ready = {"histology": histology, "aerial": aerial}
     if pipeline in ready:
         return ready[pipeline]()
     if not Path(pipeline).is_file():
-        raise MissingError(f"there is no pipeline {pipeline!r}, and no such file; ready ones are {', '.join(ready)}")
+        raise MissingError(f"no pipeline or file is named {pipeline!r}; ready-made pipelines are {', '.join(ready)}")
     import albumentations as alb
 
     try:
         return Augment(alb.load(pipeline))
     except (ValueError, KeyError, TypeError) as error:
-        raise OptionError(f"{pipeline} holds no pipeline of albumentations.save ({error}); save it as JSON") from None
+        raise OptionError(
+            f"{pipeline} is not a file of albumentations.save ({error}); save the pipeline as JSON"
+        ) from None
 
 
 def histology(*, halo: int | str = "auto") -> Augment:
-    """For stained tissue, which has no up: any rotation, flips, a little scale and deformation, stain and light.
+    """Create the pipeline for stained tissue: any rotation, flips, slight scale and deformation, stain and light.
 
-    That these help is shown by D. Tellez et al., Quantifying the effects of data augmentation and stain color
+    D. Tellez et al. show that these transforms help: Quantifying the effects of data augmentation and stain color
     normalization in convolutional neural networks for computational pathology, Medical Image Analysis 58 (2019). The
-    ranges here are mild ones of our own.
+    ranges here are milder.
 
     Args:
-        halo: See `Augment`.
+        halo: Pixels to read around the window on each side, or "auto"; see `Augment`.
+
+    Example:
+        >>> plan = Plan([slide], Uniform(64, per_slide=4), augment=histology())
+        >>> plan.read(plan[0]).image.shape
+        (64, 64, 3)
     """
     import albumentations as alb
 
@@ -56,10 +70,15 @@ def histology(*, halo: int | str = "auto") -> Augment:
 
 
 def aerial(*, halo: int | str = "auto") -> Augment:
-    """For scenes seen from above: any rotation, flips, scale, light and noise; shapes stay as they are.
+    """Create the pipeline for aerial scenes: any rotation, flips, scale, light and noise; shapes are preserved.
 
     Args:
-        halo: See `Augment`.
+        halo: Pixels to read around the window on each side, or "auto"; see `Augment`.
+
+    Example:
+        >>> plan = Plan([slide], Uniform(64, per_slide=4), augment=aerial(halo=40))
+        >>> plan.read(plan[0]).image.shape
+        (64, 64, 3)
     """
     import albumentations as alb
 

@@ -66,9 +66,9 @@ def check(
 
 def _padding(pipeline: str, size: int, *, as_json: bool) -> None:
     """Say how many pixels a pipeline invents, with its halo and without one."""
-    from patchaug.augment import named, padded_share
+    from patchaug.augment import load_pipeline, padded_share
 
-    augment = named(pipeline)
+    augment = load_pipeline(pipeline)
     y, x = augment.needed(size, size)
     with_halo, cropped = (padded_share(augment.transform, size, halo=halo) for halo in (max(y, x), 0))
     if as_json:

@@ -61,12 +61,12 @@ def show(
 
     Augmentation: patchaug show slide.svs --mask mask.tiff --size 256 --augment histology --out augment.png
     """
-    made, named = options(), names.split(",") if names else None
+    made, codes = options(), names.split(",") if names else None
     if index is not None and augment is None:
         return _sample(options, index, slide, mask, out, json)
     require(slide is not None, "say which slide to show, as in: patchaug show slide.svs; or give --index and --options")
     assert slide is not None
-    opened = open_slide(slide, mask, codes=named, ram=made.ram)
+    opened = open_slide(slide, mask, codes=codes, ram=made.ram)
     sampler = made.samplers().train
     if augment is not None:
         require(not html, "--augment makes a picture; leave --html out")
@@ -87,10 +87,10 @@ def show(
 def _augmented(
     slide: Slide, made: PatchOptions, pipeline: str, index: int, draws: int, out: Path, as_json: bool
 ) -> None:
-    from patchaug.augment import Augment, named
+    from patchaug.augment import Augment, load_pipeline
     from patchaug.viz import show_augment
 
-    sampler, augment = made.samplers().train, Augment(named(pipeline).transform, halo=made.halo)
+    sampler, augment = made.samplers().train, Augment(load_pipeline(pipeline).transform, halo=made.halo)
     show_augment(slide, sampler, augment, draws=draws, index=index, seed=made.seed, edge=made.edge, out=out)
     result = {"out": str(out), "slide": slide.name, "what": "augment", "pipeline": pipeline, "index": index}
     say(result, f"the picture is in {out}", as_json=as_json)

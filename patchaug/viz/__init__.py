@@ -1,4 +1,4 @@
-"""Pictures: windows on a slide, how often places are drawn and seen, patches, augmentation, truth and prediction."""
+"""Figures: windows on a slide, sampling density and coverage, patches, augmentation, truth and prediction."""
 
 from patchaug.viz.augmentation import show_augment
 from patchaug.viz.density import show_coverage, show_density

@@ -1,4 +1,4 @@
-"""One window, and what augmentation makes of it in epoch after epoch."""
+"""Show one window and its augmented versions, one for each epoch."""
 
 from __future__ import annotations
 
@@ -31,42 +31,47 @@ def show_augment(
     edge: Edge = "shift",
     out: Out = None,
 ) -> Figure:
-    """Draw one window as it is, and as augmentation makes it in the first epochs.
+    """Draw one window without augmentation, and augmented as in the first epochs.
 
-    The window is that of an index of `PatchDataset([slide], sampler, augment=augment, seed=seed, shuffle=False)`, and
-    stays. What varies is the epoch in the key of the augmentation: the patch below "epoch e" is what the key (seed, e,
-    slide, draw) makes of that window. In the epoch of the index itself it is the patch of the dataset; for a fixed
-    grid, whose windows stay where they are, it is so in every epoch. Random windows lie elsewhere in each epoch: the
-    others are what training would see if its draw fell on this window again.
+    The window is that of one index of `PatchDataset([slide], sampler, augment=augment, seed=seed, shuffle=False)`. It
+    stays fixed; only the epoch of the augmentation key (seed, epoch, slide, draw) varies. The patch of the index's own
+    epoch equals the patch of the dataset. For a fixed grid this holds in every epoch. Random windows move from epoch to
+    epoch: the other patches show the augmentation that this window would get there.
 
     Args:
         slide: The slide.
         sampler: The sampler.
         augment: A transform or Compose of albumentations, or an `Augment`.
-        draws: How many augmented patches, from epoch 0 on.
-        index: Which window.
-        seed: Seed of windows and augmentation, as a run has it.
+        draws: Number of augmented patches, one for each epoch from 0.
+        index: Index of the window in the plan.
+        seed: Seed of windows and augmentation.
         halo: Pixels read around the window, or "auto"; see `Augment`.
         edge: "shift" or "reflect", see `Plan`.
-        out: Where to save the picture (PNG).
+        out: Path of the PNG file to write, or None.
 
     Returns:
-        The figure, labels outlined and tinted. The scale bar is that of the window as it is; augmentation may scale.
+        The figure, with labels outlined and tinted. The scale bar refers to the patch without augmentation.
 
     Raises:
-        OptionError: draws is below 1, index below 0, or there is no augmentation that can be used; see `Augment`.
-        WindowError, ForegroundError: The sampler asks for what the slide does not have.
-        MissingError: There is no folder for `out`.
+        OptionError: draws is below 1, index is below 0, or `augment` is not supported; see `Augment`.
+        WindowError, ForegroundError: The slide cannot provide the windows of the sampler.
+        MissingError: The folder of `out` does not exist.
+
+    Example:
+        >>> from patchaug.augment import histology
+        >>> figure = show_augment(slide, Uniform(64, per_slide=8), histology(), draws=3, out="augment.png")
+        >>> [ax.get_title() for ax in figure.axes]
+        ['without augmentation', 'epoch 0', 'epoch 1', 'epoch 2']
     """
     transform = as_augment(augment, halo)
     if transform is None:
-        raise OptionError("there is no augmentation to show; give a transform of albumentations, such as histology()")
+        raise OptionError("augment must be a transform of albumentations, such as histology(), got None")
     checked_integer("draws", draws, 1)
     plan = Plan([slide], sampler, seed=seed, shuffle=False, augment=transform, edge=edge)
     draw = plan[checked_integer("index", index, 0)]
     patches = [slide.read(draw.window, sampler.size)]
     patches += [plan.read(replace(draw, epoch=epoch)) for epoch in range(draws)]
-    titles = ["the window as it is", *(f"epoch {epoch}" for epoch in range(draws))]
+    titles = ["without augmentation", *(f"epoch {epoch}" for epoch in range(draws))]
     rows = [patches[start : start + _COLUMNS] for start in range(0, len(patches), _COLUMNS)]
     figure, axes = new_figure(
         [[patch.image.shape for patch in row] for row in rows], (_SIDE, _SIDE), heading=True,

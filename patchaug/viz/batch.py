@@ -1,4 +1,4 @@
-"""Where the patches of a batch come from: their slides below them, with the windows."""
+"""Show the slides that the patches of a batch come from, with the windows outlined."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from patchaug.viz.palette import WINDOW, hexadecimal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDE, _TALL = 4.0, 4.5  # the least width and the largest height of a slide, inches
-_HEADING, _BELOW, _GAP = 0.5, 0.3, 0.12  # room above, below and beside a slide, inches
+_WIDE, _TALL = 4.0, 4.5  # minimum width and maximum height of a slide, inches
+_HEADING, _BELOW, _GAP = 0.5, 0.3, 0.12  # margins above, below and beside a slide, inches
 
 
 def add_slides(patches: Sequence[Axes], placed: Sequence[tuple[Slide, Window]]) -> None:
-    """Make the figure of some patches larger by their slides, on which their windows are outlined.
+    """Enlarge a figure of patches by their slides, with the windows outlined.
 
-    Patches and windows have numbers, from 1 on, in the order given.
+    Patches and windows are numbered from 1, in the given order.
 
     Args:
         patches: Axes of one figure, on which the patches are drawn.
-        placed: The slide and the window of each.
+        placed: The slide and the window of each patch.
 
     Raises:
         ReadError: A file cannot be read.
@@ -36,7 +36,7 @@ def add_slides(patches: Sequence[Axes], placed: Sequence[tuple[Slide, Window]]) 
     across = min(len(slides), max(int(width / _WIDE), 1))
     rows = [slides[start : start + across] for start in range(0, len(slides), across)]
     column = width / across
-    # The slides' own sizes in inches: as large as fits into the column and the height.
+    # Size of each slide in inches: the largest that fits into the column and the height.
     sizes = {id(s): (w * f, h * f) for s in slides for w, h in [s.dimensions] for f in [_fit(column - _GAP, w, h)]}
     rooms = [_HEADING + max(sizes[id(slide)][1] for slide in row) + _BELOW for row in rows]
     added = sum(rooms)
@@ -69,19 +69,19 @@ def _fit(column: float, width: int, height: int) -> float:
 
 
 def _pack(figure: Any, added: float) -> None:
-    """The axes that are on the figure, close together; and room below them, inches."""
+    """Move the axes of a figure close together, and add `added` inches below them."""
     width, height = figure.get_size_inches()
     x, y = _GAP / 2 / width, _GAP / 2 / height
     figure.subplots_adjust(left=x, right=1 - x, bottom=y, top=1 - y, wspace=0.05, hspace=0.05)
     places = [(ax, ax.get_position()) for ax in figure.axes]
     figure.set_size_inches(width, height + added)
-    share = height / (height + added)
+    remaining = height / (height + added)
     for ax, place in places:
-        ax.set_position((place.x0, 1 - (1 - place.y0) * share, place.width, place.height * share))
+        ax.set_position((place.x0, 1 - (1 - place.y0) * remaining, place.width, place.height * remaining))
 
 
 def _tag(ax: Axes, number: int, place: tuple[float, float], coordinates: str, *, outside: bool) -> None:
-    """A number at an upper left corner: within a patch, or above a window, which may be small."""
+    """Write a number at an upper left corner: inside a patch, or above a window, which may be small."""
     ax.annotate(
         str(number), place, (0, 1) if outside else (3, -3), xycoords=coordinates, textcoords="offset points",
         ha="left", va="bottom" if outside else "top", fontsize=8 if outside else 10, color="white", zorder=4,

@@ -1,4 +1,4 @@
-"""Truth and prediction at the size of a picture, and the place that is worth a closer look."""
+"""Truth and prediction at display size, and the window for a detailed view."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from patchaug.core.windows import Window
 from patchaug.slides.slide import Patch, Slide
 from patchaug.slides.thumbnail import reduced
 
-_BLOCK_PIXELS = 2**24  # pixels that are read at a time
-_CELL = 50  # steps in which the place for a closer look is sought, pixels
+_BLOCK_PIXELS = 2**24  # pixels read at a time
+_CELL = 50  # step of the search for the detailed window, pixels
 
 
 def resized_for_display(patch: Patch, shown: float) -> tuple[Array, Array | None]:
-    """Red, green and blue of a patch, and its mask, at about the size at which they are shown.
+    """Resize a patch by a whole factor to 1 to 2 times its size on the screen, as RGB.
 
-    They are made smaller or larger by a whole factor, to 1 to 2 times that size: so a line one pixel wide is thin on a
-    small patch, and not lost on a large one.
+    A line one pixel wide then stays thin on a small patch and visible on a large one.
 
     Args:
         patch: Image, uint8 (height, width, channels) or (height, width), and mask.
@@ -40,7 +39,7 @@ def resized_for_display(patch: Patch, shown: float) -> tuple[Array, Array | None
 
 
 def class_borders(mask: Array) -> Array:
-    """Which pixels, bool (height, width), have a neighbour above, below, left or right of another class."""
+    """Find pixels with a neighbour of another class: bool (height, width); neighbours share an edge."""
     edge = np.zeros(mask.shape, bool)
     for turned, classes in ((edge, mask), (edge.T, mask.T)):
         change = classes[1:] != classes[:-1]
@@ -52,22 +51,22 @@ def class_borders(mask: Array) -> Array:
 def truth_and_prediction(
     slide: Slide, prediction: Array, level: int, shape: tuple[int, ...], l0_per_pixel: float, *, side: int
 ) -> tuple[Array, Array, Window]:
-    """Truth and prediction at the size of a thumbnail, from the same pixels, and where to look closer.
+    """Sample truth and prediction at the same pixels for a thumbnail, and choose a window for a detailed view.
 
     Args:
         slide: A slide with a mask.
-        prediction: Its class map at `level`, integer (height, width).
+        prediction: Predicted class map at `level`, integer (height, width).
         level: The level of the map.
         shape: (height, width) of the thumbnail.
         l0_per_pixel: Level-0 pixels per pixel of the thumbnail.
-        side: Side of the closer look, pixels of the level.
+        side: Side of the detailed window, pixels of the level.
 
     Returns:
-        Two class maps of that shape: the pixels of the level under the centres of the thumbnail's; and a window where
-        the truth, or if it is empty the prediction, has much to see.
+        Truth and prediction, integer (height, width), taken at the centres of the thumbnail's pixels; and the window
+        that shows most of the truth, or of the prediction if the truth is empty.
     """
     per_pixel = l0_per_pixel / slide.level_downsamples[level]
-    rows, columns = (  # with a little more than nothing added: what is a whole number may not be rounded below it
+    rows, columns = (  # 1e-6 keeps rounding errors from moving a whole number to the pixel before
         np.append(np.minimum(((np.arange(n) + 0.5) * per_pixel + 1e-6).astype(np.int64), whole - 1), whole)
         for n, whole in zip(shape, prediction.shape, strict=True)
     )
@@ -85,17 +84,17 @@ def truth_and_prediction(
 def _sampled(
     read: Callable[[int, int], Array], rows: Array, columns: Array, cell: int, ignore_index: int | None
 ) -> tuple[Array, Array]:
-    """Some pixels of a large class map, and how many labelled ones there are in each of its cells.
+    """Sample pixels of a large class map, and count the labelled pixels in each of its cells.
 
     Args:
-        read: Gives the map's rows from a first to before a last one, integer (rows, width).
+        read: Function of (top, bottom) that returns rows top to bottom - 1 of the map, integer (rows, width).
         rows: Rows to return, ascending, the map's height at the end.
         columns: Columns to return, ascending, the map's width at the end.
         cell: Side of a cell in pixels.
         ignore_index: Integer that means "no label", or None.
 
     Returns:
-        The map at rows x columns without the ends, and the counts, int64, one per cell; the last cells may be cut.
+        The map at rows x columns without the ends; and the counts, int64, one per cell. The last cells may be smaller.
     """
     height, width = int(rows[-1]), int(columns[-1])
     band = max(_BLOCK_PIXELS // (width * cell), 1) * cell
@@ -112,20 +111,20 @@ def _sampled(
 
 
 def _informative_window(counts: Array, cell: int, size: tuple[int, int], side: int, level: int) -> Window:
-    """The window that shows most labels beside most of what is not labelled.
+    """Find the window with the most labels beside the most unlabelled pixels.
 
-    That is the largest share * (1 - share): where labels are sparse, the window with most of them; where they are
-    dense, one across their border rather than one that they fill.
+    It maximizes fraction * (1 - fraction). Where labels are sparse, this is the window with most of them; where they
+    are dense, a window across their border.
 
     Args:
         counts: Labelled pixels per cell, as from `_sampled`.
         cell: Side of a cell in pixels.
         size: (width, height) of the level.
-        side: Side of the window in pixels; less where the level is smaller.
+        side: Side of the window in pixels, reduced to the size of the level.
         level: The level.
 
     Returns:
-        The window; the first one where all are alike.
+        The window; the first of several equal ones.
     """
     lengths = [min(side, length) for length in size]
     starts = [np.append(np.arange(0, n - w, cell), n - w) for n, w in zip(size, lengths, strict=True)]
@@ -134,6 +133,6 @@ def _informative_window(counts: Array, cell: int, size: tuple[int, int], side: i
     )  # the cells that a window touches
     table = np.pad(counts.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     rows = table[bottom] - table[top]
-    share = np.minimum((rows[:, right] - rows[:, left]) / (lengths[0] * lengths[1]), 1)
-    y, x = np.unravel_index(np.argmax(share * (1 - share)), share.shape)
+    fraction = np.minimum((rows[:, right] - rows[:, left]) / (lengths[0] * lengths[1]), 1)
+    y, x = np.unravel_index(np.argmax(fraction * (1 - fraction)), fraction.shape)
     return Window(starts[0][x], starts[1][y], lengths[0], lengths[1], level)

@@ -1,4 +1,4 @@
-"""How often each place of a slide is seen: in windows that were drawn, and by the law that they are drawn by."""
+"""Coverage of each point of a slide: counted in drawn windows, and expected from their distribution."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def axis_centres(length: int, count: int, pixels_per_point: float) -> Array:
 
 
 def count_coverage(windows: Iterable[Window], across: Array, down: Array) -> Array:
-    """In how many of the windows each place lies.
+    """Count the windows that cover each grid point.
 
     Args:
         windows: Windows of one level.
-        across: Places along x, in pixels of the level, ascending.
-        down: Places along y.
+        across: Coordinates of the points along x, in pixels of the level, ascending.
+        down: Coordinates along y.
 
     Returns:
         int64, (len(down), len(across)).
@@ -39,19 +39,19 @@ def count_coverage(windows: Iterable[Window], across: Array, down: Array) -> Arr
 
 
 def expected_coverage(law: WindowDistribution, across: Array, down: Array) -> Array | None:
-    """The probability that a draw of a law holds each place.
+    """Return the probability that a drawn window covers each grid point.
 
-    The law's own probabilities are summed over all origins where an axis has at most 128, else over as many blocks of
-    them, each with the probability of its middle.
+    Probabilities are summed over all origins if an axis has at most 128; otherwise over 128 blocks of origins, each
+    with the probability of its middle.
 
     Args:
-        law: The law of a slide.
-        across: Places along x, in pixels of the level, ascending.
-        down: Places along y.
+        law: Distribution of the windows on a slide.
+        across: Coordinates of the points along x, in pixels of the level, ascending.
+        down: Coordinates along y.
 
     Returns:
-        float64, (len(down), len(across)); None for laws that do not tell the probability of any window: grids, and
-        draws with a least fraction.
+        float64, (len(down), len(across)); None for distributions without a closed form: grids, and draws with
+        `min_fraction`.
     """
     if not isinstance(law, MixtureDistribution) or not isinstance(law.uniform, UniformComponent):
         return None
@@ -68,22 +68,22 @@ def expected_coverage(law: WindowDistribution, across: Array, down: Array) -> Ar
 
 
 def _blocks(places: Array, length: int, side: int, margin: int) -> tuple[Array, Array, Array]:
-    """Origins along an axis in blocks: their middles, how many each has, and the share of them around each place."""
+    """Divide the origins along an axis into blocks: middles, sizes, and the fraction that covers each point."""
     count = length - side + 1 - 2 * margin
     edges = np.linspace(margin, margin + count, min(count, _LATTICE) + 1).round().astype(np.int64)
     first, last = edges[:-1], edges[1:] - 1
-    from_, to = np.floor(places - side)[:, None] + 1, np.floor(places)[:, None]  # origins of windows around a place
+    from_, to = np.floor(places - side)[:, None] + 1, np.floor(places)[:, None]  # origins of windows that cover a point
     around = np.maximum(np.minimum(last, to) - np.maximum(first, from_) + 1, 0)
     return (first + last) // 2, last - first + 1, around / (last - first + 1)
 
 
 def pixel_centres(domain: WindowDomain, shape: tuple[int, ...], pixels_per_point: float) -> tuple[Array, Array]:
-    """The places of a picture of the domain's level: along x and along y, in pixels of the level.
+    """Return the centres of a thumbnail's pixels along x and y, float64, in pixels of the domain's level.
 
     Args:
-        domain: The domain.
-        shape: (height, width) of the picture.
-        pixels_per_point: Pixels of the level for each of its pixels.
+        domain: Domain of the windows on the slide.
+        shape: (height, width) of the thumbnail.
+        pixels_per_point: Pixels of the level per pixel of the thumbnail.
     """
     return axis_centres(domain.length_x, shape[1], pixels_per_point), axis_centres(
         domain.length_y, shape[0], pixels_per_point

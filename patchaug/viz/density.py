@@ -1,4 +1,4 @@
-"""How often each place is drawn, beside the law that says how often it should be; and what has been seen."""
+"""Sampling density beside its expectation, and coverage after each epoch."""
 
 from __future__ import annotations
 
@@ -29,24 +29,29 @@ _SIDE = 480  # of each map on the figure, pixels
 def show_density(
     slide: Slide, sampler: Sampler, *, epochs: int = 20, seed: int = SEED, out: Out = None, max_size: int = _SIDE
 ) -> Figure:
-    """Draw how often each place of a slide lies in a drawn window, beside what the sampler's law states.
+    """Draw how often drawn windows cover each point of a slide, beside the expectation of the sampler.
 
     Args:
         slide: The slide.
         sampler: The sampler.
-        epochs: Epochs that are drawn.
-        seed: Seed of the windows, as a run has it.
-        out: Where to save the picture (PNG).
-        max_size: Longer side of the maps in places.
+        epochs: Number of epochs, at least 1.
+        seed: Seed of the windows.
+        out: Path of the PNG file to write, or None.
+        max_size: Longer side of the maps in grid points.
 
     Returns:
-        The figure: windows that hold a place, per 1000 windows; the law's map is left out where windows are not drawn
-        one by one from a law in closed form: for grids, and with `min_fraction`.
+        The figure: windows that cover each point, per 1000 windows. The map of the expectation is omitted for
+        samplers without a closed form: grids, and samplers with `min_fraction`.
 
     Raises:
         OptionError: epochs is below 1.
-        WindowError, ForegroundError: The sampler asks for what the slide does not have.
-        MissingError: There is no folder for `out`.
+        WindowError, ForegroundError: The slide cannot provide the windows of the sampler.
+        MissingError: The folder of `out` does not exist.
+
+    Example:
+        >>> figure = show_density(slide, Foreground(64, per_slide=50, foreground=0.5), epochs=2, out="density.png")
+        >>> [ax.get_title() for ax in figure.axes[:2]]
+        ['drawn: 100 windows, 2 epochs', 'expected']
     """
     checked_integer("epochs", epochs, 1)
     small, l0_per_pixel, law, across, down = _thumbnail_and_distribution(slide, sampler, max_size)
@@ -57,18 +62,18 @@ def show_density(
     expected = expected_coverage(law, across, down)
     panels = [HeatMap(f"drawn: {count:,} windows, {epochs} epoch{'s'[: epochs != 1]}", 1000 * drawn / count)]
     if expected is not None:
-        panels.append(HeatMap("expected by the law", 1000 * expected))
-    # A few windows pile up here and there by chance: the scale is the law's, and what is above it as dark as its end.
+        panels.append(HeatMap("expected", 1000 * expected))
+    # Windows pile up at a few points by chance: the scale follows the expectation, and higher counts are clipped.
     top = 1.5 * float(panels[-1].values.max()) if expected is not None else float(panels[0].values.max())
     figure, (axes,) = new_figure(
         [[small.image.shape] * len(panels)], (_SIDE, 640), heading=True, bars=int(slide.mpp is not None),
         right=[*[0] * (len(panels) - 1), BAR],
-        title=f"{slide.name}: how often each place is drawn",
+        title=f"{slide.name}: sampling density",
         legend=class_legend([small.mask], slide.codes, slide.ignore_index, line=True),
     )  # fmt: skip
     for ax, panel in zip(axes, panels, strict=True):
         shown = draw_heat_map(ax, small, panel, top=top, ignore_index=slide.ignore_index)
-    colour_bar(axes[-1], shown, "windows that hold the place, of 1000")
+    colour_bar(axes[-1], shown, "windows covering each point, per 1000")
     scale_bar(axes[0], slide, l0_per_pixel)
     return save_figure(figure, out)
 
@@ -76,45 +81,53 @@ def show_density(
 def show_coverage(
     slide: Slide, sampler: Sampler, *, epochs: int = 10, seed: int = SEED, out: Out = None, max_size: int = _SIDE
 ) -> Figure:
-    """Draw the share of a slide that has been seen after each epoch, and a map of how often.
+    """Draw the fraction of a slide covered after each epoch, and a map of the number of windows.
 
     Args:
         slide: The slide.
         sampler: The sampler.
-        epochs: Epochs, from the first on.
-        seed: Seed of the windows, as a run has it.
-        out: Where to save the picture (PNG).
-        max_size: Longer side of the map in places.
+        epochs: Number of epochs, at least 1.
+        seed: Seed of the windows.
+        out: Path of the PNG file to write, or None.
+        max_size: Longer side of the map in grid points.
 
     Returns:
-        The figure: the map, never seen in white; and the curve, with what the law makes expect as a dashed line where
-        it is in closed form, see `show_density`.
+        The figure: the map, with uncovered points in white, and the curve. A dashed line shows the expectation where
+        it has a closed form; see `show_density`.
 
     Raises:
         OptionError: epochs is below 1.
-        WindowError, ForegroundError: The sampler asks for what the slide does not have.
-        MissingError: There is no folder for `out`.
+        WindowError, ForegroundError: The slide cannot provide the windows of the sampler.
+        MissingError: The folder of `out` does not exist.
+
+    Example:
+        >>> figure = show_coverage(slide, Grid(64), epochs=1, out="coverage.png")
+        >>> figure.get_suptitle()
+        'case: 100.0% covered after 1 epoch of 64 windows'
     """
     checked_integer("epochs", epochs, 1)
     small, l0_per_pixel, law, across, down = _thumbnail_and_distribution(slide, sampler, max_size)
-    seen, fractions = np.zeros((len(down), len(across)), np.int64), [0.0]
-    labelled = None if small.mask is None else _labelled(small.mask, slide.ignore_index)
+    covered, fractions = np.zeros((len(down), len(across)), np.int64), [0.0]
+    labelled = None if small.mask is None else _is_labelled(small.mask, slide.ignore_index)
     labelled_fractions = [0.0]
     for windows in islice(epoch_windows(slide, sampler, seed), epochs):
-        seen += count_coverage(windows, across, down)
-        fractions.append(float((seen > 0).mean()))
+        covered += count_coverage(windows, across, down)
+        fractions.append(float((covered > 0).mean()))
         if labelled is not None and labelled.any():
-            labelled_fractions.append(float((seen[labelled] > 0).mean()))
+            labelled_fractions.append(float((covered[labelled] > 0).mean()))
     expected = expected_coverage(law, across, down)
+    after = f"after {epochs} epoch{'s'[: epochs != 1]} of {law.count} windows"
     figure, (axes,) = new_figure(
         [[small.image.shape, small.image.shape]], (_SIDE, 640), heading=True, bars=1, right=[BAR, 0],
-        title=f"{slide.name}: {fractions[-1]:.1%} seen after {epochs} epoch{'s'[: epochs != 1]} of {law.count} windows",
+        title=f"{slide.name}: {fractions[-1]:.1%} covered {after}",
         legend=class_legend([small.mask], slide.codes, slide.ignore_index, line=True),
     )  # fmt: skip
     map_ax, curve = axes
-    top = max(float(seen.max()), 1)
-    shown = draw_heat_map(map_ax, small, HeatMap("times seen", seen), top=top, ignore_index=slide.ignore_index)
-    colour_bar(map_ax, shown, "windows that hold the place")
+    top = max(float(covered.max()), 1)
+    shown = draw_heat_map(
+        map_ax, small, HeatMap("number of windows", covered), top=top, ignore_index=slide.ignore_index
+    )
+    colour_bar(map_ax, shown, "windows covering each point")
     scale_bar(map_ax, slide, l0_per_pixel)
     _draw_curve(curve, fractions, labelled_fractions, None if expected is None else (expected, law.count))
     return save_figure(figure, out)
@@ -123,7 +136,7 @@ def show_coverage(
 def _thumbnail_and_distribution(
     slide: Slide, sampler: Sampler, max_size: int
 ) -> tuple[Patch, float, WindowDistribution, Array, Array]:
-    """A thumbnail, level-0 pixels per pixel of it, the law on the slide, and the thumbnail's places along x and y."""
+    """Return thumbnail, level-0 pixels per thumbnail pixel, distribution, and the pixels' centres along x and y."""
     small, l0_per_pixel = thumbnail(slide, max_size=max_size)
     law = sampler.distribution(slide)
     across, down = pixel_centres(
@@ -140,7 +153,7 @@ def _draw_curve(
     place = ax.get_position()  # room for the labels of the axes
     ax.set_position([place.x0 + 0.09, place.y0 + 0.06, place.width - 0.10, place.height - 0.06])
     epochs = np.arange(len(fractions))
-    ax.plot(epochs, fractions, color=hexadecimal(WINDOW), marker="o", markersize=4, label="the whole slide")
+    ax.plot(epochs, fractions, color=hexadecimal(WINDOW), marker="o", markersize=4, label="whole slide")
     if len(labelled_fractions) == len(fractions):
         ax.plot(
             epochs,
@@ -148,13 +161,13 @@ def _draw_curve(
             color=hexadecimal(class_colour(4, None)),
             marker="s",
             markersize=4,
-            label="its labelled pixels",
+            label="labelled pixels",
         )
     if law is not None:
         chance, count = law
         expected = [float((1 - (1 - chance) ** (count * epoch)).mean()) for epoch in epochs]
-        ax.plot(epochs, expected, color="black", linestyle="--", linewidth=1, label="whole slide, by the law")
-    ax.set(ylim=(0, 1.03), xlim=(0, None), xlabel="epochs", title="share seen")
+        ax.plot(epochs, expected, color="black", linestyle="--", linewidth=1, label="whole slide, expected")
+    ax.set(ylim=(0, 1.03), xlim=(0, None), xlabel="epochs", title="fraction covered")
     ax.title.set_fontsize(11)
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -163,5 +176,5 @@ def _draw_curve(
     ax.legend(loc="lower right", frameon=False, fontsize=9)
 
 
-def _labelled(mask: Array, ignore_index: int | None) -> Array:
+def _is_labelled(mask: Array, ignore_index: int | None) -> Array:
     return np.asarray((mask != 0) if ignore_index is None else (mask != 0) & (mask != ignore_index))

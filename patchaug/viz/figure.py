@@ -1,4 +1,4 @@
-"""A figure that notebooks show as it is."""
+"""Figure that notebooks display directly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 class NotebookFigure(Figure):
-    """matplotlib's figure; as the value of a notebook's cell it is a picture, whatever backend pyplot has."""
+    """matplotlib figure that a notebook displays as PNG, with any pyplot backend."""
 
     def _repr_png_(self) -> bytes:
         file = BytesIO()

@@ -1,4 +1,4 @@
-"""A map of numbers over a slide: how often each place is drawn or seen."""
+"""Heat map over a slide: density or coverage."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-# Even in lightness for every kind of colour vision; dark is often, and what is 0 is white.
+# Perceptually uniform for all kinds of colour vision; dark is high, and 0 is white.
 _MAP = "cividis_r"
-BAR = 72  # room for a colour bar beside a map, pixels
+BAR = 72  # width reserved for a colour bar beside a map, pixels
 
 
 class HeatMap(NamedTuple):
-    """A map and what it shows."""
+    """Values of a heat map, (height, width), and its title."""
 
     title: str
     values: Array
 
 
 def draw_heat_map(ax: Axes, small: Patch, panel: HeatMap, *, top: float, ignore_index: int | None) -> Any:
-    """Draw a map, with the outlines of the slide's classes over it.
+    """Draw a heat map, with the classes of the slide outlined.
 
     Args:
-        ax: Where.
+        ax: Axes to draw on.
         small: The slide's thumbnail; its mask is outlined.
-        panel: The map, a number for each pixel of the thumbnail.
-        top: The number that is darkest.
+        panel: The heat map, a number for each pixel of the thumbnail.
+        top: Value of the darkest colour.
         ignore_index: Integer of the mask that means "no label".
 
     Returns:
-        The drawn map, for `colour_bar`.
+        The drawn image, for `colour_bar`.
     """
     from matplotlib import colormaps
 
@@ -55,7 +55,7 @@ def draw_heat_map(ax: Axes, small: Patch, panel: HeatMap, *, top: float, ignore_
 
 
 def colour_bar(ax: Axes, shown: Any, label: str) -> None:
-    """A bar to the right of a map that says which colour is which number."""
+    """Add a colour bar to the right of a heat map."""
     place = ax.get_position()
     width = ax.get_window_extent().width / place.width
     bar = ax.figure.add_axes((place.x1 + 8 / width, place.y0, 12 / width, place.height))
@@ -66,7 +66,7 @@ def colour_bar(ax: Axes, shown: Any, label: str) -> None:
 
 
 def _outlines(mask: Array, ignore_index: int | None) -> Array:
-    """RGBA, clear but for the inner borders of each class."""
+    """Return RGBA, float32 (height, width, 4): the inner borders of each class, transparent elsewhere."""
     out = np.zeros((*mask.shape, 4), np.float32)
     edge = class_borders(mask)
     for value in np.unique(mask):

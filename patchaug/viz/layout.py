@@ -1,6 +1,6 @@
-"""A sheet of pictures: its layout, the classes' colours, outlines, scale bars.
+"""Layout of figures: axes, legend, outlines, scale bars.
 
-Drawn on figures of their own, never through pyplot's global state: they work in threads and without a screen.
+Figures are created directly, without pyplot's global state: they work in threads and without a display.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 Out = str | os.PathLike[str] | None
 
 FRAME = "#888888"
-_CASING = 3.0  # width of the line below a window's outline, points
-DPI = 100  # of the figures; the layout below counts in pixels
+_CASING = 3.0  # width of the line below an outline, points
+DPI = 100  # of all figures; lengths below are in pixels
 _GAP, _TITLE, _HEADING, _BAR, _LINE = 12, 20, 24, 24, 24
 
 
@@ -36,12 +36,21 @@ def new_figure(
     shapes: Sequence[Sequence[tuple[int, ...]]], box: tuple[int, int], *, title: str | None,
     legend: Sequence[tuple[Any, str]], heading: bool = False, bars: int = 0, right: Sequence[int] = (),
 ) -> tuple[Figure, list[list[Axes]]]:  # fmt: skip
-    """A figure with one axes per picture, each as large as fits into the box (width, height), title and legend.
+    """Create a figure with one axes per image, title and legend.
 
-    Below the first `bars` rows there is room for a scale bar. `right` is the room to the right of each column, in
-    pixels, for what stands beside a picture.
+    The layout is computed in pixels: layout engines leave gaps beside images of fixed aspect ratio.
 
-    Counted out in pixels rather than left to a layout engine: it leaves no gaps beside pictures of fixed proportions.
+    Args:
+        shapes: (height, width, ...) of the image of each axes, row by row.
+        box: Maximum (width, height) of an axes in pixels.
+        title: Title of the figure, or None.
+        legend: Handle and name of each entry.
+        heading: Reserve space above each row for the titles of its axes.
+        bars: Number of rows, from the first, with space for a scale bar below.
+        right: Space to the right of each column in pixels.
+
+    Returns:
+        The figure, and its axes row by row.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -53,14 +62,14 @@ def new_figure(
     starts = list(accumulate((column + extra for extra in (*right, *[0] * number)[:number]), initial=0))
     width = max(_GAP + starts[-1], 480)
     lines = [text for line in (title or "").splitlines() for text in textwrap.wrap(line, int(width / 9))]
-    entry = 50 + 8 * max((len(name) for _, name in legend), default=0)  # pixels that a name of the legend takes
+    entry = 50 + 8 * max((len(name) for _, name in legend), default=0)  # width of a legend entry
     ncols = max(min(len(legend), int(width / entry)), 1)
     above, below = heading * _HEADING, [_GAP + (k < bars) * _BAR for k in range(len(fits))]
     height = _GAP + sum(above + max(h for _, h in row) for row in fits) + sum(below)
     height += len(lines) * _TITLE + -(-len(legend) // ncols) * _LINE
     figure = NotebookFigure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    y = height - _GAP - len(lines) * _TITLE  # from the bottom up, as matplotlib counts
+    y = height - _GAP - len(lines) * _TITLE  # from the bottom, as in matplotlib
     figure.suptitle("\n".join(lines), y=1 - _GAP / 2 / height, va="top", fontsize=12, parse_math=False)
     axes = []
     left = (width - starts[-1] + _GAP) / 2
@@ -76,14 +85,19 @@ def new_figure(
             loc="lower center", bbox_to_anchor=(0.5, 0), borderaxespad=0.3, frameon=False, fontsize=10,
         )  # fmt: skip
         for text, (_, name) in zip(drawn.get_texts(), legend, strict=True):
-            text.set(text=name, parse_math=False)  # given as labels, names with a leading _ would be left out
+            text.set(text=name, parse_math=False)  # matplotlib omits labels with a leading underscore
     return figure, axes
 
 
 def draw_patch(ax: Axes, patch: Patch, *, tint: float = 0.0, ignore_index: int | None = None, line: float = 0) -> None:
-    """The image, its labelled pixels tinted, and a line along the inner side of each class's border.
+    """Draw an image with its labelled pixels tinted, and a line along the inner border of each class.
 
-    The line is `line` pixels of the figure wide, at least one of the picture.
+    Args:
+        ax: Axes to draw on.
+        patch: Image, uint8 (height, width, channels), and mask.
+        tint: Opacity of the tint, 0 to 1.
+        ignore_index: Integer of the mask that means "no label", or None.
+        line: Width of the line in pixels of the figure; at least one pixel of the image.
     """
     height, width = patch.image.shape[:2]
     shown = ax.get_window_extent().width
@@ -99,7 +113,7 @@ def _tinted(image: Array, mask: Array, tint: float, ignore_index: int | None, li
     out = image.astype(np.float32)
     edge = class_borders(mask)
     for _ in range(line - 1):
-        edge |= class_borders(edge)  # a pixel further on both sides; only the inner one is drawn
+        edge |= class_borders(edge)  # one pixel wider on both sides; only the inner side is drawn
     for value in np.unique(mask):
         if value:
             colour = np.array(class_colour(int(value), ignore_index), float)
@@ -110,14 +124,14 @@ def _tinted(image: Array, mask: Array, tint: float, ignore_index: int | None, li
 
 
 def matplotlib_colour(value: int, ignore_index: int | None) -> tuple[float, ...]:
-    """A class's colour, as matplotlib takes it."""
+    """Return the colour of a class as three floats in 0..1, for matplotlib."""
     return tuple(part / 255 for part in class_colour(value, ignore_index))
 
 
 def class_legend(
     masks: Iterable[Array | None], codes: Sequence[str] | None, ignore_index: int | None, *, line: bool = False
 ) -> list[tuple[Any, str]]:
-    """Swatches and names of the classes that are drawn, or whose outlines are."""
+    """Create a legend entry (handle, name) for each class of the masks; `line` draws outlines only."""
     from matplotlib.patches import Rectangle
 
     entries = []
@@ -130,7 +144,7 @@ def class_legend(
 
 
 def outline_style(colour: Colour = WINDOW) -> dict[str, Any]:
-    """The style of an outline: a line of a colour, which a casing keeps apart from tissue of any colour."""
+    """Return patch properties of an outline; a casing makes it stand out on tissue of any colour."""
     from matplotlib.patheffects import withStroke
 
     casing = withStroke(linewidth=_CASING, foreground="black" if is_light(colour) else "white", alpha=0.6)
@@ -140,17 +154,17 @@ def outline_style(colour: Colour = WINDOW) -> dict[str, Any]:
 def window_outline(
     slide: Slide, window: Window, l0_per_pixel: float, *, colour: Colour = WINDOW, linewidth: float = 1.2
 ) -> Any:
-    """The outline of a window on a thumbnail; not clipped, as half of a line along the slide's border lies outside."""
+    """Create the outline of a window on a thumbnail; unclipped, because lines on the border lie half outside."""
     from matplotlib.patches import Rectangle
 
     scale = slide.level_downsamples[window.level] / l0_per_pixel
-    # Pixel centres are whole numbers on the axes, so a pixel's edges lie half a pixel before and behind.
+    # Pixel centres are whole numbers on the axes, and pixel edges lie half a pixel before and after.
     corner, sides = (window.x * scale - 0.5, window.y * scale - 0.5), (window.width * scale, window.height * scale)
     return Rectangle(corner, *sides, linewidth=linewidth, clip_on=False, zorder=3, **outline_style(colour))
 
 
 def scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:
-    """A bar of a round number of micrometres below the picture's left corner, where the slide's mpp is known."""
+    """Draw a scale bar of a round number of micrometres below the lower left corner, if the slide has an mpp."""
     from matplotlib.transforms import ScaledTranslation
 
     if slide.mpp is None:
@@ -167,7 +181,7 @@ def scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:
 
 
 def save_figure(figure: Figure, out: Out) -> Figure:
-    """Write the figure to a file, if there is one to write to; it appears when it is whole."""
+    """Write the figure to a PNG file, atomically; do nothing if `out` is None."""
     if out is not None:
         with atomic_write(out, "picture") as temporary:
             figure.savefig(temporary, format="png", dpi="figure")

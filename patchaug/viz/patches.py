@@ -1,4 +1,4 @@
-"""Patches on a sheet."""
+"""Show patches in a grid."""
 
 from __future__ import annotations
 
@@ -22,25 +22,31 @@ def show_patches(
     title: str | None = None,
     ignore_index: int | None = None,
 ) -> Figure:
-    """Draw patches on a sheet, each with the outline of its labels.
+    """Draw patches in a grid, with the labels outlined.
 
     Args:
         patches: Images, uint8 (height, width, channels), and masks, integer (height, width) or None.
         codes: Class names for the legend.
-        columns: Patches in a row.
-        out: Where to save the picture (PNG).
-        title: Title of the sheet.
+        columns: Patches per row.
+        out: Path of the PNG file to write, or None.
+        title: Title of the figure.
         ignore_index: Integer of the masks that means "no label"; drawn in grey.
 
     Returns:
         The figure.
 
     Raises:
-        OptionError: There is no patch to show, or no column for it.
-        MissingError: There is no folder for `out`.
+        OptionError: `patches` is empty, or columns is below 1.
+        MissingError: The folder of `out` does not exist.
+
+    Example:
+        >>> plan = Plan([slide], Uniform(64, per_slide=6))
+        >>> figure = show_patches([plan.read(draw) for draw in plan], codes=codes, columns=3, out="patches.png")
+        >>> len(figure.axes)
+        6
     """
     if not patches:
-        raise OptionError("there is no patch to show; give at least one")
+        raise OptionError("patches must hold at least one patch, got none")
     if columns < 1:
         raise OptionError(f"columns must be at least 1, got {columns}")
     rows = [patches[start : start + columns] for start in range(0, len(patches), columns)]

@@ -1,4 +1,4 @@
-"""Truth beside prediction."""
+"""Show truth beside prediction."""
 
 from __future__ import annotations
 
@@ -22,32 +22,38 @@ _DETAIL, _PANEL = 400, 480  # side of the detail of a prediction in pixels of it
 def show_prediction(
     slide: Slide, prediction: Array, *, level: int, out: Out = None, dice: Mapping[str, float | None] | None = None
 ) -> Figure:
-    """Draw slide, truth and prediction side by side, and below them a detail where there is much to see.
+    """Draw slide, truth and prediction side by side, and a detailed window below.
 
-    Truth and prediction are drawn from the same pixels: maps that agree look alike.
+    Truth and prediction are sampled at the same pixels: equal maps look the same.
 
     Args:
         slide: A slide with a mask.
-        prediction: Its class map at `level`, integer (height, width).
+        prediction: Predicted class map at `level`, integer (height, width).
         level: The level of the map.
-        out: Where to save the picture (PNG).
+        out: Path of the PNG file to write, or None.
         dice: Dice per class for the title; None for a class without a score.
 
     Returns:
         The figure.
 
     Raises:
-        WindowError: There is no such level.
-        FrameError: The map is not of the level's size, or the slide has no mask.
+        WindowError: The slide does not have this level.
+        FrameError: The size of the map differs from that of the level, or the slide has no mask.
         OptionError: The map does not hold integers.
-        MissingError: There is no folder for `out`.
+        MissingError: The folder of `out` does not exist.
+
+    Example:
+        >>> prediction = slide.read_mask(Window(0, 0, 512, 512))
+        >>> figure = show_prediction(slide, prediction, level=0, dice={"nucleus": 1.0}, out="prediction.png")
+        >>> [ax.get_title() for ax in figure.axes[:3]]
+        ['slide', 'truth', 'prediction']
     """
     size = slide.level_size(level)
     if prediction.shape[::-1] != size:
         got, wanted = (" x ".join(map(str, sides)) for sides in (prediction.shape[::-1], size))
         raise FrameError(f"{slide.name}: the prediction has {got} px, level {level} has {wanted}; predict it whole")
     if slide.mask is None:
-        raise FrameError(f"{slide.name}: there is no mask to set beside the prediction; give the slide one")
+        raise FrameError(f"{slide.name}: the slide has no mask to compare the prediction with; open it with mask=")
     if prediction.dtype.kind not in "iub":
         raise OptionError(f"{slide.name}: the prediction must hold integers, got {prediction.dtype}; take the argmax")
     small, l0_per_pixel = thumbnail(slide, max_size=_PANEL)
@@ -57,7 +63,7 @@ def show_prediction(
     detail = slide.read(where)
     guess_there = prediction[where.y : where.bottom, where.x : where.right]
 
-    scores = [f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in (dice or {}).items()]
+    scores = [f"{name} {'n/a' if value is None else f'{value:.3f}'}" for name, value in (dice or {}).items()]
     figure, axes = new_figure(
         [[small.image.shape] * 3, [detail.image.shape] * 3], (_PANEL, 640), heading=True,
         bars=2 * (slide.mpp is not None), title=slide.name + (f"\nDice: {', '.join(scores)}" if scores else ""),

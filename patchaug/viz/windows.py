@@ -1,4 +1,4 @@
-"""Windows over their slide."""
+"""Show windows on their slide."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def show_windows(
     title: str | None = None,
     max_size: int = 1024,
 ) -> Figure:
-    """Draw the outlines of windows over a thumbnail of their slide, on which its mask is outlined.
+    """Draw the outlines of windows on a thumbnail of their slide, with the mask outlined.
 
     Args:
         slide: The slide.
-        windows: A sampler, whose windows of the first epochs are drawn; or windows of the slide, at any level.
-        epochs: How many epochs of the sampler, each in a colour of its own.
-        seed: Seed of the sampler's windows, as a run has it.
-        out: Where to save the picture (PNG); it appears there when it is whole.
-        title: Title; default: the slide's name, its size and the windows'.
+        windows: A sampler, to draw the windows of its first epochs; or windows of the slide, at any level.
+        epochs: Number of epochs of the sampler; each gets its own colour.
+        seed: Seed of the sampler's windows.
+        out: Path of the PNG file to write, or None.
+        title: Title; by default name and size of the slide, and size of the windows.
         max_size: Longer side of the thumbnail in pixels.
 
     Returns:
@@ -56,8 +56,13 @@ def show_windows(
     Raises:
         WindowError: A window leaves the slide.
         OptionError: epochs is below 1.
-        ForegroundError: The sampler asks for what the slide does not have.
-        MissingError: There is no folder for `out`.
+        ForegroundError: The slide cannot provide the windows of the sampler.
+        MissingError: The folder of `out` does not exist.
+
+    Example:
+        >>> figure = show_windows(slide, Grid(128), out="windows.png")
+        >>> figure.legends[0].get_texts()[0].get_text()
+        'windows of epoch 1: 16'
     """
     from matplotlib.patches import Rectangle
 
@@ -83,7 +88,7 @@ def show_windows(
 def windows_of_epochs(
     slide: Slide, windows: Sampler | Iterable[Window], epochs: int, seed: int
 ) -> list[tuple[str, list[Window]]]:
-    """What the legend calls them, and the windows: of each epoch of a sampler, or those given."""
+    """Return (legend text, windows) for each epoch of a sampler, or once for the given windows."""
     checked_integer("epochs", epochs, 1)
     if isinstance(windows, Iterable):
         return [("windows", list(windows))]
@@ -92,7 +97,7 @@ def windows_of_epochs(
 
 
 def epoch_windows(slide: Slide, sampler: Sampler, seed: int) -> Iterable[list[Window]]:
-    """The windows of a slide that is the only one, epoch by epoch, without end."""
+    """Iterate over the windows of a plan with this slide alone, epoch by epoch, without end."""
     plan = Plan([slide], sampler, seed=seed, shuffle=False)
     indices = iter(range(2**32 * len(plan)))
     return iter(lambda: [plan[index].window for index in islice(indices, len(plan))], [])

@@ -25,8 +25,8 @@ warnings.filterwarnings("ignore", message="ShiftScaleRotate is a special case")
 COLOUR = 200
 
 
-def augmented(transform, size: tuple[int, int], seed: int, labels=None) -> tuple[Patch, np.ndarray]:
-    """A patch of one colour after a pipeline, with the halo that it needs; and the mask that the pipeline was given."""
+def augment_uniform_patch(transform, size: tuple[int, int], seed: int, labels=None) -> tuple[Patch, np.ndarray]:
+    """Augment a patch of one colour with the halo that its pipeline needs; return the result and the input mask."""
     augment = Augment(transform)
     y, x = augment.needed(*size)
     shape = size[0] + 2 * y, size[1] + 2 * x
@@ -35,8 +35,8 @@ def augmented(transform, size: tuple[int, int], seed: int, labels=None) -> tuple
     return augment(Patch(image, mask), *size, np.random.default_rng(seed)), mask
 
 
-def endless(transform, height: int, width: int) -> bool:
-    """Whether the pipeline is refused, since no halo is enough; or takes too large a halo to try."""
+def is_unbounded(transform, height: int, width: int) -> bool:
+    """Return True if the pipeline is rejected because no halo is enough, or needs a halo too large to test."""
     try:
         return max(Augment(transform).needed(height, width)) > 1500
     except OptionError as error:
@@ -48,9 +48,9 @@ def endless(transform, height: int, width: int) -> bool:
 @given(pipelines(), st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
 def test_no_pixel_is_invented(transform, height: int, width: int, seed: int) -> None:
     """Any pipeline, any window: one colour comes out as that colour, and ones as ones; what is invented would be 0."""
-    if endless(transform, height, width):
+    if is_unbounded(transform, height, width):
         return
-    patch, _ = augmented(transform, (height, width), seed)
+    patch, _ = augment_uniform_patch(transform, (height, width), seed)
     assert patch.image.shape == (height, width, 3) and patch.mask.shape == (height, width)
     assert (patch.image == COLOUR).all() and (patch.mask == 1).all()
 
@@ -61,7 +61,7 @@ def test_perspective_shows_nothing_beyond_the_picture(interpolation: int, size: 
     """Its outermost rows and columns are made of pixels up to one beyond the border, and of what the kernel adds."""
     transform = alb.Perspective((0.01, 0.3), p=1, interpolation=interpolation, border_mode=0)
     for seed in range(60):
-        patch, _ = augmented(transform, size, seed)
+        patch, _ = augment_uniform_patch(transform, size, seed)
         assert (patch.image == COLOUR).all() and (patch.mask == 1).all()
 
 
@@ -71,9 +71,9 @@ def test_perspective_shows_nothing_beyond_the_picture(interpolation: int, size: 
 def test_masks_hold_numbers_of_the_slide_alone(transform, seed: int, dtype) -> None:
     """No mean of two classes, no fill; the dtype stays."""
     labels = np.array([3, 7, 250] if dtype == np.uint8 else [3, 7, 30_000], dtype)
-    if endless(transform, 40, 50):
+    if is_unbounded(transform, 40, 50):
         return
-    patch, given_mask = augmented(transform, (40, 50), seed, labels)
+    patch, given_mask = augment_uniform_patch(transform, (40, 50), seed, labels)
     assert patch.mask.dtype == dtype and set(np.unique(patch.mask)) <= set(np.unique(given_mask))
 
 
@@ -106,7 +106,7 @@ def test_no_pixel_beyond_the_halo_matters(transform) -> None:
 
 
 def ramp_slide(side: int = 250) -> Slide:
-    """Red is the column, green the row, and so is the mask: columns times 256 plus rows."""
+    """Make a slide whose red is the column and green the row; the mask is 256 * column + row."""
     at = np.arange(side, dtype=np.uint8)
     image = np.zeros((side, side, 3), np.uint8)
     image[..., 0], image[..., 1] = at[None, :], at[:, None]
@@ -261,29 +261,29 @@ def test_halos_count_pixels_of_the_patch(mpp: float, size: int, seed: int) -> No
 
 
 class Mine(alb.ImageOnlyTransform):
-    """A transform that nobody knows."""
+    """A transform that patchaug does not know."""
 
     def apply(self, img, **params):
-        """As it is."""
+        """Return the image unchanged."""
         return img
 
 
 @pytest.mark.parametrize(
     ("transform", "text"),
     [
-        (Mine(), "Mine is not known, so its halo is not; say how many pixels it looks around, as halo=32"),
-        (alb.OneOf([alb.ThinPlateSpline(p=1), alb.D4()]), "the halo of ThinPlateSpline is not known; say how many"),
+        (Mine(), "the halo of Mine, a custom transform, is not known; set it in pixels, such as halo=32"),
+        (alb.OneOf([alb.ThinPlateSpline(p=1), alb.D4()]), "the halo of ThinPlateSpline is not known; set it in pixels"),
         (alb.ImageCompression("webp"), "the halo of ImageCompression is not known"),
-        (alb.RandomCrop(8, 8), "RandomCrop changes the size of the picture; windows have their size from the sampler"),
-        (alb.Rotate(crop_border=True), "Rotate changes the size of the picture"),
+        (alb.RandomCrop(8, 8), "RandomCrop changes the size of the image, but the sampler sets the size of windows"),
+        (alb.Rotate(crop_border=True), "Rotate changes the size of the image"),
         (alb.Affine(fit_output=True), "Affine with fit_output changes the size"),
         (alb.Perspective(keep_size=False), "Perspective changes the size"),
-        (alb.Compose([alb.Rotate((-90, 90)), alb.Perspective()]), "no halo is enough for .*put it first, or say halo="),
-        (alb.Affine(shear={"x": (-60, 60), "y": (-60, 60)}), "shear .* may fold the picture; shear by less"),
+        (alb.Compose([alb.Rotate((-90, 90)), alb.Perspective()]), "no halo is enough for .*put it first, or set halo="),
+        (alb.Affine(shear={"x": (-60, 60), "y": (-60, 60)}), "shear .* may fold the image; reduce the shear"),
     ],
 )
 def test_pipelines_without_a_known_halo_are_refused(transform, text: str) -> None:
-    """By name, with the cure; with halo= said, they are taken."""
+    """The error names the transform and the cure; with halo= they are accepted."""
     with pytest.raises(OptionError, match=text):
         Plan([ramp_slide()], Uniform(16), augment=Augment(transform))
     Plan([ramp_slide()], Uniform(16), augment=Augment(transform, halo=10))
@@ -297,30 +297,33 @@ def test_pipelines_without_a_known_halo_are_refused(transform, text: str) -> Non
         (lambda: Augment(alb.D4(), halo="some"), "halo must be an integer, got 'some'"),
         (
             lambda: Augment(alb.Compose([alb.D4()], bbox_params=alb.BboxParams("yolo"))),
-            "carries image and mask; bboxes are left out",
+            "supports image and mask; remove bboxes",
         ),
         (
             lambda: Augment(alb.Compose([alb.D4()], keypoint_params=alb.KeypointParams("xy"))),
-            "carries image and mask; keypoints are left out",
+            "supports image and mask; remove keypoints",
         ),
         (
             lambda: Augment(alb.Compose([alb.D4()], additional_targets={"other": "image"})),
-            "leave out additional_targets",
+            "remove additional_targets",
         ),
-        (lambda: Augment(alb.Rotate(mask_interpolation=1)), "Rotate interpolates masks .* class numbers have no mean"),
+        (
+            lambda: Augment(alb.Rotate(mask_interpolation=1)),
+            "Rotate interpolates masks .* class numbers cannot be averaged",
+        ),
     ],
 )
-def test_what_would_go_wrong_in_silence_is_refused(make, text: str) -> None:
+def test_transforms_that_would_corrupt_masks_are_rejected(make, text: str) -> None:
     """When the augmentation is made."""
     with pytest.raises(OptionError, match=text):
         make()
 
 
 def test_results_of_another_size_or_kind_are_refused() -> None:
-    """At the first patch: by what came out, and what is wanted."""
+    """At the first patch; the error gives both sizes."""
     for transform, text in [
-        (alb.RandomCrop(8, 8, p=1), r"made \(8, 8, 3\) of \(16, 16, 3\), and a patch of 16 x 16 px is wanted"),
-        (alb.Normalize(p=1), "made pixels of float32, and patches are uint8"),
+        (alb.RandomCrop(8, 8, p=1), r"returned \(8, 8, 3\) for \(16, 16, 3\), and a patch of 16 x 16 px is required"),
+        (alb.Normalize(p=1), "returned pixels of float32, and patches are uint8"),
     ]:
         plan = Plan([ramp_slide()], Uniform(16), augment=Augment(transform, halo=0))
         with pytest.raises(OptionError, match=text):
@@ -370,5 +373,5 @@ def test_dropouts_paint_no_number_that_codes_do_not_name(number: float, nested: 
         else:
             with pytest.raises(OptionError, match=rf"s: {type(part).__name__} paints .*\({word}={number}\).*0 to 2"):
                 Plan([slide], Uniform(20), augment=Augment(transform))
-    unnamed = open_slide(image, labels)  # without codes nobody can say what is foreign
+    unnamed = open_slide(image, labels)  # without codes any number is accepted
     assert Plan([unnamed], Uniform(20), augment=Augment(alb.CoarseDropout(fill_mask=7)))

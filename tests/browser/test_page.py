@@ -96,8 +96,8 @@ def test_mask_and_draws_are_layers(page: Chrome) -> None:
     assert green > red + 60
     page.click("#mask input[type=checkbox]")
     assert seen(page)[row, column].tolist() == [255, 255, 255]
-    page.click("#drawn input[type=checkbox]")
-    assert page.run("data.drawn.most") >= 1
+    page.click("#density input[type=checkbox]")
+    assert page.run("data.density.most") >= 1
     red, green, blue = seen(page)[row, column]
     assert (red, green, blue) != (255, 255, 255)
 

@@ -182,8 +182,8 @@ def test_check_says_how_many_pixels_a_pipeline_invents(tmp_path: Path, here) -> 
     assert found["padded"] == 0 < 0.05 < found["cropped"] and found["halo"] == [14, 14]
     (tmp_path / "none.json").write_text("{}")
     for arguments, text, code in [
-        (("--padding", "histolgy"), "there is no pipeline 'histolgy', and no such file; ready ones are histology", 1),
-        (("--padding", tmp_path / "none.json"), "holds no pipeline of albumentations.save", 2),
+        (("--padding", "histolgy"), "no pipeline or file is named 'histolgy'; ready-made pipelines are histology", 1),
+        (("--padding", tmp_path / "none.json"), "is not a file of albumentations.save", 2),
         ((), "name slides or folders to check, or a pipeline", 2),
     ]:
         done = here("check", *arguments, cwd=tmp_path)

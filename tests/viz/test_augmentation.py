@@ -61,7 +61,7 @@ def test_cells_of_a_grid_are_the_patches_of_the_epochs(shown: list[Patch]) -> No
     assert equal(shown[0], slide.read(window))
     assert all(equal(shown[1 + epoch], patches[epoch * len(patches) + 4]) for epoch in range(6))
     assert len({patch.image.tobytes() for patch in shown}) == 7
-    assert [ax.get_title() for ax in figure.axes] == ["the window as it is", *(f"epoch {k}" for k in range(6))]
+    assert [ax.get_title() for ax in figure.axes] == ["without augmentation", *(f"epoch {k}" for k in range(6))]
     assert figure.get_suptitle().startswith(f"s: 48 x 48 px at x={window.x}, y={window.y} of level 0, read with a halo")
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_shown_is_said() -> None:
     for words, text in (({"draws": 0}, "draws must be"), ({"index": -1}, "index must be")):
         with pytest.raises(OptionError, match=text):
             show_augment(slide, Uniform(20), alb.HorizontalFlip(), **words)
-    with pytest.raises(OptionError, match="no augmentation to show; give a transform of albumentations"):
+    with pytest.raises(OptionError, match="augment must be a transform of albumentations"):
         show_augment(slide, Uniform(20), None)
     with pytest.raises(WindowError, match="s: a window of 50 x 50 px with a halo"):
         show_augment(slide, Uniform(50), pipeline())

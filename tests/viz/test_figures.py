@@ -142,7 +142,7 @@ def test_prediction_panels_have_the_colours_of_their_maps() -> None:
             r, g, b = pixels[row, column]
             assert (g > r + 60) == green
             assert green or (r, g, b) == (255, 255, 255)
-    assert figure.get_suptitle() == "s\nDice: background 0.000, nucleus none"
+    assert figure.get_suptitle() == "s\nDice: background 0.000, nucleus n/a"
     assert figure.legends[0].get_texts()[0].get_text() == "nucleus"
 
 
@@ -302,11 +302,11 @@ def test_what_cannot_be_drawn_is_said() -> None:
         show_windows(slide, [Window(39, 0, 4, 4)])
     with pytest.raises(FrameError, match="s: the prediction has 30 x 40 px, level 0 has 40 x 30"):
         show_prediction(open_slide(image, np.zeros((30, 40), np.uint8), name="s"), np.zeros((40, 30)), level=0)
-    with pytest.raises(FrameError, match="no mask to set beside"):
+    with pytest.raises(FrameError, match="no mask to compare"):
         show_prediction(open_slide(image), np.zeros((30, 40)), level=0)
     with pytest.raises(OptionError, match="must hold integers, got float64; take the argmax"):
         show_prediction(slide, np.zeros((30, 40)), level=0)
-    with pytest.raises(OptionError, match="no patch to show"):
+    with pytest.raises(OptionError, match="patches must hold at least one"):
         show_patches([])
     with pytest.raises(OptionError, match="columns must be at least 1, got 0"):
         show_patches([Patch(image, None)], columns=0)

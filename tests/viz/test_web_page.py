@@ -69,13 +69,13 @@ def test_times_drawn_are_counted_at_the_centres(width: int, height: int, side: i
     data = page_data(plan, 0, 2, 64)
     windows = [plan.ordered(False)[k].window for k in range(2 * len(plan))]
     assert [[x, y] for epoch in data["epochs"] for x, y, _ in epoch["windows"]] == [[w.x, w.y] for w in windows]
-    shape = decoded(data["drawn"]["picture"]).shape[:2]
+    shape = decoded(data["density"]["image"]).shape[:2]
     xs, ys = ((np.arange(n) + 0.5) * length / n for n, length in zip(shape[::-1], (width, height), strict=True))
     counts = sum(
         (((ys >= w.y) & (ys < w.bottom))[:, None] & ((xs >= w.x) & (xs < w.right))[None]).astype(int) for w in windows
     )
-    assert data["drawn"]["most"] == counts.max()
-    assert (decoded(data["drawn"]["picture"]) == decoded(heat_map_png(counts))).all()
+    assert data["density"]["most"] == counts.max()
+    assert (decoded(data["density"]["image"]) == decoded(heat_map_png(counts))).all()
 
 
 def test_slides_of_a_plan_have_pages_of_their_own(tmp_path: Path) -> None:
@@ -123,5 +123,5 @@ def test_what_cannot_be_shown_is_said(tmp_path: Path) -> None:
         write_page(plan, tmp_path / "nowhere" / "a.html")
     with pytest.raises(OptionError, match="slide must be"):
         write_page(plan, tmp_path / "a.html", slide=1)
-    with pytest.raises(OptionError, match=r"epochs=2 of 60000 windows are more than a page can hold \(100000\)"):
+    with pytest.raises(OptionError, match=r"epochs=2 of 60000 windows exceed the limit of a page \(100000\)"):
         write_page(plan, tmp_path / "a.html", epochs=2)

@@ -1,6 +1,6 @@
-"""One page for a browser: a slide to pan and zoom, its windows epoch by epoch, its mask, how often places are drawn.
+"""HTML page of a slide to pan and zoom: its windows epoch by epoch, its mask, and the sampling density.
 
-The page is a single file without a reference to anything outside; it opens from a disk, a mail or a report.
+The page is a single file without external references; it opens from a disk, a mail or a report.
 """
 
 from __future__ import annotations
@@ -26,46 +26,51 @@ from patchaug.viz.coverage_maps import count_coverage
 from patchaug.viz.palette import class_colour, epoch_colour, hexadecimal, sequential_colour
 from patchaug.viz.web_page.images import TILE, class_map_png, heat_map_png, pyramid
 
-_MOST_WINDOWS = 100_000  # a browser draws that many without stutter, and they take 5 MB
-_CELLS = 256  # cells along the longer side of the map of draws
+_MOST_WINDOWS = 100_000  # browsers draw so many smoothly, and they take 5 MB
+_CELLS = 256  # cells along the longer side of the density map
 
 
 def write_page(
     plan: Plan, out: str | os.PathLike[str], *, slide: int = 0, epochs: int = 3, max_size: int = 4096
 ) -> Path:
-    """Write the page of one slide of a plan.
+    """Write the HTML page of one slide of a plan, atomically.
 
     Args:
-        plan: What will be drawn.
-        out: Where to save the page (.html); it appears there when it is whole.
+        plan: Plan of the windows.
+        out: Path of the .html file to write.
         slide: Position of the slide in the plan's list.
-        epochs: How many epochs to show, from the first on.
-        max_size: Longer side of the finest picture in pixels: how far one can zoom in. The file grows by about a
-            quarter of a byte for each of its pixels.
+        epochs: Number of epochs to show, from the first.
+        max_size: Longer side of the finest image in pixels; it limits the zoom. The file grows by about a quarter of a
+            byte per pixel.
 
     Returns:
         The path.
 
     Raises:
-        OptionError: There is no such slide, or the epochs have more windows than a page can hold.
-        MissingError: There is no folder for `out`.
+        OptionError: The position is out of range, or the epochs have more than 100,000 windows.
+        MissingError: The folder of `out` does not exist.
         WriteError: The page cannot be written.
         ReadError: A file cannot be read.
+
+    Example:
+        >>> page = write_page(Plan([slide], Uniform(64, per_slide=20)), "windows.html", epochs=2)
+        >>> page.name
+        'windows.html'
     """
     with atomic_write(out, "page") as temporary:  # checks the folder before the work begins
         checked_integer("slide", slide, 0, len(plan.slides) - 1)
         checked_integer("epochs", epochs, 1)
         if epochs * plan.counts[slide] > _MOST_WINDOWS:
             raise OptionError(
-                f"epochs={epochs} of {plan.counts[slide]} windows are more than a page can hold ({_MOST_WINDOWS}); "
-                f"show fewer epochs"
+                f"epochs={epochs} of {plan.counts[slide]} windows exceed the limit of a page ({_MOST_WINDOWS}); show "
+                f"fewer epochs"
             )
         temporary.write_text(_fill_template(page_data(plan, slide, epochs, max_size)), encoding="utf-8")
     return Path(out)
 
 
 def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, Any]:
-    """All that the page shows; lengths in level-0 pixels, windows in pixels of the level they are drawn at."""
+    """Collect the data of the page; lengths in level-0 pixels, windows in pixels of their level."""
     slide = plan.slides[number]
     small, l0_per_pixel = thumbnail(slide, max_size=max_size)
     frame = plan.distributions[number].domain
@@ -84,7 +89,7 @@ def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, 
         "levels": pyramid(small.image),
         "mask": None if small.mask is None else class_map_png(small.mask, slide.ignore_index),
         "classes": _class_entries(small.mask, slide),
-        "drawn": {"picture": heat_map_png(counts), "most": int(counts.max())},
+        "density": {"image": heat_map_png(counts), "most": int(counts.max())},
         "scale": [hexadecimal(sequential_colour(k / 6)) for k in range(7)],
         "level": frame.level,
         "window": (frame.width, frame.height),
@@ -94,25 +99,25 @@ def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, 
 
 
 def _describe(sampler: Any) -> str:
-    """The sampler as its user wrote it: without what was left at its default."""
-    kept = [f for f in fields(sampler) if getattr(sampler, f.name) != f.default]
-    return f"{type(sampler).__name__}({', '.join(f'{f.name}={getattr(sampler, f.name)!r}' for f in kept)})"
+    """Format a sampler without the arguments that have their default."""
+    changed = [f for f in fields(sampler) if getattr(sampler, f.name) != f.default]
+    return f"{type(sampler).__name__}({', '.join(f'{f.name}={getattr(sampler, f.name)!r}' for f in changed)})"
 
 
 def _draws(plan: Plan, number: int, epoch: int) -> list[Draw]:
-    """The draws of a slide in an epoch, in the order of their numbers."""
+    """Return the draws of a slide in an epoch, in the order of their numbers."""
     ordered = plan.ordered(False)
     first = epoch * len(plan) + sum(plan.counts[:number])
     return [ordered[index] for index in range(first, first + plan.counts[number])]
 
 
 def _rows(draws: list[Draw]) -> list[tuple[int, int, float]]:
-    # Four digits: a probability is told, not computed with.
+    # Four digits: the probability is only displayed.
     return [(draw.window.x, draw.window.y, float(f"{draw.probability:.4g}")) for draw in draws]
 
 
 def _cell_centres(slide: Slide, level: int) -> tuple[Array, Array]:
-    """Centres of the cells of the map of draws along x and y, float64, in pixels of the level."""
+    """Return the centres of the cells of the density map along x and y, float64, in pixels of the level."""
     lengths = slide.level_size(level)
     counts = [max(round(_CELLS * length / max(lengths)), 1) for length in lengths]
     across, down = (

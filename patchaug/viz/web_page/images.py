@@ -1,4 +1,4 @@
-"""A slide as a pyramid of small JPEG pictures, and maps over it as PNG: what a browser can show without a server."""
+"""Data URLs for a browser: a slide as a pyramid of JPEG tiles, and maps of it as PNG."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from patchaug.slides.thumbnail import reduced
 from patchaug.viz.compare import resized_for_display
 from patchaug.viz.palette import class_colour, sequential_colour
 
-TILE = 512  # side of a picture of the pyramid, pixels
-_QUALITY = 82  # of JPEG: no blocks to be seen, a tenth of the bytes of PNG
+TILE = 512  # side of a tile of the pyramid, pixels
+_QUALITY = 82  # of JPEG: no visible blocks, a tenth of the size of PNG
 
 
 def pyramid(image: Array) -> list[dict[str, Any]]:
-    """An image at full size, half of it, and so on to one picture: what is drawn depends on how near one looks.
+    """Encode an image at full size, half of it, and so on down to a single tile.
 
     Args:
         image: uint8 (height, width) or (height, width, channels).
@@ -45,7 +45,7 @@ def pyramid(image: Array) -> list[dict[str, Any]]:
 
 
 def class_map_png(mask: Array, ignore_index: int | None) -> str:
-    """A mask in the classes' colours as a data URL; class 0 is clear.
+    """Encode a mask in the colours of its classes as a data URL; class 0 is transparent.
 
     Args:
         mask: Class numbers, integer (height, width).
@@ -53,15 +53,15 @@ def class_map_png(mask: Array, ignore_index: int | None) -> str:
     """
     values, numbers = np.unique(mask, return_inverse=True)
     colours = [(0, 0, 0, 0) if v == 0 else (*class_colour(int(v), ignore_index), 255) for v in values]
-    picture = np.array(colours, np.uint8)[numbers.reshape(mask.shape)]
-    return _url(Image.fromarray(picture), "PNG", optimize=True)
+    rgba = np.array(colours, np.uint8)[numbers.reshape(mask.shape)]
+    return _url(Image.fromarray(rgba), "PNG", optimize=True)
 
 
 def heat_map_png(counts: Array) -> str:
-    """Numbers from 0 to their largest as a data URL, dark blue to yellow.
+    """Encode a heat map from 0 (dark blue) to the maximum (yellow) as a data URL.
 
     Args:
-        counts: Not negative, (height, width).
+        counts: Numbers of 0 or more, (height, width).
     """
     colours = np.array([sequential_colour(step / 255) for step in range(256)], np.uint8)
     steps = (counts * (255 / max(float(counts.max()), 1e-300))).round().astype(np.uint8)

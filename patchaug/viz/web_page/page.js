@@ -5,11 +5,11 @@ const pen = canvas.getContext("2d");
 const at = (id) => document.getElementById(id);
 const [slideWidth, slideHeight] = data.size;           // level-0 pixels, as all lengths below
 const side = data.window.map((n) => n * data.downsample);
-const shown = { mask: data.mask !== null, maskShare: 0.55, drawn: false, drawnShare: 0.6, epochs: data.epochs.map((_, k) => k === 0) };
+const shown = { mask: data.mask !== null, maskOpacity: 0.55, density: false, densityOpacity: 0.6, epochs: data.epochs.map((_, k) => k === 0) };
 const view = { x: slideWidth / 2, y: slideHeight / 2, scale: 1 };   // centre, and screen pixels per level-0 pixel
 let under = null, asked = false;
 
-// Pictures are decoded when they are first wanted, and drawn as they come.
+// Images are decoded on first use, and drawn as soon as they are ready.
 const pictures = new Map();
 function picture(url) {
   let image = pictures.get(url);
@@ -33,7 +33,7 @@ function resize() {
   ask();
 }
 
-function room() {                                      // the part of the canvas that the panel leaves free
+function room() {                                      // the part of the canvas beside the panel
   const panel = at("panel").getBoundingClientRect();
   const narrow = panel.left < 40;
   return { width: narrow ? canvas.clientWidth : panel.left, height: narrow ? panel.top : canvas.clientHeight };
@@ -75,10 +75,10 @@ function drawLevel(level) {
   });
 }
 
-function drawOver(url, share) {
+function drawOver(url, opacity) {
   const image = picture(url);
   if (!image) return;
-  pen.globalAlpha = share;
+  pen.globalAlpha = opacity;
   pen.imageSmoothingEnabled = false;
   pen.drawImage(image, 0, 0, slideWidth, slideHeight);
   pen.imageSmoothingEnabled = true;
@@ -93,22 +93,22 @@ function draw() {
   pen.setTransform(scale, 0, 0, scale, canvas.width / 2 - view.x * scale, canvas.height / 2 - view.y * scale);
   pen.save();
   pen.beginPath();
-  pen.rect(0, 0, slideWidth, slideHeight);             // squares cut short at the edges reach beyond it
+  pen.rect(0, 0, slideWidth, slideHeight);             // cut squares at the edges reach beyond it
   pen.fillStyle = "#fff";
   pen.fill();
   pen.clip();
   const fine = data.levels.findIndex((one) => data.l0_per_pixel * one.factor * 2 * scale > 1);
   const wanted = fine < 0 ? data.levels.length - 1 : fine;
-  if (wanted < data.levels.length - 1) drawLevel(data.levels[data.levels.length - 1]);   // until the finer ones are there
+  if (wanted < data.levels.length - 1) drawLevel(data.levels[data.levels.length - 1]);   // until the finer tiles are decoded
   drawLevel(data.levels[wanted]);
-  if (data.mask && shown.mask) drawOver(data.mask, shown.maskShare);
-  if (shown.drawn) drawOver(data.drawn.picture, shown.drawnShare);
+  if (data.mask && shown.mask) drawOver(data.mask, shown.maskOpacity);
+  if (shown.density) drawOver(data.density.image, shown.densityOpacity);
   pen.restore();
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   data.epochs.forEach((epoch, k) => { if (shown.epochs[k]) drawWindows(epoch); });
   if (under) box(under.x, under.y, "#000000", 3);
   scaleBar();
-  document.body.dataset.scale = view.scale;            // for whoever looks from outside
+  document.body.dataset.scale = view.scale;            // read by the tests
 }
 
 function light(colour) {
@@ -119,7 +119,7 @@ function light(colour) {
 function box(x, y, colour, width) {
   const left = (x * data.downsample - view.x) * view.scale + canvas.clientWidth / 2;
   const top = (y * data.downsample - view.y) * view.scale + canvas.clientHeight / 2;
-  pen.lineWidth = width + 2;                           // a casing keeps lines apart from tissue of any colour
+  pen.lineWidth = width + 2;                           // a casing makes lines stand out on tissue of any colour
   pen.strokeStyle = light(colour) ? "rgba(0, 0, 0, .7)" : "rgba(255, 255, 255, .75)";
   pen.strokeRect(left, top, side[0] * view.scale, side[1] * view.scale);
   pen.lineWidth = width;
@@ -147,7 +147,7 @@ function scaleBar() {
 
 function look(x, y) {
   const [px, py] = toSlide(x, y), found = [];
-  if (px < 0 || py < 0 || px >= slideWidth || py >= slideHeight) { under = null; tell(""); return; }
+  if (px < 0 || py < 0 || px >= slideWidth || py >= slideHeight) { under = null; showText(""); return; }
   data.epochs.forEach((epoch, k) => {
     if (!shown.epochs[k]) return;
     epoch.windows.forEach(([wx, wy, probability], number) => {
@@ -158,12 +158,12 @@ function look(x, y) {
   });
   under = found[found.length - 1] || null;
   const place = `x=${Math.floor(px)} y=${Math.floor(py)} at level 0`;
-  const told = under ? `epoch ${under.epoch + 1}, draw ${under.draw}: x=${under.x} y=${under.y} at level ${data.level}
+  const details = under ? `epoch ${under.epoch + 1}, draw ${under.draw}: x=${under.x} y=${under.y} at level ${data.level}
     probability ${under.probability.toPrecision(3)}${found.length > 1 ? `, one of ${found.length} here` : ""}` : "";
-  tell(`${place}\n${told.replace(/\n\s+/g, "\n")}`);
+  showText(`${place}\n${details.replace(/\n\s+/g, "\n")}`);
 }
 
-function tell(text) { at("under").textContent = text; ask(); }
+function showText(text) { at("under").textContent = text; ask(); }
 
 function element(parent, kind, properties = {}) {
   const made = Object.assign(document.createElement(kind), properties);
@@ -182,7 +182,7 @@ function tick(parent, text, on, change, colour, note) {
 function slider(parent, name, value, change) {
   const input = element(parent, "input", { type: "range", min: 0, max: 100, value: value * 100,
     oninput: () => { change(input.value / 100); ask(); } });
-  input.setAttribute("aria-label", `${name}: how dense, percent`);
+  input.setAttribute("aria-label", `${name}: opacity, percent`);
 }
 
 function panel() {
@@ -197,21 +197,21 @@ function panel() {
       element(entry, "span", { className: "swatch" }).style.background = one.colour;
       element(entry, "span", { textContent: one.name });
     });
-    slider(at("mask"), "mask", shown.maskShare, (share) => { shown.maskShare = share; });
+    slider(at("mask"), "mask", shown.maskOpacity, (opacity) => { shown.maskOpacity = opacity; });
   } else at("mask").hidden = true;
   const epochs = data.epochs.length;
-  tick(at("drawn"), epochs > 1 ? `in epochs 1 to ${epochs}` : "in epoch 1", false, (on) => { shown.drawn = on; });
-  element(at("drawn"), "div", { className: "ramp" }).style.background = `linear-gradient(90deg, ${data.scale.join(",")})`;
-  // What the colours count: windows over a place.
-  const ends = element(at("drawn"), "div", { className: "ends" });
+  tick(at("density"), epochs > 1 ? `in epochs 1 to ${epochs}` : "in epoch 1", false, (on) => { shown.density = on; });
+  element(at("density"), "div", { className: "ramp" }).style.background = `linear-gradient(90deg, ${data.scale.join(",")})`;
+  // Unit of the colours: windows that cover a point.
+  const ends = element(at("density"), "div", { className: "ends" });
   element(ends, "span", { textContent: "0" });
-  element(ends, "span", { textContent: `${data.drawn.most} windows` });
-  slider(at("drawn"), "times drawn", shown.drawnShare, (share) => { shown.drawnShare = share; });
+  element(ends, "span", { textContent: `${data.density.most} windows` });
+  slider(at("density"), "density", shown.densityOpacity, (opacity) => { shown.densityOpacity = opacity; });
   data.epochs.forEach((epoch, k) => tick(at("epochs"), `epoch ${k + 1}`, shown.epochs[k], (on) => { shown.epochs[k] = on; },
     epoch.colour, `${epoch.windows.length}`));
 }
 
-const held = new Map();                                // pointers on the canvas: one drags, two pinch
+const held = new Map();                                // pressed pointers: one drags, two pinch
 let pressed = [0, 0];
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
@@ -233,10 +233,10 @@ canvas.addEventListener("pointermove", (event) => {
   held.set(event.pointerId, event);
 });
 for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => held.delete(event.pointerId));
-canvas.addEventListener("pointerup", (event) => {      // a finger cannot hover: it taps
+canvas.addEventListener("pointerup", (event) => {      // touch screens: tap instead of hover
   if (Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) < 6) look(event.clientX, event.clientY);
 });
-canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") { under = null; tell(""); } });
+canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") { under = null; showText(""); } });
 canvas.addEventListener("wheel", (event) => {
   event.preventDefault();
   zoom(Math.exp(-event.deltaY / 500), event.clientX, event.clientY);
