@@ -56,7 +56,7 @@ def serve(folder: str, ram: str) -> None:
     import resource
 
     from patchaug import Plan, Uniform, open_slide
-    from patchaug.core.memory.arena import kept
+    from patchaug.core.memory.arena import cached_bytes
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     images = sorted(path for path in Path(folder).iterdir() if "mask" not in path.name)
@@ -77,7 +77,7 @@ def serve(folder: str, ram: str) -> None:
         took, at = time.process_time() - start, at + int(line)
         with open("/proc/self/smaps_rollup") as file:
             anonymous = next(int(row.split()[1]) for row in file if row.startswith("Anonymous:"))
-        print(took, anonymous / 1024, kept() / 1e6, flush=True)
+        print(took, anonymous / 1024, cached_bytes() / 1e6, flush=True)
 
 
 class Row:

@@ -1,1 +1,1 @@
-"""Building blocks that know nothing of files: windows, validation, resampling, progress, memory."""
+"""Building blocks below the readers: windows, validation, resampling, atomic files, progress, memory."""

@@ -1,4 +1,4 @@
-"""The type of an array whose dtype and shape the docstring states."""
+"""Type of arrays; docstrings state their dtype and shape."""
 
 from __future__ import annotations
 

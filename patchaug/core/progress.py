@@ -1,4 +1,4 @@
-"""Bars for work that takes its time, with rate and remaining time; nothing where there is no terminal."""
+"""Progress bars with rate and remaining time, on terminals only."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _PATIENCE = 2.0  # seconds before a bar appears
 
 
 def progress(items: Iterable[T], total: int, text: str, *, patience: float | None = None) -> Iterator[T]:
-    """Hand the items on; show how far they are, on a terminal's stderr, once it has taken a while.
+    """Yield the items, and show a progress bar on stderr when the work takes long.
 
     Args:
-        items: What is worked on.
-        total: How many there are.
-        text: What is done, and to what.
-        patience: Seconds before the bar appears; default: two.
+        items: The items to process.
+        total: Number of items.
+        text: Description of the work, shown before the bar.
+        patience: Seconds before the bar appears; 2 by default.
     """
     patience = _PATIENCE if patience is None else patience
     start, bar, task = time.monotonic(), None, None
@@ -41,17 +41,17 @@ def progress(items: Iterable[T], total: int, text: str, *, patience: float | Non
 
 
 def bars(show: bool) -> Progress:
-    """Bars on stderr, to be used in a `with`, that go away when the work is done.
+    """Create progress bars on stderr, to be used in a `with`; they vanish when the work is done.
 
     Args:
-        show: False for bars that take all calls and show nothing.
+        show: False for bars that accept all calls and show nothing.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Steps a second."""
+        """Column with steps per second."""
 
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:.3g}/s" if task.speed else "", style="progress.data.speed")

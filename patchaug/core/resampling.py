@@ -1,6 +1,6 @@
-"""Pixels made fewer: images by the area mean, class numbers by the nearest pixel; and class numbers made more.
+"""Resample images by the area mean and masks by the nearest pixel.
 
-No pixel is invented: each that comes out is a mean of pixels that it covers, or one of them.
+Images only shrink; masks shrink or grow. Each output pixel is a mean of the pixels that it covers, or one of them.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ from patchaug.core.arrays import Array
 
 
 def resized(image: Array, height: int, width: int) -> Array:
-    """The area mean of an image, uint8 (height, width, channels), which is no larger than the image.
+    """Shrink an image by the area mean; partly covered pixels count by the covered part.
 
-    Pixels that a new one covers in part count by that part, as scikit-image's `resize_local_mean` has it.
+    Args:
+        image: uint8 (rows, columns, channels).
+        height: Rows of the output, at most those of the image.
+        width: Columns of the output, at most those of the image.
+
+    Returns:
+        uint8 (height, width, channels), as scikit-image's `resize_local_mean` computes it, rounded.
     """
     rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
         return image
-    factor, rest = divmod(rows, height)
-    if rest == 0 and columns == factor * width:
+    factor, remainder = divmod(rows, height)
+    if remainder == 0 and columns == factor * width:
         return area_mean(image, factor)
     from skimage.transform import resize_local_mean  # heavy, and only a resolution between two levels needs it
 
@@ -30,7 +36,16 @@ def resized(image: Array, height: int, width: int) -> Array:
 
 
 def nearest(classes: Array, height: int, width: int) -> Array:
-    """Class numbers (height, width) under the centres of as many, larger or smaller, pixels."""
+    """Resample a mask by the nearest pixel.
+
+    Args:
+        classes: Class numbers, any dtype (rows, columns).
+        height: Rows of the output.
+        width: Columns of the output.
+
+    Returns:
+        The class numbers at the centres of the output's pixels, same dtype (height, width).
+    """
     if classes.shape == (height, width):
         return classes
     rows, columns = (
@@ -40,7 +55,15 @@ def nearest(classes: Array, height: int, width: int) -> Array:
 
 
 def area_mean(image: Array, factor: int) -> Array:
-    """Mean over squares of factor x factor pixels, rounded; squares at the last edges hold what there is."""
+    """Average squares of factor x factor pixels, rounded; squares at the right and lower edges may be smaller.
+
+    Args:
+        image: uint8 (rows, columns, channels).
+        factor: Side of a square in pixels.
+
+    Returns:
+        uint8 (ceil(rows / factor), ceil(columns / factor), channels).
+    """
     if factor == 1:
         return image
     sums = area_sums(image, factor)
@@ -50,7 +73,15 @@ def area_mean(image: Array, factor: int) -> Array:
 
 
 def area_sums(pixels: Array, factor: int) -> Array:
-    """Sums over squares of factor x factor pixels, uint64; squares at the last edges hold what there is."""
+    """Sum squares of factor x factor pixels; squares at the right and lower edges may be smaller.
+
+    Args:
+        pixels: uint8 or bool (rows, columns[, channels]).
+        factor: Side of a square in pixels.
+
+    Returns:
+        uint64 (ceil(rows / factor), ceil(columns / factor)[, channels]).
+    """
     starts = [np.arange(0, n, factor) for n in pixels.shape[:2]]
     rows = np.add.reduceat(pixels, starts[0], axis=0, dtype=np.uint32)  # a column of bytes stays far below 2^32
     return np.asarray(np.add.reduceat(rows, starts[1], axis=1, dtype=np.uint64))

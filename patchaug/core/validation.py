@@ -1,4 +1,4 @@
-"""Checks of values that users give: each is refused where it is first seen, with what, the value and the limit."""
+"""Validate arguments of users: an error states the argument, its value and its limit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ Classes = Mapping[int | str, float] | Sequence[int | str]
 
 
 def checked_integer(name: str, value: Any, least: int, most: int = 2**32 - 1) -> int:
-    """A whole number of least..most.
+    """Return a value as an int.
+
+    Args:
+        name: Name of the argument, for error messages.
+        value: Anything that `operator.index` accepts, but for bool.
+        least: Smallest permitted value.
+        most: Largest permitted value.
 
     Raises:
-        OptionError: It is none.
+        OptionError: The value is not an integer of least..most.
     """
     try:
         number = as_int(value)
@@ -43,10 +49,10 @@ def checked_halo(value: Any) -> int:
 
 
 def checked_on_error(value: object) -> OnError:
-    """What to do with a window that cannot be read: "raise" or "resample".
+    """Return what to do with a window that cannot be read: "raise" or "resample".
 
     Raises:
-        OptionError: It is neither.
+        OptionError: The value is neither.
     """
     if value == "raise" or value == "resample":
         return value
@@ -54,10 +60,15 @@ def checked_on_error(value: object) -> OnError:
 
 
 def checked_fraction(name: str, value: object, meaning: str) -> float:
-    """A number of 0..1, as it was given.
+    """Return a number of 0..1 unchanged.
+
+    Args:
+        name: Name of the argument, for error messages.
+        value: The number.
+        meaning: What the number means, for error messages.
 
     Raises:
-        OptionError: It is none.
+        OptionError: The value is not a number of 0..1.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise OptionError(f"{name} must be {meaning}, 0 to 1, got {value!r}")
@@ -65,10 +76,15 @@ def checked_fraction(name: str, value: object, meaning: str) -> float:
 
 
 def checked_positive(name: str, value: object, unit: str) -> float:
-    """A finite number above 0.
+    """Return a finite number above 0 as a float.
+
+    Args:
+        name: Name of the argument, for error messages.
+        value: The number.
+        unit: Its unit, for error messages.
 
     Raises:
-        OptionError: It is none.
+        OptionError: The value is not such a number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise OptionError(f"{name} must be a number of {unit} above 0, got {value!r}")
@@ -76,10 +92,10 @@ def checked_positive(name: str, value: object, unit: str) -> float:
 
 
 def checked_size(size: object) -> Size:
-    """A side, or (height, width), of at least 1 px.
+    """Return a side, or (height, width), of at least 1 px.
 
     Raises:
-        OptionError: It is neither.
+        OptionError: The value is neither, or below 1 px.
     """
     both = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else (size, size)
     try:
@@ -92,15 +108,18 @@ def checked_size(size: object) -> Size:
 
 
 def sides(size: Size) -> tuple[int, int]:
-    """(height, width) of a size."""
+    """Return a size as (height, width)."""
     return (size, size) if isinstance(size, int) else size
 
 
 def checked_weights(classes: Classes | None) -> dict[int | str, float]:
-    """{class: weight} of what `classes` may be; empty for None.
+    """Return `classes` as a dict from class to weight; empty for None.
+
+    Args:
+        classes: Class numbers or names with equal weights, or a mapping from them to weights.
 
     Raises:
-        OptionError: It is no list or mapping of classes, or a weight is negative, not finite, or all are 0.
+        OptionError: `classes` is not a list or mapping, a weight is negative or not finite, or all weights are 0.
     """
     if classes is None:
         return {}

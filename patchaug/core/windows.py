@@ -1,7 +1,7 @@
-"""Windows and positions: pure integers, no pixels.
+"""Windows, and positions of grid windows along one axis.
 
-All numbers are pixels of one level, x to the right and y down, as OpenSlide counts them. Python integers throughout:
-nothing wraps at 16, 24, 32 or 53 bits, so a slide may be as large as its file format allows.
+All numbers are pixels of one level, x to the right and y down, as in OpenSlide. They are Python integers, which do not
+overflow, so a slide may be as large as its file format allows.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ class Window:
         y: Top row, in pixels of `level`.
         width: Columns, at least 1.
         height: Rows, at least 1.
-        level: Pyramid level that all four numbers are counted in; 0 is the finest.
+        level: Pyramid level whose pixels all four numbers count; 0 is the finest.
 
     Raises:
-        WindowError: A number is no integer, a side is below 1, or the level is negative.
+        WindowError: A number is not an integer, a side is below 1, or the level is negative.
+
+    Example:
+        >>> window = Window(100, 200, width=512, height=256)
+        >>> window.right, window.bottom, window.inside(1000, 400)
+        (612, 456, False)
     """
 
     x: int
@@ -39,7 +44,7 @@ class Window:
             if type(value) is int:
                 continue
             try:
-                object.__setattr__(self, name, as_int(value))  # numpy integers become Python's: no overflow later
+                object.__setattr__(self, name, as_int(value))  # a numpy integer could overflow later
             except TypeError:
                 raise WindowError(f"Window {name} must be an integer, got {value!r}") from None
         if self.width < 1 or self.height < 1:
@@ -49,21 +54,29 @@ class Window:
 
     @property
     def right(self) -> int:
-        """First column to the right of the window."""
+        """Return the first column to the right of the window."""
         return self.x + self.width
 
     @property
     def bottom(self) -> int:
-        """First row below the window."""
+        """Return the first row below the window."""
         return self.y + self.height
 
     def inside(self, width: int, height: int) -> bool:
-        """Whether the window lies in a level of width x height pixels."""
+        """Return whether the window lies within a level of width x height pixels."""
         return self.x >= 0 and self.y >= 0 and self.right <= width and self.bottom <= height
 
 
 def covering(length: int, size: int, stride: int) -> int:
-    """Number of windows of `size` at most `stride` apart that cover an axis of `length` pixels.
+    """Count the windows of a fixed grid along one axis.
+
+    Args:
+        length: Pixels of the axis.
+        size: Pixels of a window.
+        stride: Largest distance between the origins of neighbouring windows.
+
+    Returns:
+        The least number of windows that cover the axis.
 
     Raises:
         WindowError: The size does not fit into the length, or the stride is not in 1..size (a wider one leaves gaps).
@@ -76,22 +89,35 @@ def covering(length: int, size: int, stride: int) -> int:
 
 
 def fixed_position(number: int, length: int, size: int, stride: int) -> int:
-    """Origin of the fixed grid's window `number` in 0..covering-1: multiples of the stride, the last one flush."""
+    """Return the origin of window `number` of a fixed grid: a multiple of the stride; the last window ends at the edge.
+
+    Args:
+        number: Window, 0 to `covering(length, size, stride)` - 1.
+        length, size, stride: As in `covering`.
+    """
     return min(number * stride, length - size)
 
 
 def shifted_covering(length: int, size: int, stride: int) -> int:
-    """Number of windows of the shifted grid: one more than the fixed grid, where there is room for one more."""
+    """Count the windows of a shifted grid: one more than in the fixed grid, where one more has an origin of its own.
+
+    Args:
+        length, size, stride: As in `covering`.
+    """
     return min(covering(length, size, stride) + 1, length - size + 1)
 
 
 def shifted_position(number: int, phase: float, length: int, size: int, stride: int) -> int:
-    """Origin of the shifted grid's window `number` in 0..shifted_covering-1, for a phase in [0, 1).
+    """Return the origin of window `number` of a shifted grid.
 
-    The first window is flush left and the last flush right, or the border pixels would not be covered without
-    padding. Those between are evenly spaced, at most `stride` apart, and slide by up to their spacing with the phase.
-    Their number does not depend on the phase, so every epoch has as many windows, and no two coincide as long as the
-    spacing is at least 1.
+    The first window begins at the left edge and the last ends at the right edge, so that border pixels are covered
+    without padding. The windows between are evenly spaced, at most `stride` apart. The phase shifts them by up to their
+    spacing. Their number does not depend on the phase, so each epoch has equally many. All origins differ.
+
+    Args:
+        number: Window, 0 to `shifted_covering(length, size, stride)` - 1.
+        phase: Shift as a fraction of the spacing, in [0, 1).
+        length, size, stride: As in `covering`.
     """
     last = length - size
     n = shifted_covering(length, size, stride)
@@ -99,9 +125,9 @@ def shifted_position(number: int, phase: float, length: int, size: int, stride: 
         return 0
     if number == n - 1:
         return last
-    inner = n - 2  # windows between the two flush ones
+    inner = n - 2  # windows between the first and the last
     if last <= inner + 1:
-        return number  # every origin is taken: nothing to shift
-    # The phase becomes a whole number of pixels of the smallest spacing, so that all gaps stay <= stride exactly.
+        return number  # each origin is used: nothing can shift
+    # The shift is a whole number of pixels of the smallest spacing, so that all gaps stay <= stride exactly.
     shift = int(phase * (last // inner))
     return min(max(shift + (number - 1) * last // inner, number), last - (inner - number + 1))

@@ -1,9 +1,9 @@
-"""Batches on their way from workers, in memory that has been used before.
+"""Reusable shared-memory buffers for batches sent from workers.
 
-torch makes new shared memory for each tensor of each batch. The system hands out its pages one by one, zeroed, in the
-worker and once more in the main process, which takes several times as long as copying a window out of kept tiles. So
-the workers of a pass stack patches into a few slots of one nameless memory, and the main process gets tensors that lie
-in there; a slot is used again when the last tensor in it is gone. Whatever does not fit travels as torch sends it.
+torch allocates new shared memory for each tensor of each batch. The system zeroes its pages one by one, in the worker
+and again in the main process. That takes several times as long as copying a window out of cached tiles. So the workers
+of a pass stack patches into a few slots of one anonymous memory file. The main process receives tensors that lie in a
+slot, which is free again when its last tensor is deleted. Batches that do not fit are sent by torch.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ import torch
 
 from patchaug.core.memory.anonymous import MemoryFile, is_starting_process
 
-EACH = 5  # slots of a worker: torch lets it be two batches ahead, and two more may be in use
-_SIZE = 1 << 28  # bytes of a slot; those that are never touched take no memory
-_HEAD = mmap.ALLOCATIONGRANULARITY  # one byte a slot: whether it is in use
+EACH = 5  # slots of a worker: torch prefetches two batches, and two more may be in use
+_SIZE = 1 << 28  # bytes of a slot; pages that are never written take no memory
+_HEAD = mmap.ALLOCATIONGRANULARITY  # bytes before the slots; one byte for each slot: whether it is in use
 _ALIGNED = 64
 _numbers = itertools.count()
 _known: weakref.WeakValueDictionary[tuple[int, int], BatchBuffers] = weakref.WeakValueDictionary()
 
 
 def batch_buffers_for(workers: int) -> BatchBuffers | None:
-    """Buffers for a pass; None without workers, for more than hundreds of them, and where there is too little room.
+    """Create buffers for a pass; None without workers, with hundreds of workers, or without room.
 
-    On Linux alone: elsewhere nobody has seen yet whether copies to a device are through with a batch when it is let go.
+    Linux only: on other systems it is untested whether copies to a device end before a batch is deleted.
     """
     if not workers or sys.platform != "linux" or workers * EACH > _HEAD:
         return None
@@ -45,10 +45,12 @@ def batch_buffers_for(workers: int) -> BatchBuffers | None:
 
 
 class BatchBuffers:
-    """The slots of a pass: made by the main process, filled by its workers.
+    """The slots of one pass: created by the main process, filled by its workers.
 
-    Attributes:
-        token: The same for all processes of a pass, and for no other.
+    Args:
+        file: Memory for all slots.
+        workers: Number of worker processes.
+        token: Identifies the pass in all its processes.
     """
 
     def __init__(self, file: MemoryFile, workers: int, token: tuple[int, int]) -> None:
@@ -64,15 +66,15 @@ class BatchBuffers:
         return BatchBuffers, (self.file, self.workers, self.token)
 
     def stacked(self, items: Sequence[Any], worker: int) -> tuple[torch.Tensor, ...] | None:
-        """Stack the tensors of some tuples into a free slot of a worker, as torch's collate would.
+        """Stack the tensors of some tuples into a free slot of a worker, as torch's collate does.
 
         Args:
-            items: Tuples of tensors, each place of one shape and dtype.
-            worker: Its number.
+            items: Tuples of tensors; all tuples have the same shapes and dtypes.
+            worker: Number of the worker.
 
         Returns:
-            Plain tensors (len(items), ...), to be wrapped with `packed`; None where torch has to do it: other things
-            than tensors, more than a slot holds, or no slot that is free.
+            Plain tensors (len(items), ...), to be wrapped with `packed`. None if torch must collate: for items other
+            than tensors, a batch larger than a slot, or without a free slot.
         """
         if any(type(item) is not tuple or not item for item in items):
             return None
@@ -86,7 +88,7 @@ class BatchBuffers:
         slot = next((k for k in range(worker * EACH, (worker + 1) * EACH) if not self._memory[k]), None)
         if slot is None:
             return None
-        with self._barrier:  # the pixels come after what the main process read
+        with self._barrier:  # orders the writes: the main process reads the old batch before new pixels are written
             self._memory[slot] = 1
         self._filled = slot
         stacks = []
@@ -98,18 +100,18 @@ class BatchBuffers:
         return tuple(stacks)
 
     def packed(self, batch: Any) -> Any:
-        """A batch for the way to the main process: what lies in the slot filled last stays there."""
+        """Wrap a batch for the main process, so that tensors in the slot filled last are not copied."""
         slot, self._filled = self._filled, None
         return batch if slot is None else _SharedBatch(self, slot, tuple(batch))
 
     def opened(self, slot: int, parts: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The batch that a worker packed."""
-        held = np.frombuffer(self._memory, np.uint8, _SIZE, _HEAD + slot * _SIZE)
-        weakref.finalize(held, self._free, slot, os.getpid()).atexit = False
-        return tuple(part.tensor(held) if isinstance(part, _TensorSpec) else part for part in parts)
+        """Return the batch that a worker packed."""
+        memory = np.frombuffer(self._memory, np.uint8, _SIZE, _HEAD + slot * _SIZE)
+        weakref.finalize(memory, self._free, slot, os.getpid()).atexit = False
+        return tuple(part.tensor(memory) if isinstance(part, _TensorSpec) else part for part in parts)
 
     def _free(self, slot: int, process: int) -> None:
-        if process == os.getpid():  # the garbage of a forked child says nothing about its parent
+        if process == os.getpid():  # a forked child deletes only its own copies
             with self._barrier:
                 self._memory[slot] = 0
 
@@ -127,22 +129,22 @@ def _alike(column: tuple[Any, ...]) -> bool:
 
 
 class _TensorSpec:
-    """Where in a slot a tensor lies, and what it was beside its numbers."""
+    """Offset of a tensor in a slot, with its dtype, shape, class and attributes."""
 
     def __init__(self, tensor: torch.Tensor, place: int) -> None:
         self.place, self.dtype, self.shape = place, tensor.dtype, tuple(tensor.shape)
-        self.kind, self.more = type(tensor), tensor.__dict__
+        self.kind, self.attributes = type(tensor), tensor.__dict__
 
-    def tensor(self, held: np.ndarray[Any, np.dtype[np.uint8]]) -> torch.Tensor:
-        """The tensor; it keeps `held` alive."""
-        flat = torch.from_numpy(held[self.place : self.place + math.prod(self.shape) * self.dtype.itemsize])
-        found = flat.view(self.dtype).view(self.shape).as_subclass(self.kind)
-        found.__dict__.update(self.more)
-        return found
+    def tensor(self, memory: np.ndarray[Any, np.dtype[np.uint8]]) -> torch.Tensor:
+        """View the tensor in the slot `memory`, which stays alive as long as the tensor."""
+        flat = torch.from_numpy(memory[self.place : self.place + math.prod(self.shape) * self.dtype.itemsize])
+        tensor = flat.view(self.dtype).view(self.shape).as_subclass(self.kind)
+        tensor.__dict__.update(self.attributes)
+        return tensor
 
 
 class _SharedBatch:
-    """A batch in a slot; its pickle holds no pixels, and is the batch where it is opened."""
+    """A batch in a slot; its pickle contains no pixels, and unpickles to the batch itself."""
 
     def __init__(self, slots: BatchBuffers, slot: int, batch: tuple[Any, ...]) -> None:
         self.token, self.slot = slots.token, slot

@@ -3,7 +3,7 @@
 Only numpy is imported here; each reader imports its library at the first use.
 """
 
-from patchaug.core.memory.arena import kept
+from patchaug.core.memory.arena import cached_bytes
 from patchaug.readers.annotations.polygon_mask import PolygonRaster
 from patchaug.readers.array import ArrayRaster
 from patchaug.readers.base import Raster, downsamples, require_inside
@@ -32,10 +32,10 @@ __all__ = [
     "TiledRaster",
     "UnsupportedError",
     "ZarrRaster",
+    "cached_bytes",
     "codec_of",
     "downsamples",
     "is_zarr",
-    "kept",
     "known_suffixes",
     "missing_tiles",
     "open_mask",

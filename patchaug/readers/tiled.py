@@ -217,7 +217,7 @@ class TiledRaster(FileRaster):
     def _open_cache(self) -> TileCache | None:
         """Return this process's view of the tile cache; None if tiles are not cached."""
         cache = self._tile_cache
-        if (cache is None or not cache.here) and self.ram:
+        if (cache is None or not cache.attached) and self.ram:
             self._tile_cache = cache = self._attach_cache()
         return cache
 

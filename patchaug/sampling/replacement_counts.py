@@ -11,12 +11,12 @@ from patchaug.core.memory.shared_arrays import SharedArray
 
 
 class ReplacementCounts:
-    """Two bytes for each window of an epoch, in anonymous shared memory.
+    """A uint16 count for each window of an epoch, in anonymous shared memory.
 
-    A window is read by one process at a time, so no count is lost without a lock, which a killed worker could hold.
+    There is no lock, which a killed worker could hold: one process at a time reads a window, so no count is lost.
 
     Args:
-        starts: First window of each slide in an epoch, and the number of windows at the end.
+        starts: First window of each slide in an epoch, then the number of windows.
     """
 
     def __init__(self, starts: list[int]) -> None:
@@ -24,7 +24,7 @@ class ReplacementCounts:
         self._counts = SharedArray(np.zeros(starts[-1], np.uint16))
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers share the counts; any other copy begins its own.
+        # Workers share the counts; every other copy starts at zero.
         return self.__dict__ if is_starting_process() else {"_starts": self._starts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -38,6 +38,6 @@ class ReplacementCounts:
         counts[place] = min(int(counts[place]) + 1, 0xFFFF)
 
     def counts(self) -> list[int]:
-        """Windows replaced on each slide, over all epochs."""
+        """Count the replaced windows of each slide over all epochs."""
         counts = self._counts.array()
         return [int(counts[a:b].sum()) for a, b in zip(self._starts, self._starts[1:], strict=False)]

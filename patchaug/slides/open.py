@@ -10,7 +10,7 @@ from typing import Any
 from patchaug.core.arrays import Array
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import refuses_old_names
-from patchaug.readers import Raster, kept, open_mask, open_raster, path_of
+from patchaug.readers import Raster, cached_bytes, open_mask, open_raster, path_of
 from patchaug.slides.slide import Slide
 
 Source = str | os.PathLike[str] | Array | Raster
@@ -59,7 +59,7 @@ def open_slide(
         >>> open_slide(image, mask, name="liver", codes=["background", "nucleus"])
         Slide('liver', 80 x 60 px, 1 levels, mask)
     """
-    room = budget(ram, kept())
+    room = budget(ram, cached_bytes())
     path = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
     opened = open_raster(image, ram=room)
     if opened is not image and path_of(opened) is not None:  # the raster of "a.zarr/0" has a better name than "0"

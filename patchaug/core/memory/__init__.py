@@ -1,1 +1,1 @@
-"""Memory for pixels: the budget, the arena of decoded tiles, and arrays shared with worker processes."""
+"""Memory for pixels: the budget, the cache of decoded tiles, and arrays shared with worker processes."""

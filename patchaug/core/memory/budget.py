@@ -1,4 +1,4 @@
-"""How much memory decoded pixels may take: a budget said in words, in bytes."""
+"""Compute how many bytes of memory decoded pixels may take."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ from patchaug.errors import OptionError
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-_CGROUP = Path("/sys/fs/cgroup")  # what a container may use
+_CGROUP = Path("/sys/fs/cgroup")  # limits of the container
 
 
-def budget(ram: int | str, kept: int = 0) -> int:
-    """Bytes of a budget: "8GB", "512MiB", a number of bytes, or "auto" for half of the memory that is free now.
+def budget(ram: int | str, cached: int = 0) -> int:
+    """Compute the budget for decoded tiles in bytes.
 
-    There is one memory for decoded pixels, of all slides and all worker processes. A slide keeps another tile, decoded
-    once for all epochs, while all that is kept, by whichever slide, stays within its own budget; what finds no room is
-    decoded at each use. So slides of one budget keep no more than that together, and of several no more than the
-    largest. Memory of slides that are gone is given back when others need it.
+    All slides and worker processes share one cache of decoded tiles. A slide adds a tile while the whole cache stays
+    within that slide's own budget. A tile without room is decoded at each use. Slides with one budget therefore cache
+    no more than that together, and slides with several budgets no more than the largest. Memory of deleted slides is
+    freed when other slides need it.
 
     Args:
-        ram: The budget in words.
-        kept: Bytes that are kept under this budget already: for "auto" they count as free.
+        ram: A size like "8GB" or "512MiB", a number of bytes, or "auto" for half of the memory that is free now.
+        cached: Bytes in the cache already; for "auto" they count as free.
+
+    Returns:
+        The budget in bytes.
 
     Raises:
-        OptionError: The text is no size, or the number is negative.
+        OptionError: The text is not a size, or the number is negative.
+
+    Example:
+        >>> budget("8GB"), budget("1.5 KiB"), budget(10_000)
+        (8000000000, 1536, 10000)
     """
     if ram == "auto":
-        return (_free_memory() + kept) // 2
+        return (_free_memory() + cached) // 2
     if isinstance(ram, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", ram)
         if match and match[2].upper() in _UNITS:
@@ -39,7 +46,7 @@ def budget(ram: int | str, kept: int = 0) -> int:
 
 
 def most_memory() -> int:
-    """Bytes that decoded pixels could take at the very most: the machine's memory, or this process's limit on it."""
+    """Return the upper limit of any budget in bytes: the machine's memory, or half of the address space."""
     import psutil
 
     return min(int(psutil.virtual_memory().total), _address_space() // 2)
@@ -50,14 +57,14 @@ def _free_memory() -> int:
 
     free = min(int(psutil.virtual_memory().available), _address_space() // 2)
     try:
-        limit, taken = (int((_CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        limit, used = (int((_CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # not in a container, or in one without a limit ("max")
         return free
-    return max(min(free, limit - taken), 0)
+    return max(min(free, limit - used), 0)
 
 
 def _address_space() -> int:
-    """Limit on this process's address space in bytes (`ulimit -v`)."""
+    """Return the limit on this process's address space in bytes (`ulimit -v`)."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""Decoded tiles of one raster, kept in memory: each is decoded once, by whoever asks first."""
+"""Cache decoded tiles of one raster: each tile is decoded once, by the first process that requests it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ Shape = tuple[int, ...]
 
 
 class SharedTileCache:
-    """Tiles in the arena. Its table has one entry a tile: 0, or where the tile lies; negative while still empty.
+    """Cache of tiles in the arena, which all processes share.
+
+    The table has one entry for each tile: 0 without a tile, else its offset, which is negative until it is decoded.
 
     Args:
         arena: The arena.
-        owner, place: What `Arena.attach` returned.
+        owner: The table's owner, as `Arena.attach` returned it.
+        place: The table's offset, as `Arena.attach` returned it.
         entries: Number of tiles.
-        limit: Bytes that the arena may hand out in all.
+        limit: Bytes that the arena may allocate in all.
     """
 
     def __init__(self, arena: Arena, owner: int, place: int, entries: int, limit: int) -> None:
@@ -35,31 +38,32 @@ class SharedTileCache:
         weakref.finalize(self, arena.detach, owner, arena.token).atexit = False
 
     @property
-    def here(self) -> bool:
-        """Whether this process has attached the table; False in a forked child."""
+    def attached(self) -> bool:
+        """Return whether this process has attached the table; False in a forked child."""
         return self.token is self.arena.token
 
     def find(self, number: int, shape: Shape, dtype: np.dtype[Any]) -> Array | None:
-        """A tile that is kept, to be copied from; None where it is not."""
+        """Return a cached tile, not to be written to; None if it is not cached."""
         at = self.at[number]
         return np.ndarray(shape, dtype, self._memory, at) if at > 0 else None
 
     def full(self, size: int) -> bool:
-        """Whether a tile of so many bytes would not be kept."""
+        """Return whether there is no room for a tile of `size` bytes."""
         return self.arena.full(size, self.limit)
 
     def fetch(self, number: int, shape: Shape, dtype: np.dtype[Any], decode: Callable[[], Array]) -> Array:
-        """A tile; decoded, and kept where there is room, unless another thread or process is faster.
+        """Return a tile; decode it if it is not cached, and cache it while there is room.
 
         Args:
-            number: Its place in the table.
-            shape, dtype: Of the tile; what `decode` returns may have fewer rows and columns.
-            decode: Decodes it. Its errors pass through, and leave the tile to the next who asks.
+            number: Position of the tile in the table.
+            shape: Shape of a whole tile; `decode` may return fewer rows and columns.
+            dtype: Dtype of the tile.
+            decode: Decodes the tile. After an error, the next request decodes again.
         """
         with self.arena.claim(self._place + 8 * number):
-            kept = self.find(number, shape, dtype)
-            if kept is not None:
-                return kept
+            cached = self.find(number, shape, dtype)
+            if cached is not None:
+                return cached
             tile = decode()
             at = self.arena.allot(self._owner, math.prod(shape) * dtype.itemsize, self.limit)
             if at is not None:
@@ -71,7 +75,7 @@ class SharedTileCache:
             return tile
 
     def reserve(self, number: int, size: int) -> bool:
-        """Keep room for a tile that `fill` will decode; False if there is none."""
+        """Reserve room for a tile that `fill` will decode; return False if there is no room."""
         if self.at[number]:
             return True
         with self.arena.claim(self._place + 8 * number):
@@ -83,7 +87,7 @@ class SharedTileCache:
         return True
 
     def fill(self, number: int, shape: Shape, dtype: np.dtype[Any], decode: Callable[[Array], None]) -> Array:
-        """A tile that has its room; decoded into it, unless another thread or process is faster."""
+        """Return a tile with reserved room; decode it into that room if no other thread or process has."""
         with self.arena.claim(self._place + 8 * number):
             at = self.at[number]
             tile: Array = np.ndarray(shape, dtype, self._memory, abs(at))
@@ -93,79 +97,82 @@ class SharedTileCache:
             return tile
 
     def _publish(self, number: int, at: int) -> None:
-        with self.arena.barrier:  # whoever sees the entry sees the pixels: processors may reorder plain writes
+        with self.arena.barrier:  # processors may reorder writes: pixels must be visible before the entry
             self.at[number] = at
 
 
 class PrivateTileCache:
-    """Tiles in the memory of this process alone, where processes cannot share an arena (Windows).
+    """Cache of tiles in one process, for systems where processes cannot share an arena (Windows).
 
-    Only a program's main process keeps tiles, so that the budget holds for all of them together. Pictures that are
-    decoded whole are kept by each process that reads them.
+    Only the main process caches tiles, so that the budget holds for all processes together. Images that are decoded
+    whole are cached by each process that reads them.
+
+    Args:
+        limit: Bytes that all caches of this process may hold together.
     """
 
-    here = True
-    _held = 0  # bytes, by all stores of this process
+    attached = True
+    _total = 0  # bytes in all caches of this process
     _lock = threading.RLock()
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._tiles: dict[int, Array] = {}
         self._reserved: dict[int, int] = {}
-        self._keeper = os.getpid() if multiprocessing.parent_process() is None else 0
+        self._caching_process = os.getpid() if multiprocessing.parent_process() is None else 0
         weakref.finalize(self, PrivateTileCache._free, self._tiles, self._reserved).atexit = False
 
     @classmethod
     def _free(cls, tiles: dict[int, Array], reserved: dict[int, int]) -> None:
-        cls._held -= sum(tile.nbytes for tile in tiles.values()) + sum(reserved.values())
+        cls._total -= sum(tile.nbytes for tile in tiles.values()) + sum(reserved.values())
 
     def find(self, number: int, shape: Shape, dtype: np.dtype[Any]) -> Array | None:
-        """See `SharedTileCache`; so below."""
+        """Return a cached tile; None if it is not cached."""
         return self._tiles.get(number)
 
     def full(self, size: int) -> bool:
-        """See `SharedTileCache`."""
-        return self._keeper != os.getpid() or PrivateTileCache._held + size > self.limit
+        """Return whether there is no room for a tile of `size` bytes."""
+        return self._caching_process != os.getpid() or PrivateTileCache._total + size > self.limit
 
     def fetch(self, number: int, shape: Shape, dtype: np.dtype[Any], decode: Callable[[], Array]) -> Array:
-        """A tile, decoded and kept where there is room."""
+        """Return a tile; decode it if it is not cached, and cache it while there is room."""
         with self._lock:
-            kept = self._tiles.get(number)
-            if kept is not None:
-                return kept
+            cached = self._tiles.get(number)
+            if cached is not None:
+                return cached
             tile = decode()
-            if self._keeper == os.getpid() and PrivateTileCache._held + tile.nbytes <= self.limit:
-                PrivateTileCache._held += tile.nbytes
+            if self._caching_process == os.getpid() and PrivateTileCache._total + tile.nbytes <= self.limit:
+                PrivateTileCache._total += tile.nbytes
                 self._tiles[number] = tile = tile.copy()
             return tile
 
     def reserve(self, number: int, size: int) -> bool:
-        """Keep room for a tile."""
+        """Reserve room for a tile; return False if there is no room."""
         with self._lock:
             if number not in self._tiles and number not in self._reserved:
-                if PrivateTileCache._held + size > self.limit:
+                if PrivateTileCache._total + size > self.limit:
                     return False
-                PrivateTileCache._held += size
+                PrivateTileCache._total += size
                 self._reserved[number] = size
         return True
 
     def fill(self, number: int, shape: Shape, dtype: np.dtype[Any], decode: Callable[[Array], None]) -> Array:
-        """A tile that has its room."""
+        """Return a tile with reserved room; decode it if it is not cached."""
         with self._lock:
-            kept = self._tiles.get(number)
-            if kept is None:
-                kept = np.empty(shape, dtype)
-                decode(kept)
-                self._tiles[number] = kept
+            cached = self._tiles.get(number)
+            if cached is None:
+                cached = np.empty(shape, dtype)
+                decode(cached)
+                self._tiles[number] = cached
                 self._reserved.pop(number, None)
-            return kept
+            return cached
 
 
-def _in_child() -> None:
+def _start_child() -> None:
     PrivateTileCache._lock = threading.RLock()  # another thread of the parent may have held the old one
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_start_child)
 
 TileCache = SharedTileCache | PrivateTileCache
