@@ -149,7 +149,7 @@ def decode_and_index(path: str) -> tuple[float, float, float]:
         for top in range(0, height, 1024):
             raster.read(Window(0, top, width, min(1024, height - top)))
         decodes.append(time.perf_counter() - start)
-        slide.kept.clear()
+        slide._label_indexes.clear()
         start = time.perf_counter()
         labels = slide.labels(0)
         indexes.append(time.perf_counter() - start)

@@ -1,14 +1,20 @@
 """A total of windows shared out among slides, and an index shared among processes."""
 
 import multiprocessing
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import patchaug
 from patchaug import Foreground, OptionError, Plan, Uniform, open_slide
+from patchaug.core.memory.anonymous import HAS_FILE_LOCKS, MemoryFile
+from patchaug.core.memory.shared_arrays import LARGE, SharedArray
 from patchaug.sampling.allocation import shared_out
+
+ROOT = Path(patchaug.__file__).parent
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=12), st.integers(0, 500), st.randoms())
@@ -50,7 +56,7 @@ def test_a_skipped_slide_takes_no_share() -> None:
 
 def _look(plan: Plan, results) -> None:
     """In a spawned process: what is drawn, and whose memory the index lies in."""
-    runs = plan.slides[0].kept["mask", 0].runs[1]
+    runs = plan.slides[0].labels(0).runs[1]
     owned = [array.flags.owndata or array.flags.writeable for array in (runs.rows, runs.starts, runs.lasts)]
     results.put(([plan[k] for k in range(50)], any(owned)))
 
@@ -73,4 +79,32 @@ def test_spawned_processes_share_the_index() -> None:
         for child in children:
             child.join()
     assert [plan[k] for k in range(50)] == before
-    assert not slide.kept["mask", 0].runs[1].rows.flags.owndata  # one copy: the parent's has moved too
+    assert not slide.labels(0).runs[1].rows.flags.owndata  # one copy: the parent's has moved too
+
+
+def _add_one(shared: list[SharedArray], results) -> None:
+    for one in shared:
+        one.array(writeable=True)[...] += 1
+    results.put([bool(one.array().flags.writeable) for one in shared])
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_started_processes_write_into_one_array(method: str) -> None:
+    """A small array in the heap of the standard library, and a large one in a file of its own."""
+    shared = [SharedArray(np.arange(n, dtype=np.uint16)) for n in (0, 7, LARGE)]
+    assert [isinstance(one.memory, MemoryFile) for one in shared] == [False, False, HAS_FILE_LOCKS]
+    context = multiprocessing.get_context(method)
+    results = context.SimpleQueue()
+    for _ in range(2):
+        child = context.Process(target=_add_one, args=(shared, results))
+        child.start()
+        assert results.get() == [False] * 3
+        child.join()
+    for one in shared:
+        assert np.array_equal(one.array(), np.arange(one.shape[0]).astype(np.uint16) + np.uint16(2))
+
+
+def test_one_file_asks_whether_a_process_is_being_started() -> None:
+    """All others ask `is_starting_process`."""
+    files = [path.name for path in ROOT.rglob("*.py") if "get_spawning_popen" in path.read_text(encoding="utf-8")]
+    assert files == ["anonymous.py"]
