@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema, field_validator
 
 from patchaug.core.memory.budget import budget
-from patchaug.core.validation import MAX_HALO, SEED
+from patchaug.core.validation import MAX_HALO, OnError
 from patchaug.options import Settings
+from patchaug.sampling.option_table import OPTIONS, REQUIRED, Edge, Empty, Mode, Valid
 from patchaug.sampling.splits import Samplers, samplers_for
 
 # Draft 7 and 2020-12 write pairs in two ways, and forms know the one or the other; this says it to both.
@@ -35,6 +36,17 @@ def _unit(text: str) -> dict[str, Any]:
     return {"unit": text}
 
 
+def _option(name: str) -> Any:
+    """Make the field of an option from its facts in the table."""
+    option = OPTIONS[name]
+    facts: dict[str, Any] = dict(option.limits)
+    if option.unit is not None:
+        facts["json_schema_extra"] = _unit(option.unit)
+    if option.default is not REQUIRED:
+        facts["default"] = option.default
+    return Field(title=option.title, description=option.help, examples=list(option.examples), **facts)
+
+
 class PatchOptions(Settings):
     """What windows are drawn, and how they are read: the arguments of `RandomPatch`, and `ram`.
 
@@ -42,66 +54,22 @@ class PatchOptions(Settings):
         OptionError: An option is unknown, of a wrong type, or out of its limits; one line names them all.
     """
 
-    size: Annotated[int, Field(ge=1, title="one side")] | Pair = Field(
-        title="Window size", description="side of the window in pixels of the level, or (height, width)",
-        examples=[256, [256, 512]], json_schema_extra=_unit("px"),
-    )  # fmt: skip
-    per_slide: Count | Literal["area", "tissue"] = Field(
-        1, title="Windows per slide", examples=[64, "tissue"],
-        description='windows of each slide in an epoch, or what to share "windows" out by: "area" or "tissue"',
-    )  # fmt: skip
-    windows: Count | None = Field(
-        None, title="Windows in all", examples=[1000],
-        description='windows of all slides in an epoch, shared out where per_slide is "area" or "tissue"',
-    )  # fmt: skip
-    foreground: float = Field(
-        0.0, title="Foreground share", description="probability that a draw is a foreground draw, 0 to 1",
-        ge=0, le=1, examples=[0.5],
-    )  # fmt: skip
-    classes: dict[int | str, Weight] | list[int | str] | None = Field(
-        None, title="Foreground classes", examples=[["tumor", "stroma"], {"tumor": 2, "stroma": 1}],
-        description="classes that count as foreground, or their weights; left out, all but 0 and `ignore_index`",
-    )  # fmt: skip
-    min_fraction: float = Field(
-        0.0, title="Least fraction", description="least share of a window's pixels in those classes, 0 to 1",
-        ge=0, le=1, examples=[0.05],
-    )  # fmt: skip
-    empty: Literal["raise", "uniform", "skip"] = Field(
-        "raise", title="Slides without foreground", description="what to do with slides without foreground",
-        examples=["skip"],
-    )  # fmt: skip
-    mode: Literal["random", "grid", "random-grid"] = Field(
-        "random", title="Training windows", description="windows of the training slides", examples=["random-grid"]
-    )
-    overlap: int = Field(
-        0, title="Overlap", description="pixels that neighbours of a grid share", ge=0, lt=2**32, examples=[32],
-        json_schema_extra=_unit("px"),
-    )  # fmt: skip
-    valid: Literal["grid", "random"] = Field(
-        "grid", title="Validation windows", description="windows of the validation slides", examples=["random"]
-    )
-    level: int = Field(
-        0, title="Level", description="pyramid level to read, 0 is the finest", ge=0, lt=2**32, examples=[1]
-    )
-    mpp: float | None = Field(
-        None, title="Resolution", description="micrometres per pixel of the patches, in place of a level",
-        gt=0, examples=[0.5], json_schema_extra=_unit("µm/px"),
-    )  # fmt: skip
-    halo: Annotated[int, Field(ge=0, le=MAX_HALO)] | Literal["auto"] = Field(
-        "auto", title="Halo", examples=[32, "auto"], json_schema_extra=_unit("px"),
-        description='pixels read around each training patch; "auto" is what augmentation needs',
-    )  # fmt: skip
-    edge: Literal["shift", "reflect"] = Field(
-        "shift", title="Halo at the border", examples=["reflect"],
-        description='keep windows inside for the halo ("shift"), or mirror at the border ("reflect")',
-    )  # fmt: skip
-    on_error: Literal["raise", "resample"] = Field(
-        "raise", title="Unreadable windows", examples=["resample"],
-        description="what to do with a window that cannot be read: stop, or read another in its place",
-    )  # fmt: skip
-    seed: int = Field(
-        SEED, title="Seed", description="0 to 2^32 - 1; same seed, same windows", ge=0, lt=2**32, examples=[42]
-    )
+    size: Annotated[int, Field(ge=1, title="one side")] | Pair = _option("size")
+    per_slide: Count | Literal["area", "tissue"] = _option("per_slide")
+    windows: Count | None = _option("windows")
+    foreground: float = _option("foreground")
+    classes: dict[int | str, Weight] | list[int | str] | None = _option("classes")
+    min_fraction: float = _option("min_fraction")
+    empty: Empty = _option("empty")
+    mode: Mode = _option("mode")
+    overlap: int = _option("overlap")
+    valid: Valid = _option("valid")
+    level: int = _option("level")
+    mpp: float | None = _option("mpp")
+    halo: Annotated[int, Field(ge=0, le=MAX_HALO)] | Literal["auto"] = _option("halo")
+    edge: Edge = _option("edge")
+    on_error: OnError = _option("on_error")
+    seed: int = _option("seed")
     ram: Annotated[int, Field(ge=0)] | str = Field(
         "auto", title="Memory", examples=["8GB", 0],
         description='memory for decoded pixels: "auto", a size such as "8GB", or 0', json_schema_extra=_unit("bytes"),

@@ -1,119 +1,153 @@
-"""How a window is drawn in proportion to the labelled pixels in it: exact integers, no rejection.
-
-The law: a window is drawn with probability proportional to the number of pixels of a class in it. Summing that number
-over all windows counts each labelled pixel once for every valid window that contains it, and that is a product of one
-factor per axis (`reach`). So one random integer below the grand total names a labelled pixel *and* one of the windows
-around it; nothing is clamped at a border, and no window is drawn more often than it should be. Inverse-transform
-sampling on exact sums; the only floating point number is the probability that is handed back.
-"""
+"""`Foreground`: windows drawn in proportion to the labelled pixels in them, mixed with uniform ones."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from patchaug.core.arrays import Array
-from patchaug.core.memory.shared_arrays import SharedArraysMixin
+from patchaug.core.validation import Classes, Size, checked_fraction, checked_weights, refuses_old_names
 from patchaug.errors import ForegroundError
-from patchaug.slides.label_runs import BLOCK, STRIP
-from patchaug.slides.labels import Labels, block_weights
+from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of
+from patchaug.sampling.class_component import ClassComponent
+from patchaug.sampling.distributions import MixtureComponent, MixtureDistribution, UniformComponent, WindowDomain
+from patchaug.sampling.min_fraction import QualifyingWindows, least_pixels
+from patchaug.sampling.option_table import Empty, PerSlide, check_choice
+from patchaug.sampling.uniform import check_count, count_alone
+from patchaug.slides.labels import Labels
+from patchaug.slides.slide import Slide
+from patchaug.slides.tissue import TISSUE, tissue_labels
 
 
-def reach(length: int, size: int, margin: int = 0) -> Array:
-    """For each pixel of an axis, the number of valid windows of `size` that contain it; int64, (length,)."""
-    at = np.arange(length, dtype=np.int64)
-    windows = np.minimum(at, length - margin - size) - np.maximum(at - size + 1, margin) + 1
-    return np.asarray(np.maximum(windows, 0))
+@dataclass(frozen=True)
+class Foreground:
+    """Windows drawn in proportion to the labelled pixels that they hold, mixed with uniform ones.
 
+    With probability 1 - foreground every valid window is equally likely. With probability foreground a class is drawn
+    by the weights in `classes`, then a window with probability proportional to the number of that class's pixels in
+    it. On a slide without a mask the tissue is the one class (`patchaug.slides.tissue`).
 
-@dataclass(frozen=True, eq=False)
-class Axis(SharedArraysMixin):
-    """One axis of the law: the reach of its pixels, summed from the left.
+    Args:
+        size: Side of the window in pixels of `level`, or (height, width).
+        per_slide: Windows drawn from each slide in an epoch; or "area" or "tissue", see `Uniform`.
+        windows: Windows of all slides in an epoch, with per_slide "area" or "tissue".
+        foreground: Probability that a draw is a foreground draw, 0 to 1.
+        classes: Classes that count as foreground: numbers or names of `codes`, or a mapping of them to weights. On a
+            slide that lacks some, the weights of those present count. Default: all but 0 and `ignore_index`, equally.
+        min_fraction: Draw, in both parts, only windows of whose pixels at least this share, 0 to 1, belongs to the
+            classes. A class that has no pixel in any such window counts as absent.
+        empty: What to do with a slide that has none of the classes: "raise" an error, draw "uniform" windows from it,
+            or "skip" it.
+        level: Pyramid level to read.
+        mpp: Micrometres per pixel of the patches, in place of a level; see `Uniform`.
 
-    Attributes:
-        size: Side of the window.
-        margin: Pixels at either end that no window holds.
-        below: Sum of the reach of all pixels before a pixel of the level; one more than there are pixels.
-        mask_below: The same, before each pixel of the mask.
+    Raises:
+        OptionError: A value is of a wrong type or out of its limits.
     """
 
-    size: int
-    margin: int
-    below: Array = field(repr=False)
-    mask_below: Array = field(repr=False)
+    size: Size
+    per_slide: PerSlide = field(default=1, kw_only=True)
+    windows: int | None = field(default=None, kw_only=True)
+    foreground: float = field(default=0.5, kw_only=True)
+    classes: Classes | None = field(default=None, kw_only=True)
+    min_fraction: float = field(default=0.0, kw_only=True)
+    empty: Empty = field(default="raise", kw_only=True)
+    level: int = field(default=0, kw_only=True)
+    mpp: float | None = field(default=None, kw_only=True)
 
-    @classmethod
-    def of(cls, length: int, size: int, edges: Array | None, margin: int = 0) -> Axis:
-        """The axis of a level of `length` pixels; `edges` as in `Labels`."""
-        below = np.concatenate(([0], np.cumsum(reach(length, size, margin))))
-        return cls(size, margin, below, below if edges is None else below[edges])
+    def __post_init__(self) -> None:
+        check_place(self)
+        check_count(self)
+        checked_fraction("foreground", self.foreground, "a probability")
+        checked_fraction("min_fraction", self.min_fraction, "a share of the window's pixels")
+        check_choice("empty", self.empty, Empty)
+        checked_weights(self.classes)
 
-    def origin(self, rank: int) -> int:
-        """First pixel of the window that a number stands for: one number for each pair of pixel and window."""
-        below = self.view("below")
-        pixel = bisect_right(below, rank) - 1
-        # The windows that contain the pixel start at these origins, one after the other.
-        return max(pixel - self.size + 1, self.margin) + rank - below[pixel]
+    def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureDistribution:
+        """Return the distribution of windows on one slide, as if it were the only one; reads its mask once.
 
-
-@dataclass(frozen=True, eq=False)
-class ClassComponent(SharedArraysMixin):
-    """Windows of one size, each with probability proportional to the pixels of one class in it.
-
-    `total` is the sum of those pixels over all windows, and `_below` its running sum over blocks of the mask.
-    """
-
-    labels: Labels = field(repr=False)
-    value: int
-    across: Axis
-    down: Axis
-    total: int
-    _below: Array = field(repr=False)
-
-    @classmethod
-    def of(
-        cls, labels: Labels, value: int, width: int, height: int, margin_x: int = 0, margin_y: int = 0
-    ) -> ClassComponent:
-        """The law for windows of width x height px on the labels' level, inside the margins.
+        Args:
+            slide: The slide.
+            halo: Pixels (y, x) of the patches, in which no window may come nearer to the border of the slide.
 
         Raises:
-            ForegroundError: The sum over all windows does not fit into 63 bits.
+            WindowError: The slide has no such level, or it is smaller than the window.
+            OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
+            ForegroundError: The slide has none of the classes and `empty` is "raise", or none of its windows holds
+                `min_fraction` of them.
         """
-        runs = labels.runs[value]
-        across = Axis.of(labels.width, width, labels.columns, margin_x)
-        down = Axis.of(labels.height, height, labels.lines, margin_y)
-        # An upper bound of the total: no pixel of the mask weighs more than the heaviest column times row.
-        heaviest = int(np.diff(across.mask_below).max()) * int(np.diff(down.mask_below).max())
-        if runs.pixels * heaviest >= 2**63:
+        domain = domain_of(self, slide, halo)
+        count, every_window = count_alone(self), UniformComponent(domain)
+        if self.foreground == 0 and self.min_fraction == 0:
+            return MixtureDistribution(domain, count, every_window)
+        labels, weights = self._present_classes(slide, domain.level)
+        if not weights:
+            return MixtureDistribution(domain, 0 if self.empty == "skip" else count, every_window)
+        uniform, components = (
+            self._weighted(slide, labels, weights, domain)
+            if self.min_fraction == 0
+            else self._qualifying(slide, labels, weights, domain)
+        )
+        total = sum(weights[value] for value in components)
+        normalized = tuple(weights[value] / total for value in components)
+        return MixtureDistribution(
+            domain, count, uniform, float(self.foreground), normalized, tuple(components.values())
+        )
+
+    def _weighted(
+        self, slide: Slide, labels: Labels, weights: dict[int, float], domain: WindowDomain
+    ) -> tuple[MixtureComponent, dict[int, MixtureComponent]]:
+        """Return the components of all windows: uniform, and by class."""
+        by_class = {
+            value: ClassComponent.of(labels, value, domain.width, domain.height, domain.margin_x, domain.margin_y)
+            for value in weights
+        }
+        components: dict[int, MixtureComponent] = {value: one for value, one in by_class.items() if one.total}
+        if not components:
             raise ForegroundError(
-                f"class {value} has {runs.pixels} px: too many to weigh windows of {width} x {height} px exactly "
-                f"(limit 2^63); draw at a coarser level"
+                f"{slide.name}: the classes {sorted(weights)} lie within {domain.margin_x} x {domain.margin_y} px "
+                f"of its border, where a halo of that size leaves no window; transform by less, leave the slide "
+                f"out, or set edge to 'reflect'"
             )
-        below = np.cumsum(block_weights(runs, across.mask_below, down.mask_below))
-        return cls(labels, value, across, down, int(below[-1]), below)
+        return UniformComponent(domain), components
 
-    def draw(self, rank: int) -> tuple[int, int]:
-        """Origin (x, y) of the window that a number in 0..total-1 stands for; equal shares of numbers per law."""
-        runs = self.labels.runs[self.value]
-        blocks_below = self.view("_below")
-        number = bisect_right(blocks_below, rank)
-        if number:
-            rank -= blocks_below[number - 1]
-        x, y = runs.corner(number)
-        rows, starts, lasts = runs.block(number)
-        columns = self.across.mask_below[x : x + STRIP + 1]
-        lines = self.down.mask_below[y : y + BLOCK + 1]
-        heights = lines[1:] - lines[:-1]
-        below = ((columns[1:].take(lasts) - columns.take(starts)) * heights.take(rows)).cumsum()
-        run = int(below.searchsorted(rank, side="right"))
-        if run:
-            rank -= int(below[run - 1])
-        row = int(rows[run])
-        column, line = divmod(rank, int(heights[row]))
-        return self.across.origin(int(columns[starts[run]]) + column), self.down.origin(int(lines[row]) + line)
+    def _qualifying(
+        self, slide: Slide, labels: Labels, weights: dict[int, float], domain: WindowDomain
+    ) -> tuple[MixtureComponent, dict[int, MixtureComponent]]:
+        """Return the components of the windows with at least `min_fraction` labelled pixels: uniform, and by class."""
+        area = domain.width * domain.height
+        least = least_pixels(self.min_fraction, area)
+        qualifying = QualifyingWindows.of(labels, list(weights), domain, least, slide.name)
+        if not qualifying.windows:
+            raise ForegroundError(
+                f"{slide.name}: no window of {domain.width} x {domain.height} px at level {domain.level} has "
+                f"min_fraction {self.min_fraction} of its pixels in the classes {sorted(weights)}; the largest "
+                f"fraction is {qualifying.largest / area}; ask for less, or leave it out"
+            )
+        by_class = {value: qualifying.of_class(value) for value in weights}
+        return qualifying.uniform(), {value: one for value, one in by_class.items() if one.total}
 
-    def probability(self, x: int, y: int) -> float:
-        """Probability of the window with that origin."""
-        return self.labels.count(self.value, x, y, self.across.size, self.down.size) / self.total
+    def _present_classes(self, slide: Slide, level: int) -> tuple[Labels, dict[int, float]]:
+        """Return the slide's labels, and the weights of the requested classes that it has."""
+        if slide.mask is None:
+            if self.classes is not None:
+                raise ForegroundError(
+                    f"{slide.name}: it has no mask, so it has no classes {list(self.classes)}; give it a mask, or "
+                    f"leave classes out to draw windows of tissue"
+                )
+            labels, weights, what = tissue_labels(slide, level), {TISSUE: 1.0}, "no mask, and no tissue"
+        else:
+            labels = slide.labels(level)
+            weights = {slide.class_number(key): weight for key, weight in checked_weights(self.classes).items()}
+            if self.classes is None:
+                weights = {value: 1.0 for value in labels.runs if value not in (0, slide.ignore_index)}
+            asked = "all but 0" if self.classes is None else sorted(weights)
+            what = f"no pixel of the classes asked for ({asked})"
+        present = {value: weight for value, weight in weights.items() if value in labels.runs and weight > 0}
+        if not present and self.empty == "raise":
+            raise ForegroundError(
+                f"{slide.name}: {what} at level {level}, where it has the classes {sorted(labels.runs)}; leave "
+                f'the slide out, or set empty to "uniform" or "skip"'
+            )
+        return labels, present
+
+
+Foreground.__init__ = refuses_old_names(Foreground.__init__)  # type: ignore[method-assign]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from patchaug.core.validation import Size, checked_integer, sides
 from patchaug.errors import OptionError
 from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of, put
 from patchaug.sampling.distributions import GridDistribution
+from patchaug.sampling.option_table import Offset, check_choice
 from patchaug.slides.slide import Slide
 
 
@@ -33,15 +33,14 @@ class Grid:
 
     size: Size
     overlap: int = field(default=0, kw_only=True)
-    offset: Literal["fixed", "random"] = field(default="fixed", kw_only=True)
+    offset: Offset = field(default="fixed", kw_only=True)
     level: int = field(default=0, kw_only=True)
     mpp: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_place(self)
         put(self, "overlap", checked_integer("overlap", self.overlap, 0, min(sides(self.size)) - 1))
-        if self.offset not in ("fixed", "random"):
-            raise OptionError(f'offset must be "fixed" or "random", got {self.offset!r}')
+        check_choice("offset", self.offset, Offset)
 
     def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> GridDistribution:
         """The law on one slide.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import index as as_int
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +27,13 @@ from patchaug.errors import FrameError, MissingError, OptionError, ReadError, pl
 from patchaug.sampling.allocation import distributions_of
 from patchaug.sampling.base import NO_HALO, Halo, PatchTransform, Sampler, halo_read
 from patchaug.sampling.distributions import WindowDistribution
+from patchaug.sampling.option_table import Edge as Edge
+from patchaug.sampling.option_table import check_choice
 from patchaug.sampling.replacement_counts import ReplacementCounts
 from patchaug.slides.slide import Patch, Slide, id_of
 
 _WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT = range(5)  # streams: never renumber, old runs' windows would move
 TRIES = 8  # windows that are tried in place of one that cannot be read
-
-Edge = Literal["shift", "reflect"]
 
 
 @dataclass(frozen=True)
@@ -253,8 +253,7 @@ class Plan:
 
 def _halo(augment: PatchTransform | None, halo: int, edge: str, sampler: Sampler) -> Halo:
     """Pixels (y, x) of the patches that are read around each of them."""
-    if edge not in ("shift", "reflect"):
-        raise OptionError(f'edge must be "shift" or "reflect", got {edge!r}')
+    check_choice("edge", edge, Edge)
     if augment is not None:
         return augment.needed(*sides(sampler.size))
     both = checked_halo(halo)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import fields
 from typing import Any, NamedTuple
 
-from patchaug.core.validation import OnError, checked_halo, checked_on_error
+from patchaug.core.validation import MAX_HALO, OnError, checked_halo, checked_on_error
 from patchaug.errors import OptionError
-from patchaug.sampling import sampler_for
+from patchaug.sampling import Edge, Foreground, Grid, Uniform
 from patchaug.sampling.base import PatchTransform, Sampler
-from patchaug.sampling.plan import Edge, Plan
+from patchaug.sampling.option_table import OPTIONS, Mode, Valid, check_choice
+from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
 
 
@@ -63,37 +64,55 @@ class Samplers(NamedTuple):
         return {"train": self.train, "valid": self.valid, "test": self.test}[split]
 
 
+def sampler_for(*, mode: str, **options: Any) -> Sampler:
+    """Return the sampler that a set of options describes.
+
+    Args:
+        mode: "random", "grid" or "random-grid".
+        **options: Values of `OPTIONS` by name; `size` is required. Each sampler takes those that it has.
+
+    Raises:
+        OptionError: There is no such mode or option, or a value is out of its limits.
+    """
+    check_choice("mode", mode, Mode)
+    if unknown := options.keys() - OPTIONS.keys():
+        raise OptionError(f"there is no option {min(unknown)!r}; options are {', '.join(OPTIONS)}")
+    values = {name: option.default for name, option in OPTIONS.items()} | options
+    kind: type[Uniform | Foreground | Grid]
+    if mode == "random":
+        kind = Foreground if values["foreground"] or values["min_fraction"] else Uniform
+    else:
+        kind, values["offset"] = Grid, "fixed" if mode == "grid" else "random"
+    return kind(**{one.name: values[one.name] for one in fields(kind)})
+
+
 def samplers_for(
     *,
-    mode: str,
-    valid: str,
+    mode: str = "random",
+    valid: str = "grid",
     augment: PatchTransform | None = None,
     halo: int | str = "auto",
     edge: Edge = "shift",
     on_error: OnError = "raise",
-    **fields: Any,
+    **options: Any,
 ) -> Samplers:
-    """The samplers that a set of options asks for.
+    """Return the samplers of training, validation and test slides that a set of options describes.
 
     Args:
         mode: "random", "grid" or "random-grid", for training slides.
         valid: "grid" or "random", for validation slides.
         augment: A transform of the patches of training slides.
-        halo: Pixels around each of their patches; "auto" is what `augment` needs, and none without it.
+        halo: Pixels around each of their patches; "auto" is what `augment` needs, and 0 without it.
         edge: "shift" or "reflect", see `Plan`.
         on_error: "raise" or "resample", see `Plan`.
-        **fields: The other options, see `sampler_for`.
+        **options: The other options, see `sampler_for`.
 
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
     """
-    drawn = partial(sampler_for, **fields)
-    if valid not in ("grid", "random"):
-        raise OptionError(f'valid must be "grid" or "random", got {valid!r}')
-    grid = drawn(mode="grid")
-    if halo != "auto":
-        halo = checked_halo(halo)
-    around = halo if isinstance(halo, int) else 0
-    validation = grid if valid == "grid" else drawn(mode="random")
-    chosen = checked_on_error(on_error)
-    return Samplers(drawn(mode=mode), validation, grid, augment, around, edge, chosen)
+    check_choice("valid", valid, Valid)
+    grid = sampler_for(mode="grid", **options)
+    pixels = 0 if halo == "auto" else checked_integer("halo", halo, 0, MAX_HALO)
+    validation = grid if valid == "grid" else sampler_for(mode="random", **options)
+    train = sampler_for(mode=mode, **options)
+    return Samplers(train, validation, grid, augment, pixels, edge, checked_on_error(on_error))

@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from patchaug import ForegroundError, open_slide
-from patchaug.sampling import foreground
+from patchaug.sampling import class_component
 from patchaug.sampling import min_fraction as restricted
+from patchaug.sampling.class_component import ClassComponent, reach
 from patchaug.sampling.distributions import WindowDomain
-from patchaug.sampling.foreground import ClassComponent, reach
 from patchaug.sampling.min_fraction import QualifyingWindows, least_pixels
 from patchaug.slides import label_runs as runs
 from patchaug.slides import labels as labels_file
@@ -26,7 +26,7 @@ from patchaug.testing import masks
 def blocks_of(strip: int, block: int, limit: float) -> Iterator[None]:
     """Index in other blocks, so that small masks have many; a limit of 0 keeps no runs at all."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (runs, labels_file, foreground, restricted):
+        for module in (runs, labels_file, class_component, restricted):
             for name, value in (("STRIP", strip), ("BLOCK", block), ("LIMIT", limit), ("_PIECE", 40)):
                 if hasattr(module, name):
                     patch.setattr(module, name, value)
@@ -282,4 +282,9 @@ def test_missing_rows_are_an_error() -> None:
 
 def test_blocks_never_change() -> None:
     """Tickets count pixels block by block: other blocks would move the windows of all old runs."""
-    assert list(itertools.chain([runs.STRIP, runs.BLOCK], [foreground.STRIP, restricted.BLOCK])) == [256, 64, 256, 64]
+    assert list(itertools.chain([runs.STRIP, runs.BLOCK], [class_component.STRIP, restricted.BLOCK])) == [
+        256,
+        64,
+        256,
+        64,
+    ]

@@ -8,7 +8,7 @@ import pytest
 from patchaug import Foreground, Grid, Plan, Slide, Uniform, Window
 from patchaug.readers import ArrayRaster
 from patchaug.readers.base import require_inside
-from patchaug.sampling.foreground import reach
+from patchaug.sampling.class_component import reach
 from patchaug.slides.label_runs import BLOCK, STRIP, RunLengthIndex
 from patchaug.slides.labels import Labels
 

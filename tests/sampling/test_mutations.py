@@ -24,19 +24,19 @@ FAULTS = {
         "tests/sampling/test_samplers.py",
     ),
     "off by one at the last window that holds a label": (
-        "sampling/foreground.py",
+        "sampling/class_component.py",
         "windows = np.minimum(at, length - margin - size) - np.maximum(at - size + 1, margin) + 1",
         "windows = np.minimum(at, length - margin - size - 1) - np.maximum(at - size + 1, margin) + 1",
         "tests/sampling/test_foreground.py tests/sampling/test_samplers.py",
     ),
     "centre clamped at the border": (
-        "sampling/foreground.py",
+        "sampling/class_component.py",
         "return max(pixel - self.size + 1, self.margin) + rank - below[pixel]",
         "return min(max(pixel - self.size // 2, 0), len(below) - 1 - self.size)",
         "tests/sampling/test_foreground.py tests/sampling/test_samplers.py",
     ),
     "float32 cumulative sum": (
-        "sampling/foreground.py",
+        "sampling/class_component.py",
         "below = np.cumsum(block_weights(runs, across.mask_below, down.mask_below))",
         "below = np.cumsum(block_weights(runs, across.mask_below, down.mask_below), dtype='f4').astype(int)",
         "tests/sampling/test_foreground.py",

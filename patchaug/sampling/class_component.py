@@ -1,0 +1,119 @@
+"""How a window is drawn in proportion to the labelled pixels in it: exact integers, no rejection.
+
+The law: a window is drawn with probability proportional to the number of pixels of a class in it. Summing that number
+over all windows counts each labelled pixel once for every valid window that contains it, and that is a product of one
+factor per axis (`reach`). So one random integer below the grand total names a labelled pixel *and* one of the windows
+around it; nothing is clamped at a border, and no window is drawn more often than it should be. Inverse-transform
+sampling on exact sums; the only floating point number is the probability that is handed back.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.memory.shared_arrays import SharedArraysMixin
+from patchaug.errors import ForegroundError
+from patchaug.slides.label_runs import BLOCK, STRIP
+from patchaug.slides.labels import Labels, block_weights
+
+
+def reach(length: int, size: int, margin: int = 0) -> Array:
+    """For each pixel of an axis, the number of valid windows of `size` that contain it; int64, (length,)."""
+    at = np.arange(length, dtype=np.int64)
+    windows = np.minimum(at, length - margin - size) - np.maximum(at - size + 1, margin) + 1
+    return np.asarray(np.maximum(windows, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Axis(SharedArraysMixin):
+    """One axis of the law: the reach of its pixels, summed from the left.
+
+    Attributes:
+        size: Side of the window.
+        margin: Pixels at either end that no window holds.
+        below: Sum of the reach of all pixels before a pixel of the level; one more than there are pixels.
+        mask_below: The same, before each pixel of the mask.
+    """
+
+    size: int
+    margin: int
+    below: Array = field(repr=False)
+    mask_below: Array = field(repr=False)
+
+    @classmethod
+    def of(cls, length: int, size: int, edges: Array | None, margin: int = 0) -> Axis:
+        """The axis of a level of `length` pixels; `edges` as in `Labels`."""
+        below = np.concatenate(([0], np.cumsum(reach(length, size, margin))))
+        return cls(size, margin, below, below if edges is None else below[edges])
+
+    def origin(self, rank: int) -> int:
+        """First pixel of the window that a number stands for: one number for each pair of pixel and window."""
+        below = self.view("below")
+        pixel = bisect_right(below, rank) - 1
+        # The windows that contain the pixel start at these origins, one after the other.
+        return max(pixel - self.size + 1, self.margin) + rank - below[pixel]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassComponent(SharedArraysMixin):
+    """Windows of one size, each with probability proportional to the pixels of one class in it.
+
+    `total` is the sum of those pixels over all windows, and `_below` its running sum over blocks of the mask.
+    """
+
+    labels: Labels = field(repr=False)
+    value: int
+    across: Axis
+    down: Axis
+    total: int
+    _below: Array = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, labels: Labels, value: int, width: int, height: int, margin_x: int = 0, margin_y: int = 0
+    ) -> ClassComponent:
+        """The law for windows of width x height px on the labels' level, inside the margins.
+
+        Raises:
+            ForegroundError: The sum over all windows does not fit into 63 bits.
+        """
+        runs = labels.runs[value]
+        across = Axis.of(labels.width, width, labels.columns, margin_x)
+        down = Axis.of(labels.height, height, labels.lines, margin_y)
+        # An upper bound of the total: no pixel of the mask weighs more than the heaviest column times row.
+        heaviest = int(np.diff(across.mask_below).max()) * int(np.diff(down.mask_below).max())
+        if runs.pixels * heaviest >= 2**63:
+            raise ForegroundError(
+                f"class {value} has {runs.pixels} px: too many to weigh windows of {width} x {height} px exactly "
+                f"(limit 2^63); draw at a coarser level"
+            )
+        below = np.cumsum(block_weights(runs, across.mask_below, down.mask_below))
+        return cls(labels, value, across, down, int(below[-1]), below)
+
+    def draw(self, rank: int) -> tuple[int, int]:
+        """Origin (x, y) of the window that a number in 0..total-1 stands for; equal shares of numbers per law."""
+        runs = self.labels.runs[self.value]
+        blocks_below = self.view("_below")
+        number = bisect_right(blocks_below, rank)
+        if number:
+            rank -= blocks_below[number - 1]
+        x, y = runs.corner(number)
+        rows, starts, lasts = runs.block(number)
+        columns = self.across.mask_below[x : x + STRIP + 1]
+        lines = self.down.mask_below[y : y + BLOCK + 1]
+        heights = lines[1:] - lines[:-1]
+        below = ((columns[1:].take(lasts) - columns.take(starts)) * heights.take(rows)).cumsum()
+        run = int(below.searchsorted(rank, side="right"))
+        if run:
+            rank -= int(below[run - 1])
+        row = int(rows[run])
+        column, line = divmod(rank, int(heights[row]))
+        return self.across.origin(int(columns[starts[run]]) + column), self.down.origin(int(lines[row]) + line)
+
+    def probability(self, x: int, y: int) -> float:
+        """Probability of the window with that origin."""
+        return self.labels.count(self.value, x, y, self.across.size, self.down.size) / self.total
