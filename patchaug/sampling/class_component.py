@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -50,9 +51,14 @@ class Axis(SharedArraysMixin):
         below = np.concatenate(([0], np.cumsum(reach(length, size, margin))))
         return cls(size, margin, below, below if edges is None else below[edges])
 
+    @cached_property
+    def below_view(self) -> memoryview:
+        """`below` as a memoryview, on which `bisect` is several times as fast; no pickle holds it."""
+        return memoryview(self.below)
+
     def origin(self, rank: int) -> int:
         """First pixel of the window that a number stands for: one number for each pair of pixel and window."""
-        below = self.view("below")
+        below = self.below_view
         pixel = bisect_right(below, rank) - 1
         # The windows that contain the pixel start at these origins, one after the other.
         return max(pixel - self.size + 1, self.margin) + rank - below[pixel]
@@ -94,10 +100,15 @@ class ClassComponent(SharedArraysMixin):
         below = np.cumsum(block_weights(runs, across.mask_below, down.mask_below))
         return cls(labels, value, across, down, int(below[-1]), below)
 
+    @cached_property
+    def below_view(self) -> memoryview:
+        """`_below` as a memoryview; no pickle holds it."""
+        return memoryview(self._below)
+
     def draw(self, rank: int) -> tuple[int, int]:
         """Origin (x, y) of the window that a number in 0..total-1 stands for; equal shares of numbers per law."""
         runs = self.labels.runs[self.value]
-        blocks_below = self.view("_below")
+        blocks_below = self.below_view
         number = bisect_right(blocks_below, rank)
         if number:
             rank -= blocks_below[number - 1]

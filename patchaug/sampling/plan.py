@@ -1,9 +1,9 @@
-"""From one integer to a window: the plan of all epochs. The only file that derives random generators.
+"""`Plan`: the windows of all epochs, by one integer. The only file that derives random generators.
 
 An index is epoch * len(plan) + place. Each generator comes from a key of five words,
 (seed, stream, epoch, slide id, draw), each below 2^32. Fixed length and no arithmetic: were seed and index added,
-seed 0 at index 1 would equal seed 1 at index 0 (grain's sampler does so). A plan has no state: any index can be asked
-for in any order, in any process, and gives the same window.
+seed 0 at index 1 would equal seed 1 at index 0 (grain's sampler does so). A plan has no state: an index gives the same
+window in any order and in any process.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ import warnings
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from operator import index as as_int
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -27,56 +25,49 @@ from patchaug.errors import FrameError, MissingError, OptionError, ReadError, pl
 from patchaug.sampling.allocation import distributions_of
 from patchaug.sampling.base import NO_HALO, Halo, PatchTransform, Sampler, halo_read
 from patchaug.sampling.distributions import WindowDistribution
+from patchaug.sampling.draw import Draw as Draw
 from patchaug.sampling.option_table import Edge as Edge
 from patchaug.sampling.option_table import check_choice
 from patchaug.sampling.replacement_counts import ReplacementCounts
-from patchaug.slides.slide import Patch, Slide, id_of
+from patchaug.sampling.slide_ids import slide_ids
+from patchaug.slides.slide import Patch, Slide
 
-_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT = range(5)  # streams: never renumber, old runs' windows would move
+_WINDOWS, _ORDER, _TRANSFORMS, _REPLACEMENTS, _AUGMENT = range(
+    5
+)  # streams: never renumber, old runs' windows would move
 TRIES = 8  # windows that are tried in place of one that cannot be read
 
 
-@dataclass(frozen=True)
-class Draw:
-    """One sample of a plan.
-
-    Attributes:
-        index: epoch * len(plan) + place.
-        epoch: Epoch, from 0.
-        slide: Position of the slide in the plan's list.
-        draw: Number of the window within slide and epoch, from 0.
-        window: The window, in pixels of its level.
-        probability: Probability of that window under the sampler's law on that slide; 1 for grids.
-    """
-
-    index: int
-    epoch: int
-    slide: int
-    draw: int
-    window: Window
-    probability: float
-
-
 class Plan:
-    """All windows of all epochs, by index.
+    """The windows of all epochs, by index; read one with `plan.read(plan[index])`.
 
     Args:
-        slides: The slides, each with a name of its own (or a path that tells them apart).
+        slides: The slides; names, or names and folders, must differ.
         sampler: `Uniform`, `Foreground` or `Grid`.
         seed: 0 to 2^32 - 1.
-        shuffle: Mix the slides' windows anew in each epoch; else slide by slide.
-        on_error: What to do with a window that cannot be read: "raise", or "resample" (another one of that slide is
-            read in its place, the same in each run; told by a warning and counted in `replaced`).
-        augment: What is done to each patch, with the halo that it needs.
-        halo: Pixels read around each patch on each side where there is no `augment`: the patches that come out are so
-            much larger, and whoever transforms them crops them.
+        shuffle: Mix the windows of all slides anew in each epoch; else slide by slide.
+        on_error: What to do with a window that cannot be read: "raise", or "resample": read another window of the same
+            slide in its place, the same one in each run. Replacements are warned of and counted in `replaced`.
+        augment: Transform of each patch, which also determines the halo.
+        halo: Pixels to read around each patch on each side where there is no `augment`. Patches come out larger by
+            that; the caller transforms and crops them.
         edge: "shift" keeps windows far enough inside for the halo, so that pixels near the border are drawn less.
             "reflect" draws them all; beyond the border real pixels are mirrored, and their labels are `ignore_index`.
 
     Raises:
-        OptionError: The seed, the halo or `edge` is out of its limits, on_error is neither, there is no slide, or two
-            slides cannot be told apart.
-        WindowError, ForegroundError, LabelError: A slide cannot give the windows asked for; it is named.
+        OptionError: The seed, the halo, `edge` or `on_error` is out of its limits, there is no slide, or two slides
+            have the same name and folders.
+        WindowError, ForegroundError, LabelError: A slide, which is named, has no such windows.
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug import Plan, Uniform, open_slide
+        >>> slides = [open_slide(np.zeros((300, 400, 3), np.uint8), name="liver")]
+        >>> plan = Plan(slides, Uniform(64, per_slide=10), seed=42)
+        >>> len(plan)
+        10
+        >>> plan.read(plan[0]).image.shape
+        (64, 64, 3)
     """
 
     def __init__(
@@ -97,27 +88,28 @@ class Plan:
             raise OptionError("a plan needs at least one slide, got none")
         self.slide_ids = slide_ids(self.slides)
         self.augment, self.edge = augment, edge
+        self._sides = sides(sampler.size)  # (height, width) of the patches
         if augment is not None:
             for slide in self.slides:
                 augment.require_known_labels(slide)
         self.halo: Halo = _halo(augment, halo, edge, sampler)
         self._distributions: list[WindowDistribution] | None = self._make_distributions()
-        self._starts = list(accumulate((law.count for law in self._distributions), initial=0))
+        self._starts = list(accumulate((one.count for one in self._distributions), initial=0))
         if not len(self):
             raise OptionError(
                 f'no slide is left: {sampler} skips all {len(self.slides)}; set empty to "raise" to see why'
             )
         self.on_error = checked_on_error(on_error)
         self._replaced = ReplacementCounts(self._starts) if on_error == "resample" else None
-        self._told: Counter[str] = Counter()
-        self._order: tuple[int, Any] | None = None  # the permutation of the epoch asked for last
+        self._reported: Counter[str] = Counter()
+        self._order: tuple[int, Any] | None = None  # of the last epoch that was read
 
     @property
     def distributions(self) -> list[WindowDistribution]:
-        """What the sampler means on each slide."""
+        """Distribution of windows on each slide."""
         if self._distributions is None:
             self._distributions = self._make_distributions()
-            if self._starts != list(accumulate((law.count for law in self._distributions), initial=0)):
+            if self._starts != list(accumulate((one.count for one in self._distributions), initial=0)):
                 raise FrameError("a slide has changed since this plan was made and pickled; make the plan again")
         return self._distributions
 
@@ -136,11 +128,11 @@ class Plan:
         return f"Plan({len(self.slides)} slides, {self.sampler}, seed={self.seed}, {len(self)} windows an epoch)"
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker shares the laws and the index of labels; elsewhere they are found again: a plan pickles small.
+        # A worker shares the distributions; any other copy makes them anew, so that it pickles small.
         return {**self.__dict__, "_order": None, **({} if is_starting_process() else {"_distributions": None})}
 
     def __getitem__(self, index: int) -> Draw:
-        """The draw of an index; any index from 0 on, epoch after epoch.
+        """Return the draw of an index; any index from 0 on, epoch after epoch.
 
         Raises:
             IndexError: The index is negative, or beyond epoch 2^32.
@@ -154,88 +146,90 @@ class Plan:
         slide = bisect_right(self._starts, place) - 1
         draw = place - self._starts[slide]
         try:
-            law = self.distributions[slide]
-        except (ReadError, MissingError) as error:  # a worker that opens the slides itself finds one gone
+            distribution = self.distributions[slide]
+        except (ReadError, MissingError) as error:  # a worker opens the slides itself
             raise placed(error, f"seed {self.seed}, index {index}") from error
-        window, probability = law.draw(draw, lambda number: self._generator(_WINDOWS, epoch, slide, number))
+        window, probability = distribution.draw(draw, lambda number: self._generator(_WINDOWS, epoch, slide, number))
         return Draw(index, epoch, slide, draw, window, probability)
 
     def __iter__(self) -> Any:
-        """The draws of epoch 0."""
+        """Iterate over the draws of epoch 0."""
         return (self[index] for index in range(len(self)))
 
     def ordered(self, shuffle: bool) -> Plan:
-        """The same windows, shuffled or slide by slide; shares slides and laws with this plan."""
+        """Return a plan of the same windows, shuffled or slide by slide; it shares slides and distributions."""
         if shuffle == self.shuffle:
             return self
-        plan = object.__new__(Plan)  # copy.copy would go through __getstate__, which leaves the laws behind
+        plan = object.__new__(Plan)  # copy.copy would go through __getstate__, which drops the distributions
         plan.__dict__.update(self.__dict__, shuffle=shuffle, _order=None)
         return plan
 
     def read(self, draw: Draw) -> Patch:
-        """Image and mask of a draw, augmented where the plan does so.
+        """Read image and mask of a draw, augmented where the plan does so.
 
         Raises:
             ReadError, MissingError: A file cannot be read there; the last line of the text holds slide, level, window,
-                seed and index. With on_error="resample": nor could the windows drawn in its place.
+                seed and index. With on_error="resample": no replacement could be read either.
         """
         try:
             return self._read(draw, draw.window)
         except (ReadError, MissingError) as error:
-            found = type(error)(f"{error}; seed {self.seed}, index {draw.index}")
+            located = type(error)(f"{error}; seed {self.seed}, index {draw.index}")
             if self._replaced is None:
-                raise found from error
-        return self._another(draw, found)
+                raise located from error
+        return self._replacement(draw, located)
 
-    def _another(self, draw: Draw, error: ReadError | MissingError) -> Patch:
-        """A patch of the same slide in place of one that cannot be read; a function of the draw's key."""
+    def _replacement(self, draw: Draw, error: ReadError | MissingError) -> Patch:
+        """Read another patch of the slide in place of an unreadable one; it depends only on the draw's key."""
         assert self._replaced is not None
-        law, slide = self.distributions[draw.slide], self.slides[draw.slide]
-        # One generator with a stream of its own makes all tries: the key stays five words, and nothing is added to it.
-        generator = self._generator(_REPLACED, draw.epoch, draw.slide, draw.draw)
+        distribution, slide = self.distributions[draw.slide], self.slides[draw.slide]
+        # One generator with a stream of its own makes all tries: the key stays five words.
+        generator = self._generator(_REPLACEMENTS, draw.epoch, draw.slide, draw.draw)
         for _ in range(TRIES):
-            window = law.redraw(generator, lambda number: self._generator(_WINDOWS, draw.epoch, draw.slide, number))
+            window = distribution.redraw(
+                generator, lambda number: self._generator(_WINDOWS, draw.epoch, draw.slide, number)
+            )
             try:
                 patch = self._read(draw, window)
             except (ReadError, MissingError):
                 continue
-            if not self._replaced.counts()[draw.slide]:  # the first of the slide is told at once, the sum later
+            if not self._replaced.counts()[draw.slide]:  # the first of a slide is reported at once, the sum later
                 warnings.warn(f"{slide.name}: a window was replaced by another: {error}", stacklevel=4)
             self._replaced.add(self._starts[draw.slide] + draw.draw)
             return patch
         raise type(error)(f"{TRIES} windows drawn in place of this one could not be read either: {error}")
 
     def tell_replaced(self) -> None:
-        """Warn of the windows that were replaced since the last call: loaders do so at the end of an epoch."""
+        """Warn of the windows that were replaced since the last call; loaders call this at the end of an epoch."""
         now = Counter(self.replaced)
-        if new := now - self._told:
+        if new := now - self._reported:
             by_slide = ", ".join(f"{name} {count}" for name, count in sorted(new.items()))
             warnings.warn(f"{new.total()} windows could not be read and were replaced: {by_slide}", stacklevel=2)
-        self._told = now
+        self._reported = now
 
     @property
     def replaced(self) -> dict[str, int]:
-        """Windows that could not be read and were replaced, by slide, since the plan was made and in all workers."""
+        """Number of replaced windows by slide, since the plan was made and in all workers."""
         counts = [] if self._replaced is None else self._replaced.counts()
         return {slide.name: count for slide, count in zip(self.slides, counts, strict=False) if count}
 
     def _read(self, draw: Draw, window: Window) -> Patch:
-        """The patch of a window under the key of a draw."""
+        """Read and augment a window under the key of a draw."""
         slide = self.slides[draw.slide]
         if self.halo == NO_HALO:
-            patch = slide.read(window, self.sampler.size)
+            patch = slide.read(window, self._sides)
         else:
-            height, width = sides(self.sampler.size)
+            height, width = self._sides
             read = halo_read(self.sampler.size, self.halo, window.width, window.height)
             size = height + 2 * self.halo[0], width + 2 * self.halo[1]
             patch = slide.read_around(window, read, size)
         if self.augment is None:
             return patch
         generator = self._generator(_AUGMENT, draw.epoch, draw.slide, draw.draw)
-        return self.augment(patch, *sides(self.sampler.size), generator)
+        return self.augment(patch, *self._sides, generator)
 
     def transform_seed(self, draw: Draw) -> int:
-        """The seed, below 2^32, for whatever random transforms run on the draw's patch."""
+        """Return the seed, below 2^32, of the random transforms that run on the draw's patch."""
         return int(self._generator(_TRANSFORMS, draw.epoch, draw.slide, draw.draw).integers(2**32))
 
     def _generator(self, stream: int, epoch: int, slide: int, draw: int) -> np.random.Generator:
@@ -244,48 +238,17 @@ class Plan:
         return np.random.Generator(np.random.PCG64(words))
 
     def _permutation(self, epoch: int, place: int) -> int:
-        kept = self._order  # one read: another thread may put another epoch there
-        if kept is None or kept[0] != epoch:
+        cached = self._order  # one read: another thread may put another epoch there
+        if cached is None or cached[0] != epoch:
             order = np.random.default_rng([self.seed, _ORDER, epoch, 0, 0]).permutation(len(self))
-            self._order = kept = (epoch, order)
-        return int(kept[1][place])
+            self._order = cached = (epoch, order)
+        return int(cached[1][place])
 
 
 def _halo(augment: PatchTransform | None, halo: int, edge: str, sampler: Sampler) -> Halo:
-    """Pixels (y, x) of the patches that are read around each of them."""
+    """Return the pixels (y, x) of the patches to read around each of them."""
     check_choice("edge", edge, Edge)
     if augment is not None:
         return augment.needed(*sides(sampler.size))
     both = checked_halo(halo)
     return both, both
-
-
-def slide_ids(slides: Sequence[Slide]) -> list[int]:
-    """The slides' ids, `Slide.id`: other slides may come and go, and they stay.
-
-    Only slides of one name get other ids: they are told apart by the folders above them, as many as it takes.
-
-    Raises:
-        OptionError: Two slides have one name and no folders that differ, or, once in 2^32, one hash.
-    """
-    names = [slide.name for slide in slides]
-    depth = 1
-    while len(set(names)) < len(names):
-        depth += 1
-        twice = {name for name, times in Counter(names).items() if times > 1}
-        longer = [
-            "/".join(PurePath(slide.path).parts[-depth:]) if name in twice and slide.path is not None else name
-            for slide, name in zip(slides, names, strict=True)
-        ]
-        if longer == names:
-            raise OptionError(
-                f"two slides are named {sorted(twice)[0]!r}, and windows are drawn by name; list each slide once, and "
-                f"give arrays names: open_slide(..., name=...)"
-            )
-        names = longer
-    ids = [id_of(name) for name in names]
-    times = Counter(ids)
-    for number, name in zip(ids, names, strict=True):
-        if times[number] > 1:
-            raise OptionError(f"the name {name!r} hashes like another slide's; rename one: open_slide(..., name=...)")
-    return ids

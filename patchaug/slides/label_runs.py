@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,22 @@ class RunLengthIndex(SharedArraysMixin):
         object.__setattr__(self, "_down", -(-self.height // BLOCK))  # blocks of a strip
         object.__setattr__(self, "_gaps", bool((np.diff(self.firsts) == 0).any()))  # some runs are not kept
 
+    # Memoryviews: `bisect` and single elements are several times as fast on them as on arrays. No pickle holds them.
+    @cached_property
+    def blocks_view(self) -> memoryview:
+        """`blocks` as a memoryview."""
+        return memoryview(self.blocks)
+
+    @cached_property
+    def firsts_view(self) -> memoryview:
+        """`firsts` as a memoryview."""
+        return memoryview(self.firsts)
+
+    @cached_property
+    def rows_view(self) -> memoryview:
+        """`rows` as a memoryview."""
+        return memoryview(self.rows)
+
     @property
     def pixels(self) -> int:
         """Number of pixels of the class, in the mask's own pixels."""
@@ -84,12 +101,12 @@ class RunLengthIndex(SharedArraysMixin):
 
     def corner(self, number: int) -> tuple[int, int]:
         """(x, y) of the first pixel of block `number` in `blocks`."""
-        strip, row = divmod(self.view("blocks")[number], self._down)
+        strip, row = divmod(self.blocks_view[number], self._down)
         return strip * STRIP, row * BLOCK
 
     def block(self, number: int) -> tuple[Array, Array, Array]:
         """Rows, first and last columns of a block's runs, uint8, counted from its corner, in reading order."""
-        first, last = self.view("firsts")[number : number + 2]
+        first, last = self.firsts_view[number : number + 2]
         if first < last:
             return self.rows[first:last], self.starts[first:last], self.lasts[first:last]
         x, y = self.corner(number)
@@ -156,8 +173,7 @@ class RunLengthIndex(SharedArraysMixin):
 
     def _spans(self, x: int, y: int, right: int, bottom: int) -> Iterator[tuple[int, int, int, int, int]]:
         """For each strip of a rectangle: the strip, its blocks low..high-1 there, its runs first..last-1 there."""
-        # memoryviews: single elements and `bisect` are several times as fast on them as in numpy.
-        blocks, firsts, rows = self.view("blocks"), self.view("firsts"), self.view("rows")
+        blocks, firsts, rows = self.blocks_view, self.firsts_view, self.rows_view
         (above, skipped), (below, taken) = divmod(y, BLOCK), divmod(bottom, BLOCK)
         for strip in range(x // STRIP, (right - 1) // STRIP + 1):
             top, end = strip * self._down + above, strip * self._down + below

@@ -55,9 +55,9 @@ FAULTS = {
     ),
     "mask read with a second draw": (
         "sampling/plan.py",
-        "patch = slide.read(window, self.sampler.size)",
-        "patch = Patch(slide.read(window, self.sampler.size).image, "
-        "slide.read(self[draw.index + len(self)].window, self.sampler.size).mask)",
+        "patch = slide.read(window, self._sides)",
+        "patch = Patch(slide.read(window, self._sides).image, "
+        "slide.read(self[draw.index + len(self)].window, self._sides).mask)",
         "tests/sampling/test_samplers.py",
     ),
     "generator kept between draws": (
