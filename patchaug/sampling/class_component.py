@@ -54,7 +54,7 @@ class Axis(SharedArraysMixin):
     @cached_property
     def below_view(self) -> memoryview:
         """`below` as a memoryview, on which `bisect` is several times as fast; no pickle holds it."""
-        return memoryview(self.below)
+        return self.below.data
 
     def origin(self, rank: int) -> int:
         """First pixel of the window that a number stands for: one number for each pair of pixel and window."""
@@ -103,7 +103,7 @@ class ClassComponent(SharedArraysMixin):
     @cached_property
     def below_view(self) -> memoryview:
         """`_below` as a memoryview; no pickle holds it."""
-        return memoryview(self._below)
+        return self._below.data
 
     def draw(self, rank: int) -> tuple[int, int]:
         """Origin (x, y) of the window that a number in 0..total-1 stands for; equal shares of numbers per law."""

@@ -32,9 +32,7 @@ from patchaug.sampling.replacement_counts import ReplacementCounts
 from patchaug.sampling.slide_ids import slide_ids
 from patchaug.slides.slide import Patch, Slide
 
-_WINDOWS, _ORDER, _TRANSFORMS, _REPLACEMENTS, _AUGMENT = range(
-    5
-)  # streams: never renumber, old runs' windows would move
+_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT = range(5)  # streams: never renumber, or old windows would move
 TRIES = 8  # windows that are tried in place of one that cannot be read
 
 
@@ -184,7 +182,7 @@ class Plan:
         assert self._replaced is not None
         distribution, slide = self.distributions[draw.slide], self.slides[draw.slide]
         # One generator with a stream of its own makes all tries: the key stays five words.
-        generator = self._generator(_REPLACEMENTS, draw.epoch, draw.slide, draw.draw)
+        generator = self._generator(_REPLACED, draw.epoch, draw.slide, draw.draw)
         for _ in range(TRIES):
             window = distribution.redraw(
                 generator, lambda number: self._generator(_WINDOWS, draw.epoch, draw.slide, number)

@@ -77,17 +77,17 @@ class RunLengthIndex(SharedArraysMixin):
     @cached_property
     def blocks_view(self) -> memoryview:
         """`blocks` as a memoryview."""
-        return memoryview(self.blocks)
+        return self.blocks.data
 
     @cached_property
     def firsts_view(self) -> memoryview:
         """`firsts` as a memoryview."""
-        return memoryview(self.firsts)
+        return self.firsts.data
 
     @cached_property
     def rows_view(self) -> memoryview:
         """`rows` as a memoryview."""
-        return memoryview(self.rows)
+        return self.rows.data
 
     @property
     def pixels(self) -> int:
