@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from patchaug import Draw, Foreground, Grid, OptionError, Plan, ReadError, Uniform, open_slide
 from patchaug.readers import ArrayRaster
-from patchaug.sampling.plan import slide_ids
+from patchaug.sampling.slide_ids import slide_ids
 from patchaug.slides.slide import Slide
 from patchaug.testing import coordinate_image, coordinate_mask
 
