@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from patchaug.core.validation import MAX_HALO, OnError, checked_halo, checked_on_error
+from patchaug.core.validation import OnError, checked_halo, checked_on_error
 from patchaug.errors import OptionError
 from patchaug.sampling import Edge, Foreground, Grid, Uniform
 from patchaug.sampling.base import PatchTransform, Sampler
@@ -112,7 +112,7 @@ def samplers_for(
     """
     check_choice("valid", valid, Valid)
     grid = sampler_for(mode="grid", **options)
-    pixels = 0 if halo == "auto" else checked_integer("halo", halo, 0, MAX_HALO)
+    pixels = 0 if halo == "auto" else checked_halo(halo)
     validation = grid if valid == "grid" else sampler_for(mode="random", **options)
     train = sampler_for(mode=mode, **options)
     return Samplers(train, validation, grid, augment, pixels, edge, checked_on_error(on_error))
