@@ -176,7 +176,7 @@ def test_threads_decode_each_tile_once(slide, pixels):
     assert raster.decoded() == 8 * 7
 
 
-def test_a_worker_killed_while_it_decodes_blocks_nobody(slide, pixels):
+def test_a_worker_killed_while_it_decodes_blocks_no_other(slide, pixels):
     """Its claim ends with it: those who wait decode the tile, and all others keep what was kept."""
     raster = Stuck(slide, ram=RAM)
     pid = os.fork()
@@ -199,7 +199,7 @@ def test_a_worker_killed_while_it_decodes_blocks_nobody(slide, pixels):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_the_budget_holds_for_all_slides_and_processes(tmp_path, pixels, own, method):
-    """What finds no room is decoded at each use; nobody keeps more than the budget."""
+    """What finds no room is decoded at each use; no process caches more than the budget."""
     rasters = []
     for number in range(3):
         write_pyramid(tmp_path / f"{number}.tiff", pixels)
@@ -277,7 +277,7 @@ def test_a_picture_is_decoded_once_for_all_processes(tmp_path, own):
     raster = open_raster(tmp_path / "mask.png", mask=True, ram=RAM)
     children = [forked(lambda: np.array_equal(raster.read(Window(0, 0, 3000, 2000)), mask)) for _ in range(3)]
     assert all(child() for child in children)
-    raster._decode = None  # nobody decodes it again
+    raster._decode = None  # no process decodes it again
     assert np.array_equal(raster.read(Window(5, 6, 700, 800)), mask[6:806, 5:705])
     assert own.used <= mask.nbytes + 2 * UNIT
 
@@ -324,7 +324,7 @@ time.sleep(60)
 
 
 def test_without_memfd_the_same_holds(slide, pixels, monkeypatch):
-    """macOS has other calls for nameless memory; they exist on Linux as well."""
+    """macOS has other calls for anonymous memory; they exist on Linux as well."""
     pytest.importorskip("_posixshmem")
     from patchaug.core.memory import anonymous
 

@@ -149,7 +149,7 @@ def test_processes_map_a_file_themselves(tmp_path, method):
 
 
 def test_a_mapped_file_that_is_another_one_by_now(tmp_path):
-    """It is not read in place of the first; a file that is gone is told too."""
+    """It is an error; so is a deleted file."""
     np.save(tmp_path / "image.npy", coordinate_image(60, 50))
     mapped = pickle.loads(pickle.dumps(MappedArray.from_memmap(np.load(tmp_path / "image.npy", mmap_mode="r"))))
     (tmp_path / "image.npy").rename(tmp_path / "first.npy")
