@@ -69,7 +69,7 @@ class OpenSlideRaster(TiledRaster):
         (32, 64, 3)
     """
 
-    _lazy = ("_parsed", "_layout", "_tile_cache")
+    _lazy = (*TiledRaster._lazy, "_parsed")
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
         super().__init__(path, name=name, ram=ram)

@@ -89,7 +89,7 @@ class TiledRaster(FileRaster):
         ram: Budget in bytes for decoded tiles, shared by all slides and processes; 0 caches none.
     """
 
-    _lazy: ClassVar[tuple[str, ...]] = ("_tile_cache", "_layout")
+    _lazy: ClassVar[tuple[str, ...]] = ("_layout", "_tile_cache", "_cache_token")
     _needs_all: ClassVar[bool] = False  # whether nothing can be read without room for all pixels
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
@@ -97,6 +97,7 @@ class TiledRaster(FileRaster):
         self.ram = ram
         self._layout: Layout | None = None
         self._tile_cache: TileCache | None = None
+        self._cache_token: object = None  # the arena's, when the cache was attached; a forked child has another
         self._refused = False
         self._arena: Arena | None = arena() if ram else None  # before any worker is forked
 
@@ -187,7 +188,9 @@ class TiledRaster(FileRaster):
         if grid is None or not (0 <= x <= grid.width - width and 0 <= y <= grid.height - height):
             require_inside(self.name, self.level_dimensions, window)
             raise AssertionError("unreachable")
-        cache = self._open_cache()
+        cache = self._tile_cache
+        if self.ram and (cache is None or (self._arena is not None and self._arena.token is not self._cache_token)):
+            cache = self._open_cache()
         tw, th, across = grid.tile_width, grid.tile_height, grid.across
         shape, dtype, first = layout.shapes[level], layout.dtype, layout.firsts[level]
         out: Array = np.empty((height, width, *layout.channels), dtype)
@@ -219,6 +222,7 @@ class TiledRaster(FileRaster):
         cache = self._tile_cache
         if (cache is None or not cache.attached) and self.ram:
             self._tile_cache = cache = self._attach_cache()
+            self._cache_token = None if self._arena is None else self._arena.token
         return cache
 
     def _attach_cache(self) -> TileCache | None:

@@ -53,7 +53,7 @@ class ImageRaster(TiledRaster):
         (4, 8, 3)
     """
 
-    _lazy = ("_parsed", "_layout", "_tile_cache")
+    _lazy = (*TiledRaster._lazy, "_parsed")
     _needs_all = True
 
     def __init__(self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None) -> None:

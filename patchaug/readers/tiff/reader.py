@@ -42,7 +42,7 @@ class TiffRaster(TiledRaster):
         (32, 64, 3)
     """
 
-    _lazy = ("_parsed", "_layout", "_tile_cache")
+    _lazy = (*TiledRaster._lazy, "_parsed")
 
     def __init__(
         self, path: str | os.PathLike[str], *, mask: bool = False, name: str | None = None, ram: int = 0

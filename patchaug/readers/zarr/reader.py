@@ -57,7 +57,7 @@ class ZarrRaster(TiledRaster):
         [[13, 14]]
     """
 
-    _lazy = ("_parsed", "_layout", "_tile_cache")
+    _lazy = (*TiledRaster._lazy, "_parsed")
 
     def __init__(
         self, path: str | os.PathLike[str], *, inside: str = "", mask: bool = False, name: str | None = None,
