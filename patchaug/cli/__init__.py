@@ -1,6 +1,6 @@
-"""The command line: one file a command, and what an error or Ctrl-C comes to.
+"""Command line: one file per command; errors and Ctrl-C end in one line.
 
-Exit codes: 0, 1 when the task failed or was stopped, 2 for wrong use. Results go to stdout, all else to stderr.
+Exit codes: 0 for success, 1 for failure or interruption, 2 for wrong use. Results go to stdout, messages to stderr.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from patchaug.core.validation import RENAMED
 from patchaug.errors import OptionError, PatchaugError
 
 app = typer.Typer(
-    help="Train fastai on slides too large to be samples. No tile is written to disk.",
+    help="Train fastai on slides that are too large to be samples, without writing tiles to disk.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# In the order in which help lists them.
+# The order of the help.
 for _command in (demo, train, show, check, schema, bench):
     app.command()(_command)
 
 
 def main() -> None:
-    """Entry point: an error of ours is one line, and exit code 1, or 2 for wrong use."""
+    """Run the command line; report a PatchaugError in one line and exit with code 1, or 2 for wrong use."""
     try:
         _require_new_names(sys.argv[1:])
         app()
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _require_new_names(words: list[str]) -> None:
-    """Raise OptionError for a flag by its old name."""
+    """Raise OptionError if a flag has its old name."""
     for old, new in RENAMED.items():
         if any(word.partition("=")[0] == f"--{old}" for word in words):
             raise OptionError(f"--{old} is now called --{new.replace('_', '-')}")

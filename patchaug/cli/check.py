@@ -1,4 +1,4 @@
-"""`patchaug check`: slides, masks and pipelines looked at before a night of training."""
+"""`patchaug check`: audit slides, masks and augmentation pipelines before training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Padding = Annotated[
     str | None,
     typer.Option(
         metavar="PIPELINE",
-        help='Share of invented pixels of a pipeline: "histology", "aerial", or a file of albumentations.save (JSON).',
+        help='Fraction of invented pixels of a pipeline: "histology", "aerial", or a JSON file of albumentations.save.',
     ),
 ]
 
@@ -26,19 +26,19 @@ def check(
     masks: Annotated[Path | None, typer.Option(help="Folder of masks, named like their images.")] = None,
     codes: Annotated[str | None, typer.Option(help="Class names in the order of the masks' integers.")] = None,
     ignore_index: Annotated[int | None, typer.Option(help='Integer of the masks that means "no label".')] = None,
-    sample: Annotated[int | None, typer.Option(help="Decode so many tiles of each file instead of all.")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="Say which files are not as this manifest says.")] = None,
-    write_manifest: Annotated[Path | None, typer.Option(help="Write a manifest, if there is no problem.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Number of tiles to decode in each file; all by default.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Compare the files with this manifest.")] = None,
+    write_manifest: Annotated[Path | None, typer.Option(help="Write a manifest unless there are problems.")] = None,
     ram: Annotated[str, typer.Option(help='Memory for decoded pixels: "auto", "8GB", or 0.')] = "auto",
     padding: Padding = None,
     size: Annotated[int, typer.Option(help="Side of the patches for --padding.")] = 512,
     json: Json = False,
 ) -> None:
-    """Decode every tile of slides once, and compare masks with images and codes. Exit code 1 if there are problems.
+    """Decode every tile of slides once, and compare masks with images and codes. Exit code 1 means problems.
 
     Example: patchaug check slides --masks masks --codes background,nucleus --write-manifest slides.json
 
-    Of a pipeline of augmentation: patchaug check --padding histology --size 512
+    An augmentation pipeline: patchaug check --padding histology --size 512
     """
     require(bool(paths) or padding is not None, "name slides or folders to check, or a pipeline: --padding histology")
     if padding is not None:
@@ -47,7 +47,7 @@ def check(
         return
     from patchaug.slides.audit import audit_slides
 
-    logging.getLogger("tifffile").disabled = True  # what it says of broken tags, the problems say
+    logging.getLogger("tifffile").disabled = True  # broken tags are reported as problems
     names = None if codes is None else [code.strip() for code in codes.split(",")]
     reports = audit_slides(
         paths, masks=masks, codes=names, ignore_index=ignore_index, sample=sample, manifest=manifest,
@@ -59,13 +59,13 @@ def check(
     else:
         _table(reports, names)
     if write_manifest is not None and problems:
-        typer.echo(f"{write_manifest} is not written: solve the problems first", err=True)
+        typer.echo(f"{write_manifest} was not written; solve the problems first", err=True)
     if problems:
         raise typer.Exit(1)
 
 
 def _padding(pipeline: str, size: int, *, as_json: bool) -> None:
-    """Say how many pixels a pipeline invents, with its halo and without one."""
+    """Print the fraction of pixels that a pipeline invents, with its halo and without."""
     from patchaug.augment import load_pipeline, padded_share
 
     augment = load_pipeline(pipeline)

@@ -1,4 +1,4 @@
-"""What the commands share: options as flags, results for people and for machines, an end by Ctrl-C."""
+"""Shared by the commands: options as flags, and results as text or JSON."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from patchaug.options.fields import PatchOptions
 from patchaug.options.settings import Settings, help_of, metavar_of
 
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
-# What a command gets as `options`: it reads file, variables and flags when it is called, perhaps with a wider `model`,
-# and with values that win over all.
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+# Type of a command's `options`: a function that reads file, variables and flags. It accepts a wider `model`, and values
+# that override all sources.
 Options = Callable[..., Any]
 
 
-def takes(
+def with_options(
     model: type[Settings], *, without: Collection[str] = (), **defaults: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command a flag for each option of a model, and `--options FILE`.
+    """Add a flag for each option of a model to a command, and `--options FILE`.
 
     Args:
-        model: The model of options.
-        without: Options that the command sets by itself.
-        **defaults: Options for where nothing is said.
+        model: The options model.
+        without: Names of options without a flag; the command sets them.
+        **defaults: Values for options that no source sets.
 
     Returns:
-        A decorator; the command's first argument, `options`, makes the model when it is called.
+        A decorator. The command's first argument, `options`, is a function that builds the model.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command).parameters.values())[1:]
         names = [name for name in model.model_fields if name not in without]
-        file = typer.Option("--options", metavar="FILE", help="JSON or TOML file of options; flags win over it.")
+        file = typer.Option("--options", metavar="FILE", help="JSON or TOML file of options; flags override it.")
 
         @wraps(command)
         def run(**values: Any) -> None:
@@ -57,7 +57,7 @@ def takes(
         parameters.append(_parameter("options_file", Annotated[Path | None, file]))
         parameters += [_parameter(f"option_{name}", _flag(name, model, defaults.get(name))) for name in names]
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-        # What typer reads the flags from.
+        # typer reads the flags from here.
         vars(run).update(__signature__=inspect.Signature(parameters))
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return run
@@ -65,8 +65,8 @@ def takes(
     return decorate
 
 
-def say(result: dict[str, Any], *lines: str, as_json: bool) -> None:
-    """A command's result: one JSON object, or lines for people."""
+def print_result(result: dict[str, Any], *lines: str, as_json: bool) -> None:
+    """Print the result of a command: one JSON object, or lines of text."""
     if as_json:
         typer.echo(json.dumps(result, allow_nan=False))
     else:
@@ -74,14 +74,14 @@ def say(result: dict[str, Any], *lines: str, as_json: bool) -> None:
             typer.echo(line)
 
 
-def require(good: bool, message: str) -> None:
-    """Raise OptionError with the message where something is not as it must be."""
-    if not good:
+def require(condition: bool, message: str) -> None:
+    """Raise OptionError with the message unless the condition holds."""
+    if not condition:
         raise OptionError(message)
 
 
 def bars_wanted(as_json: bool) -> bool:
-    """Whether to show bars: to people at a terminal."""
+    """Return True if progress bars are to be shown: stderr is a terminal, and the result is text."""
     return sys.stderr.isatty() and not as_json
 
 
@@ -96,4 +96,4 @@ def _flag(name: str, model: type[Settings], default: Any) -> Any:
         return Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=text, rich_help_panel=panel)]
     return Annotated[
         str | None, typer.Option(flag, metavar=metavar_of(name, model), help=text, rich_help_panel=panel)
-    ]  # read by the model, as from a file or a variable
+    ]  # parsed by the model, as values of files and variables

@@ -1,4 +1,4 @@
-"""`patchaug demo`: slides that are made here, and a model trained on them."""
+"""`patchaug demo`: train a model on generated slides."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
-from patchaug.cli.common import Json, Options, Out, require, takes
+from patchaug.cli.common import Json, Options, Out, require, with_options
 from patchaug.cli.split_pairs import pairs_of
 from patchaug.cli.train import train_and_report
 from patchaug.core.progress import progress
 from patchaug.options.fields import TrainOptions
 
-Side = Annotated[int, typer.Option(help="Side of the made slides in pixels, at least 1024.")]
+Side = Annotated[int, typer.Option(help="Side of the generated slides in pixels, at least 1024.")]
 
 
-@takes(
+@with_options(
     TrainOptions, without=("images", "masks", "codes", "ignore_index", "valid_slides", "valid_pct", "pretrained"),
     size=128, per_slide=384, foreground=0.5, level=1, epochs=2, bs=16, lr=5e-3,
 )  # fmt: skip
 def demo(options: Options, out: Out = Path("patchaug-demo"), slide_size: Side = 6144, json: Json = False) -> None:
-    """Make slides, train on them, and leave model, pictures, report and options in a folder.
+    """Generate slides, train on them, and write model, figures, report and options to a folder.
 
     Example: patchaug demo --out demo
     """
@@ -29,7 +29,7 @@ def demo(options: Options, out: Out = Path("patchaug-demo"), slide_size: Side = 
 
     require(slide_size >= 1024, f"--slide-size must be at least 1024, got {slide_size}")
     folder = str(out / "slides")
-    made = options(images=folder, masks=folder, codes=["background", "nucleus"], valid_slides=["slide2.tiff"])
-    for number in progress(range(3), 3, f"making slides of {slide_size} x {slide_size} px", patience=0):
-        write_slide(Path(folder), f"slide{number}", size=slide_size, seed=made.seed + number)
-    train_and_report(*pairs_of(made), made, out, as_json=json)
+    settings = options(images=folder, masks=folder, codes=["background", "nucleus"], valid_slides=["slide2.tiff"])
+    for number in progress(range(3), 3, f"generating slides of {slide_size} x {slide_size} px", patience=0):
+        write_slide(Path(folder), f"slide{number}", size=slide_size, seed=settings.seed + number)
+    train_and_report(*pairs_of(settings), settings, out, as_json=json)

@@ -1,4 +1,4 @@
-"""`patchaug schema`: the options as JSON Schema."""
+"""`patchaug schema`: print the options as JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 
 from patchaug.options.fields import PatchOptions, TrainOptions
 
-Whole = Annotated[bool, typer.Option("--run", help="The options of a whole run, as `patchaug train` takes them.")]
+Whole = Annotated[bool, typer.Option("--run", help="Options of a whole run, as for `patchaug train`.")]
 
 
 def schema(run: Whole = False) -> None:
-    """Print the JSON Schema of the options, to draw a form from: titles, units, limits, examples.
+    """Print the JSON Schema of the options, with titles, units, limits and examples.
 
     Example: patchaug schema --run > schema.json
     """

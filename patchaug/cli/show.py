@@ -1,4 +1,4 @@
-"""`patchaug show`: what will be drawn, before a night of training; and one sample of an error message."""
+"""`patchaug show`: show windows before training, or replay the sample of an error message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from patchaug.cli.common import Json, Options, require, say, takes
+from patchaug.cli.common import Json, Options, print_result, require, with_options
 from patchaug.cli.split_pairs import pairs_of
 from patchaug.errors import OptionError
 from patchaug.options.fields import PatchOptions, TrainOptions
@@ -15,35 +15,35 @@ from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
 
-Mask = Annotated[Path | None, typer.Option(help="Its mask.")]
-PicturePath = Annotated[Path, typer.Option(help="Where the picture goes: .png, or .html with --html.")]
-Html = Annotated[bool, typer.Option("--html", help="A page for a browser instead: pan, zoom, epochs on and off.")]
+Mask = Annotated[Path | None, typer.Option(help="Mask of the slide.")]
+ImagePath = Annotated[Path, typer.Option(help="File to write: .png, or .html with --html.")]
+Html = Annotated[bool, typer.Option("--html", help="Write an HTML page with pan, zoom and epochs instead.")]
 What = Annotated[
     Literal["windows", "density", "coverage"],
-    typer.Option(help="Windows of the epochs; how often each place is drawn; or what has been seen after them."),
+    typer.Option(help="Windows of the epochs, sampling density, or the fraction covered after each epoch."),
 ]
-Epochs = Annotated[int, typer.Option("--epochs", help="How many epochs to show, from the first on.", min=1)]
+Epochs = Annotated[int, typer.Option("--epochs", help="Number of epochs to show, from the first.", min=1)]
 Index = Annotated[
     int | None,
-    typer.Option(help="One sample: the index of an error message, with that run's --options; or of --augment.", min=0),
+    typer.Option(help="Index of a sample, as in an error message, with --options of its run; or of --augment.", min=0),
 ]
 Pipeline = Annotated[
     str | None,
     typer.Option(
         "--augment", metavar="PIPELINE",
-        help='One window and what augmentation makes of it: "histology", "aerial", or a file of albumentations.save.',
+        help='Show one window augmented by a pipeline: "histology", "aerial", or a file of albumentations.save.',
     ),
 ]  # fmt: skip
-Draws = Annotated[int, typer.Option("--draws", help="How many augmented patches to show.", min=1)]
-Names = Annotated[str | None, typer.Option("--names", help="Class names for the legend, with commas.")]
+Draws = Annotated[int, typer.Option("--draws", help="Number of augmented patches.", min=1)]
+Names = Annotated[str | None, typer.Option("--names", help="Class names for the legend, separated by commas.")]
 
 
-@takes(PatchOptions, size=256, per_slide=64, foreground=0.0)
+@with_options(PatchOptions, size=256, per_slide=64, foreground=0.0)
 def show(
     options: Options,
-    slide: Annotated[Path | None, typer.Argument(help="The slide; left out, those of the run in --options.")] = None,
+    slide: Annotated[Path | None, typer.Argument(help="Slide; by default, the slides of the run in --options.")] = None,
     mask: Mask = None,
-    out: PicturePath = Path("view.png"),
+    out: ImagePath = Path("view.png"),
     what: What = "windows",
     epochs: Epochs = 1,
     index: Index = None,
@@ -53,35 +53,35 @@ def show(
     html: Html = False,
     json: Json = False,
 ) -> None:
-    """Draw the windows of a slide over it, one sample, or one window and what augmentation makes of it.
+    """Draw the windows of a slide, one sample, or one window and its augmented versions.
 
     Example: patchaug show slide.svs --mask mask.tiff --size 512 --foreground 0.5 --out view.png
 
-    As a page for a browser: patchaug show slide.svs --mask mask.tiff --html --epochs 5 --out view.html
+    HTML page: patchaug show slide.svs --mask mask.tiff --html --epochs 5 --out view.html
 
     Augmentation: patchaug show slide.svs --mask mask.tiff --size 256 --augment histology --out augment.png
     """
     made, codes = options(), names.split(",") if names else None
     if index is not None and augment is None:
         return _sample(options, index, slide, mask, out, json)
-    require(slide is not None, "say which slide to show, as in: patchaug show slide.svs; or give --index and --options")
+    require(slide is not None, "give a slide, as in: patchaug show slide.svs; or --index and --options")
     assert slide is not None
     opened = open_slide(slide, mask, codes=codes, ram=made.ram)
     sampler = made.samplers().train
     if augment is not None:
-        require(not html, "--augment makes a picture; leave --html out")
+        require(not html, "--augment writes a PNG file; remove --html")
         return _augmented(opened, made, augment, index or 0, draws, out, json)
     if html:
         from patchaug.viz.web_page import write_page
 
         out = out.with_suffix(".html")
         write_page(Plan([opened], sampler, seed=made.seed, shuffle=False), out, epochs=epochs)
-        return say({"out": str(out), "slide": str(slide), "what": "page"}, f"the page is in {out}", as_json=json)
-    from patchaug.viz import show_coverage, show_density, show_windows  # matplotlib takes a while to import
+        return print_result({"out": str(out), "slide": str(slide), "what": "page"}, f"wrote {out}", as_json=json)
+    from patchaug.viz import show_coverage, show_density, show_windows  # matplotlib with_options a while to import
 
     draw = {"windows": show_windows, "density": show_density, "coverage": show_coverage}[what]
     draw(opened, sampler, epochs=epochs, seed=made.seed, out=out)  # type: ignore[operator]
-    return say({"out": str(out), "slide": str(slide), "what": what}, f"the picture is in {out}", as_json=json)
+    return print_result({"out": str(out), "slide": str(slide), "what": what}, f"wrote {out}", as_json=json)
 
 
 def _augmented(
@@ -93,11 +93,11 @@ def _augmented(
     sampler, augment = made.samplers().train, Augment(load_pipeline(pipeline).transform, halo=made.halo)
     show_augment(slide, sampler, augment, draws=draws, index=index, seed=made.seed, edge=made.edge, out=out)
     result = {"out": str(out), "slide": slide.name, "what": "augment", "pipeline": pipeline, "index": index}
-    say(result, f"the picture is in {out}", as_json=as_json)
+    print_result(result, f"wrote {out}", as_json=as_json)
 
 
 def _sample(options: Options, index: int, slide: Path | None, mask: Path | None, out: Path, as_json: bool) -> None:
-    """Read one sample as its run does, and draw it; an error in reading it is the error of the run."""
+    """Read one sample as in its run, and draw it; errors are those of the run."""
     from patchaug.viz import show_patches
 
     run = _run_of(options)
@@ -105,7 +105,7 @@ def _sample(options: Options, index: int, slide: Path | None, mask: Path | None,
     if slide is not None:
         made, codes, ignore_index, slides = options(), None, None, [open_slide(slide, mask)]
     else:
-        require(run is not None, "--index counts the windows of all slides of a run: give its --options, or a slide")
+        require(run is not None, "--index needs the --options of its run, or a slide")
         assert run is not None
         made, codes, ignore_index = run, run.codes, run.ignore_index
         slides = [open_slide(i, m, codes=codes, ignore_index=ignore_index, ram=run.ram) for i, m in pairs_of(run)[0]]
@@ -118,11 +118,11 @@ def _sample(options: Options, index: int, slide: Path | None, mask: Path | None,
     show_patches([patch], codes=codes, ignore_index=ignore_index, out=out, title=title)
     found = {"slide": name, "epoch": draw.epoch, "draw": draw.draw, "probability": draw.probability}
     window = {name: getattr(draw.window, name) for name in ("x", "y", "width", "height", "level")}
-    say({"out": str(out), **found, "window": window}, f"{name}, {where}; the picture is in {out}", as_json=as_json)
+    print_result({"out": str(out), **found, "window": window}, f"{name}, {where}; wrote {out}", as_json=as_json)
 
 
 def _run_of(options: Options) -> TrainOptions | None:
-    """The whole run, where the options are of one."""
+    """Return the options of a whole run, or None if they are incomplete."""
     try:
         run = options(model=TrainOptions)
     except OptionError:

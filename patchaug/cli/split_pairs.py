@@ -1,4 +1,4 @@
-"""Which slides of a folder are trained on, and which validate."""
+"""Split the slides of a folder into training and validation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Pairs = list[tuple[Path, Path]]
 
 
 def pairs_of(options: TrainOptions) -> tuple[Pairs, Pairs]:
-    """Training and validation (image, mask) pairs: by name where `valid_slides` is given, else by chance.
+    """Return training and validation pairs (image, mask): split by `valid_slides` if given, else at random.
 
     Raises:
-        MissingError: There is no such folder, no slide in it, or a slide has no mask.
-        OptionError: A name fits no slide, or there are fewer than two slides, or none is left to train on.
+        MissingError: A folder does not exist or is empty, or a slide has no mask.
+        OptionError: A pattern matches no slide, or a side of the split is empty.
     """
     files = get_slide_files(options.images)
     pairs = list(zip(files, find_masks(files, options.masks), strict=True))
@@ -27,12 +27,12 @@ def pairs_of(options: TrainOptions) -> tuple[Pairs, Pairs]:
     for pattern in patterns:
         require(
             any(fnmatch(image.name, pattern) for image, _ in pairs),
-            f"--valid-slides {pattern}: no slide has such a name",
+            f"--valid-slides {pattern}: no slide matches",
         )
     if patterns:
         chosen = [any(fnmatch(image.name, pattern) for pattern in patterns) for image, _ in pairs]
     else:
-        # By a hash of the name, not by place: another slide more or less hardly changes who is validated on.
+        # Ordered by a hash of the name: adding or removing a slide hardly changes the validation slides.
         order = sorted(pairs, key=lambda pair: blake2b(f"{options.seed}/{pair[0].name}".encode()).digest())
         valid = order[: validation_count(len(pairs), options.valid_pct)]
         chosen = [pair in valid for pair in pairs]

@@ -1,4 +1,4 @@
-"""A whole run: slides in, a trained learner, its pictures and its report out."""
+"""Training run: from slides to a trained learner, figures and a report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# All of it, since fit_one_cycle and the progress bar are patched in by modules of their own.
+# fastai.vision.all, because its modules patch fit_one_cycle and the progress bar into Learner.
 from fastai.vision.all import Callback, DiceMulti, aug_transforms, set_seed, unet_learner
 
 from patchaug.core.atomic import write_text
@@ -22,7 +22,7 @@ from patchaug.predict.metrics import dice_by_class
 from patchaug.viz import show_patches, show_prediction, show_windows
 
 MODEL, REPORT, OPTIONS = "model.pkl", "report.json", "options.json"
-_LOW, _FEW = 0.5, 200  # a Dice that is worth a remark, and batches that are few
+_LOW, _FEW = 0.5, 200  # a Dice below which to remark, and a small number of batches
 WINDOWS, BATCH, PREDICTION = "windows.png", "batch.png", "prediction.png"
 
 
@@ -34,32 +34,32 @@ def run_training(
     out: Path,
     bars: bool = False,
 ) -> dict[str, Any]:
-    """Train a U-Net on windows of slides and leave everything in a folder.
+    """Train a U-Net on windows of slides, and write the results to a folder.
 
-    Written to `out`: the options, pictures of the drawn windows and of a batch, the exported learner, a picture of the
-    first validation slide with truth and prediction, and the report. Each file appears under its name when it is whole.
-    Ctrl-C ends the training: the learner is exported as it is then, and the report says so.
+    The folder receives the options, figures of the drawn windows and of a batch, the exported learner, a figure of the
+    first validation slide with truth and prediction, and the report. Files are written atomically. Ctrl-C ends the
+    training; the learner is exported in its current state, and the report has `interrupted` set.
 
     Args:
         train_pairs: (image, mask) paths to train on.
         valid_pairs: (image, mask) paths to validate on, whole.
         options: Windows, classes and schedule.
-        out: Folder for the results; made if it is not there.
-        bars: Show a bar on stderr.
+        out: Folder for the results; created if missing.
+        bars: Show a progress bar on stderr.
 
     Returns:
-        The report: options, seed, Dice per class over all validation slides, remarks on classes that were not learnt,
-        patches per second, seconds.
+        The report: options, seed, Dice per class over all validation slides, remarks on poorly learnt classes, patches
+        per second, and seconds.
 
     Raises:
-        PatchaugError: The data or the options are not usable; nothing was trained.
-        KeyboardInterrupt: The run was stopped before its first batch was trained.
+        PatchaugError: The data or the options are invalid; nothing was trained.
+        KeyboardInterrupt: The run was interrupted before the first batch was trained.
     """
     started = time.monotonic()
     encoder = architecture(options.arch)
     out.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed)
-    # Flips, quarter turns and light: none of them invents a pixel at the border, as free rotation would.
+    # Flips, quarter turns and light: unlike free rotation, they invent no pixels at the border.
     geometry = {"max_rotate": 0.0, "max_zoom": 1.0, "max_warp": 0.0}
     dls = SlideDataLoaders.from_lists(
         train_pairs, valid_pairs, codes=options.codes, ignore_index=options.ignore_index, options=options,
@@ -67,11 +67,11 @@ def run_training(
     )  # fmt: skip
     absolute = {name: str(Path(getattr(options, name)).resolve()) for name in ("images", "masks")}
     options.model_copy(update=absolute).save(out / OPTIONS)
-    _pictures_of_windows(dls.train, options, out)
+    _write_figures(dls.train, options, out)
 
     pace = Pace(options.epochs, bars)
-    _say(_outlook(dls, options))
-    # The small encoder already works at full resolution: fastai's last block, a third of the whole time, adds nothing.
+    _print_message(_summary(dls, options))
+    # The small encoder works at full resolution: fastai's last block would add a third of the time and change nothing.
     decoder = {"last_cross": False} if options.arch == SMALL else {}
     learn = unet_learner(
         dls, encoder, n_out=len(options.codes), pretrained=options.pretrained, metrics=DiceMulti(), cbs=pace, path=out,
@@ -79,19 +79,19 @@ def run_training(
     )  # fmt: skip
     interrupted = False
     try:
-        with learn.no_bar(), learn.no_logging():  # fastai's own are for notebooks, and write to stdout
+        with learn.no_bar(), learn.no_logging():  # fastai's are for notebooks, and write to stdout
             learn.fit_one_cycle(options.epochs, options.lr)
     except KeyboardInterrupt:
         interrupted = True
         if not pace.patches:
             raise
     finally:
-        pace.after_fit()  # which fastai does not call then
+        pace.after_fit()  # fastai skips it after an interrupt
     learn.remove_cb(pace)
     learn.export(MODEL)
     dice: dict[str, float | None] = {}
     if not interrupted:
-        dice = _scored(learn, out)
+        dice = _evaluate(learn, out)
     report = {
         "dice": dice,
         "remarks": remarks(dice, pace.batches, pace.patches),
@@ -109,12 +109,12 @@ def run_training(
 
 
 def remarks(dice: Mapping[str, float | None], batches: int, patches: int) -> list[str]:
-    """What to try where a class was not learnt: a line for each whose Dice is below 0.5.
+    """Give advice for each class with a Dice below 0.5.
 
     Args:
         dice: Dice of each class over the validation slides; None for a class without a score.
-        batches: Batches trained, of all epochs.
-        patches: Patches in them.
+        batches: Number of batches trained in all epochs.
+        patches: Number of patches in them.
     """
     cure = (
         f"{batches} batches ({patches} windows) are few to train on: try more --per-slide or --epochs"
@@ -126,24 +126,24 @@ def remarks(dice: Mapping[str, float | None], batches: int, patches: int) -> lis
     return [f'the Dice of "{code}" on the validation slides is {score:.3f}: {cure}' for code, score in low.items()]
 
 
-def _outlook(dls: Any, options: TrainOptions) -> str:
-    """What is about to happen, so that nobody waits for they know not what."""
+def _summary(dls: Any, options: TrainOptions) -> str:
+    """Summarize the planned run in one line."""
     (train, batches), (valid, _) = ((dl.n, len(dl)) for dl in dls.loaders[:2])
     long = valid > 3 * train and options.valid == "grid"
     return (
-        f"each of {options.epochs} epochs: {train} windows in {batches} batches to train on, {valid} to validate"
-        + long * '; "--valid random" validates on fewer, and the last score is of whole slides all the same'
+        f"each of {options.epochs} epochs: {train} training windows in {batches} batches, {valid} validation windows"
+        + long * '; "--valid random" validates on fewer windows, and the final score still uses whole slides'
     )
 
 
-def _say(text: str) -> None:
+def _print_message(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _pictures_of_windows(loader: Any, options: TrainOptions, out: Path) -> None:
+def _write_figures(loader: Any, options: TrainOptions, out: Path) -> None:
     slides, plan = loader.slides, loader.plan
     draws = [draw.window for draw in plan.ordered(False) if draw.slide == 0]
-    shown = draws[:100]  # more would hide the slide
+    shown = draws[:100]  # more would cover the slide
     of = f"{len(shown)} of the {len(draws)}" if len(shown) < len(draws) else f"the {len(draws)}"
     title = f"{slides[0].name}: {of} windows of the first epoch"
     show_windows(slides[0], shown, out=out / WINDOWS, title=title)
@@ -151,8 +151,8 @@ def _pictures_of_windows(loader: Any, options: TrainOptions, out: Path) -> None:
     show_patches(patches, codes=options.codes, out=out / BATCH, title="Patches of the first batch, with masks")
 
 
-def _scored(learn: Any, out: Path) -> dict[str, float | None]:
-    """Dice of each class over the whole validation slides, and a picture of the first."""
+def _evaluate(learn: Any, out: Path) -> dict[str, float | None]:
+    """Return the Dice of each class over the validation slides, and write a figure of the first."""
     valid = learn.dls.valid.slides
     predictions = [predict_slide(learn, slide) for slide in valid]
     levels = [law.domain.level for law in learn.dls.valid.plan.distributions]
@@ -162,21 +162,21 @@ def _scored(learn: Any, out: Path) -> dict[str, float | None]:
 
 
 class Pace(Callback):
-    """Counts patches, seconds and epochs of training; shows them, and says each epoch's losses and metrics on stderr.
+    """Count patches, seconds and epochs of training, and print losses and metrics of each epoch on stderr.
 
     Args:
-        epochs: Epochs in all.
-        show: Show a bar.
+        epochs: Number of epochs.
+        show: Show a progress bar.
     """
 
-    order = 60  # after fastai's Recorder, whose values it tells
+    order = 60  # after fastai's Recorder, whose values it prints
     run_valid = False
 
     def __init__(self, epochs: int, show: bool) -> None:
         self.epochs, self.show = epochs, show
 
     def before_fit(self) -> None:
-        """Start from nothing."""
+        """Reset the counters."""
         self.patches, self.batches, self.seconds, self.epochs_done = 0, 0, 0.0, 0
         self._since = time.monotonic()
         self._bars = bars(self.show)
@@ -188,19 +188,19 @@ class Pace(Callback):
         self._since = time.monotonic()
 
     def after_batch(self) -> None:
-        """Count the batch and its time."""
+        """Count the batch and its seconds."""
         now = time.monotonic()
         self.patches, self.batches = self.patches + len(self.learn.xb[0]), self.batches + 1
         self.seconds, self._since = self.seconds + now - self._since, now
         self._bars.update(self._task, completed=self.patches)
 
     def after_epoch(self) -> None:
-        """Say how it went."""
+        """Print the losses and metrics of the epoch."""
         self.epochs_done += 1
         names, values = self.learn.recorder.metric_names[1:-1], self.learn.recorder.values[-1]
         scores = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, values, strict=True))
-        _say(f"epoch {self.epochs_done} of {self.epochs}: {scores}")
+        _print_message(f"epoch {self.epochs_done} of {self.epochs}: {scores}")
 
     def after_fit(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bars.stop()

@@ -1,13 +1,21 @@
-"""What tests of patchaug, and of plugins to it, share.
+"""Tools for the tests of patchaug and of its plugins.
 
-Coordinate-coded pictures need nothing; the strategies need hypothesis, and `RasterTests` needs pytest: each is
-imported when it is asked for.
+Coordinate-coded images need only numpy. The strategies need hypothesis, and `RasterTests` needs pytest; both are
+imported on first use.
 """
 
 from importlib import import_module
 from typing import Any
 
-from patchaug.testing.coordinate_slides import coordinate_image, coordinate_mask, mask_at, places, write_pyramid
+from patchaug.testing.coordinate_slides import (
+    coordinate_image,
+    coordinate_mask,
+    decode_coordinates,
+    mask_at,
+    write_pyramid,
+)
+
+places = decode_coordinates  # the former name
 
 _LAZY = {
     "RasterTests": "raster_contract",
@@ -18,7 +26,7 @@ _LAZY = {
     "windows": "strategies",
 }
 
-__all__ = ["coordinate_image", "coordinate_mask", "mask_at", "places", "write_pyramid", *_LAZY]
+__all__ = ["coordinate_image", "coordinate_mask", "decode_coordinates", "mask_at", "places", "write_pyramid", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

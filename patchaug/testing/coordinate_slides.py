@@ -1,4 +1,4 @@
-"""Pictures whose pixels say where they belong, so that a wrong crop, level, swap or shift shows at once."""
+"""Coordinate-coded images: pixels encode their position, so that a wrong crop, level, swap or shift is visible."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 
-PERIOD = 4096  # level-0 pixels an axis after which the code of 12 bits begins again
+PERIOD = 4096  # level-0 pixels per axis after which the 12-bit code repeats
 
 
 def _l0_from_l(width: int, height: int, downsample: int) -> tuple[Array, Array]:
-    """Level-0 coordinates of the middles of a level's pixels, as a row and a column that broadcast."""
+    """Return level-0 coordinates of the pixel centres of a level, as a row and a column that broadcast."""
     x0 = np.arange(width, dtype=np.int64)[None, :] * downsample + downsample // 2
     y0 = np.arange(height, dtype=np.int64)[:, None] * downsample + downsample // 2
     return x0 % PERIOD, y0 % PERIOD
 
 
 def coordinate_image(width: int, height: int, downsample: int = 1) -> Array:
-    """A level whose pixels hold their level-0 coordinate: uint8 (height, width, 3), 12 bits x then 12 bits y.
+    """Create a level whose pixels encode their level-0 coordinates: 12 bits of x, then 12 bits of y.
 
     Args:
         width: Columns of the level.
         height: Rows of the level.
         downsample: Level-0 pixels per pixel of the level.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Example:
+        >>> coordinate_image(640, 480).shape
+        (480, 640, 3)
     """
     x0, y0 = _l0_from_l(width, height, downsample)
     pixels = np.empty((height, width, 3), np.uint8)
@@ -35,23 +42,63 @@ def coordinate_image(width: int, height: int, downsample: int = 1) -> Array:
     return pixels
 
 
-def places(pixels: Array) -> tuple[Array, Array]:
-    """Level-0 coordinates (x0, y0) that the pixels of a coordinate image hold, int64 (height, width), 0 to 4095."""
+def decode_coordinates(pixels: Array) -> tuple[Array, Array]:
+    """Decode the level-0 coordinates (x0, y0) of the pixels of a coordinate image.
+
+    Args:
+        pixels: Part of a `coordinate_image`, uint8 (..., 3).
+
+    Returns:
+        Two arrays, int64 (...), from 0 to 4095.
+
+    Example:
+        >>> x0, y0 = decode_coordinates(coordinate_image(640, 480)[100:110, 200:220])
+        >>> int(x0[0, 0]), int(y0[0, 0])
+        (200, 100)
+    """
     red, green, blue = (pixels[..., channel].astype(np.int64) for channel in range(3))
     return red << 4 | green >> 4, (green & 15) << 8 | blue
 
 
 def mask_at(x0: Array, y0: Array, classes: int = 5) -> Array:
-    """Class of the coordinate mask at level-0 coordinates: uint8, 0 to classes-1, pseudo-random and always the same."""
+    """Return the class of the coordinate mask at level-0 coordinates: pseudo-random and reproducible.
+
+    Args:
+        x0: Columns, integers of any shape.
+        y0: Rows, of a shape that broadcasts with `x0`.
+        classes: Number of classes.
+
+    Returns:
+        uint8, 0 to classes-1.
+
+    Example:
+        >>> image, mask = coordinate_image(64, 64), coordinate_mask(64, 64)
+        >>> bool((mask_at(*decode_coordinates(image)) == mask).all())
+        True
+    """
     word = (np.asarray(x0, np.uint64) % PERIOD) << np.uint64(12) | np.asarray(y0, np.uint64) % PERIOD
-    with np.errstate(over="ignore"):  # splitmix64 wraps on purpose: each bit depends on all of the coordinate
+    with np.errstate(over="ignore"):  # splitmix64 wraps by design: each bit depends on the whole coordinate
         for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):
             word = (word ^ word >> np.uint64(30)) * np.uint64(factor)
     return ((word ^ word >> np.uint64(31)) % np.uint64(classes)).astype(np.uint8)
 
 
 def coordinate_mask(width: int, height: int, downsample: int = 1, classes: int = 5) -> Array:
-    """The mask that belongs to `coordinate_image` of the same arguments: uint8 (height, width)."""
+    """Create the mask that belongs to `coordinate_image` with the same arguments.
+
+    Args:
+        width: Columns of the level.
+        height: Rows of the level.
+        downsample: Level-0 pixels per pixel of the level.
+        classes: Number of classes.
+
+    Returns:
+        uint8 (height, width), 0 to classes-1.
+
+    Example:
+        >>> coordinate_mask(640, 480, classes=3).max()
+        np.uint8(2)
+    """
     return mask_at(*_l0_from_l(width, height, downsample), classes)
 
 
@@ -66,11 +113,16 @@ def write_pyramid(
     """Write a tiled pyramidal TIFF.
 
     Args:
-        path: The file to write.
-        levels: (height, width) or (height, width, 3) arrays, finest first.
+        path: File to write.
+        levels: Arrays (height, width) or (height, width, 3), finest first.
         tile: Side of the tiles in pixels, a multiple of 16.
-        compression: tifffile's word, None for raw tiles.
-        mpp: Micrometres per pixel at level 0 for the resolution tags; None for none.
+        compression: Name of the codec in tifffile; None for raw tiles.
+        mpp: Micrometres per pixel at level 0 for the resolution tags, or None.
+
+    Example:
+        >>> write_pyramid("pyramid.tiff", [coordinate_image(256, 256), coordinate_image(64, 64, 4)])
+        >>> open_slide("pyramid.tiff").level_downsamples
+        (1.0, 4.0)
     """
     import tifffile
 

@@ -1,4 +1,4 @@
-"""A Hypothesis strategy for pipelines of albumentations whose halo is known."""
+"""Hypothesis strategy for albumentations pipelines with a known halo."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ INTERPOLATIONS = [0, 1, 2, 3, 4]  # OpenCV's nearest, linear, cubic, area, Lancz
 
 @st.composite
 def geometric(draw: st.DrawFn) -> Any:
-    """A transform that moves pixels and always takes place; what it invents would be 0."""
+    """Draw a transform that moves pixels with probability 1; invented pixels would be 0."""
     how: dict[str, Any] = {"p": 1, "interpolation": draw(st.sampled_from(INTERPOLATIONS)), "border_mode": 0}
-    share, angle = draw(st.floats(0, 0.12)), draw(st.integers(0, 180))
+    fraction, angle = draw(st.floats(0, 0.12)), draw(st.integers(0, 180))
     low, high = draw(st.floats(0.7, 1)), draw(st.floats(1, 1.5))
     kind = draw(st.integers(0, 9))
     if kind == 0:
@@ -25,25 +25,25 @@ def geometric(draw: st.DrawFn) -> Any:
             translate_px=(-draw(st.integers(0, 9)), 5), **how,
         )  # fmt: skip
     if kind == 2:
-        return alb.Affine(scale=(low, high), translate_percent=(-share, share), **how)
+        return alb.Affine(scale=(low, high), translate_percent=(-fraction, fraction), **how)
     if kind == 3:
         return alb.SafeRotate((-angle, angle), **how)
     if kind == 4:
         return alb.ElasticTransform(alpha=draw(st.integers(1, 30)), sigma=draw(st.integers(1, 9)), **how)
     if kind == 5:
-        return alb.GridDistortion(draw(st.integers(1, 6)), share, normalized=draw(st.booleans()), **how)
+        return alb.GridDistortion(draw(st.integers(1, 6)), fraction, normalized=draw(st.booleans()), **how)
     if kind == 6:
-        return alb.OpticalDistortion(3 * share, mode=draw(st.sampled_from(["camera", "fisheye"])), **how)
+        return alb.OpticalDistortion(3 * fraction, mode=draw(st.sampled_from(["camera", "fisheye"])), **how)
     if kind == 7:
         return alb.RandomScale((low - 1, high - 1), p=1, interpolation=how["interpolation"])
     if kind == 8:
-        return alb.ShiftScaleRotate(share, (low - 1, high - 1), (-angle, angle), **how)
+        return alb.ShiftScaleRotate(fraction, (low - 1, high - 1), (-angle, angle), **how)
     return draw(st.sampled_from([alb.D4(p=1), alb.Transpose(p=1), alb.RandomRotate90(p=1), alb.HorizontalFlip(p=1)]))
 
 
 @st.composite
 def filters(draw: st.DrawFn) -> Any:
-    """A transform that looks at the pixels around each pixel, and leaves a picture of one colour as it is."""
+    """Draw a neighbourhood filter that leaves an image of one colour unchanged."""
     odd = 2 * draw(st.integers(1, 7)) + 1
     return draw(
         st.sampled_from(
@@ -63,10 +63,18 @@ def filters(draw: st.DrawFn) -> Any:
 
 @st.composite
 def pipelines(draw: st.DrawFn, *, depth: int = 3) -> Any:
-    """Compose, Sequential, OneOf and SomeOf of up to three parts, nested; Perspective comes first, if it comes.
+    """Draw nested Compose, Sequential, OneOf and SomeOf of up to three parts; Perspective may come first only.
 
     Args:
-        depth: How deep compositions may lie in each other.
+        depth: Maximum nesting of compositions.
+
+    Example:
+        >>> from hypothesis import given, settings
+        >>> @settings(max_examples=2, database=None, deadline=None)
+        ... @given(pipelines(depth=1))
+        ... def test_halo_is_known(pipeline):
+        ...     assert min(Augment(pipeline).needed(64, 64)) >= 0
+        >>> test_halo_is_known()
     """
     parts = [
         draw(pipelines(depth=depth - 1))

@@ -1,4 +1,4 @@
-"""The contract of a raster as a test suite: subclass it, and say which raster and which pixels."""
+"""Contract of a raster as a test suite: subclass it, and define the raster and its expected pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ from patchaug.readers.base import Raster, downsamples
 def some_windows(
     dimensions: tuple[tuple[int, int], ...], *, number: int = 24, seed: int = 0, whole: bool = False
 ) -> list[Window]:
-    """Windows that try a raster: corners, single pixels, edges, and random ones of every level; whole levels too."""
+    """Return representative windows for exercising a raster: corners, edges and random windows of every level.
+
+    Args:
+        dimensions: (width, height) of each level.
+        number: Number of random windows per level.
+        seed: Seed of the random windows.
+        whole: Include whole levels.
+    """
     rng = np.random.default_rng(seed)
     windows = []
     for level, (w, h) in enumerate(dimensions):
@@ -40,17 +47,17 @@ def some_windows(
 
 
 def digests(raster: Raster, windows: list[Window]) -> list[str]:
-    """One hash per window over shape, dtype and pixels: what another process sends back instead of the pixels."""
+    """Hash shape, dtype and pixels of each window, so that processes can compare results without sending pixels."""
     return [_digest(raster.read(window)) for window in windows]
 
 
 def forked(task: Callable[[], bool]) -> Callable[[], bool]:
-    """Start the task in a forked child at once; the result waits for the child and says whether the task was true.
+    """Start a task in a forked child, and return a function that waits for the child.
 
-    It is False also when the task raises, crashes, or hangs for a minute.
+    The function returns True if the task returned True, and False if it raised, crashed or ran for a minute.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns where a test before used threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns if an earlier test used threads
         pid = os.fork()
     if pid == 0:
         code = 1
@@ -67,26 +74,41 @@ def _digest(pixels: Array) -> str:
 
 
 class RasterTests:
-    """Laws that hold for every raster.
+    """Test the properties that every raster must have.
 
     Subclasses define the fixtures `raster` and `expected`, and set `pickles_small` to False for a raster that holds
-    its pixels itself.
+    its pixels in memory.
+
+    Example:
+        >>> import pytest
+        >>> class TestMyRaster(RasterTests):
+        ...     pickles_small = False
+        ...
+        ...     @pytest.fixture
+        ...     def expected(self):
+        ...         return [np.zeros((40, 60, 3), np.uint8)]
+        ...
+        ...     @pytest.fixture
+        ...     def raster(self, expected):
+        ...         from patchaug.readers import ArrayRaster
+        ...
+        ...         return ArrayRaster(expected)
     """
 
     pickles_small = True
 
     @pytest.fixture
     def raster(self) -> Raster:
-        """The raster under test."""
+        """Return the raster under test."""
         raise NotImplementedError
 
     @pytest.fixture
     def expected(self) -> list[Array]:
-        """All pixels of each level, (height, width[, channels]), finest first."""
+        """Return all pixels of each level, (height, width[, channels]), finest first."""
         raise NotImplementedError
 
-    def right(self, raster: Raster, expected: list[Array], *, seed: int = 0) -> bool:
-        """Whether a fresh set of windows holds the expected pixels."""
+    def reads_expected_pixels(self, raster: Raster, expected: list[Array], *, seed: int = 0) -> bool:
+        """Return True if a new set of windows has the expected pixels."""
         windows = some_windows(raster.level_dimensions, seed=seed)
         return digests(raster, windows) == [_digest(self._slice(expected, window)) for window in windows]
 
@@ -95,24 +117,24 @@ class RasterTests:
         return expected[window.level][window.y : window.bottom, window.x : window.right]
 
     def test_is_a_raster(self, raster: Raster) -> None:
-        """The protocol's names are there."""
+        """Check that the raster has the attributes of the protocol."""
         assert isinstance(raster, Raster)
         assert raster.name
 
     def test_dimensions_are_those_of_the_pixels(self, raster: Raster, expected: list[Array]) -> None:
-        """Width comes first, and downsamples are the mean of both axes."""
+        """Check that width comes first, and that downsamples are means over both axes."""
         assert raster.level_dimensions == tuple((level.shape[1], level.shape[0]) for level in expected)
         assert raster.level_downsamples == pytest.approx(downsamples(raster.level_dimensions))
 
     def test_a_window_is_the_slice(self, raster: Raster, expected: list[Array]) -> None:
-        """Any window equals the same slice of the whole level, in shape, dtype and pixels."""
+        """Check that any window equals the same slice of the level, in shape, dtype and pixels."""
         for window in some_windows(raster.level_dimensions, whole=True):
-            got, wanted = raster.read(window), self._slice(expected, window)
-            assert got.dtype == wanted.dtype, window
-            assert np.array_equal(got, wanted), window
+            got, required = raster.read(window), self._slice(expected, window)
+            assert got.dtype == required.dtype, window
+            assert np.array_equal(got, required), window
 
-    def test_a_window_outside_is_refused(self, raster: Raster) -> None:
-        """One pixel too far on any side is an error, and so is a level that is not there."""
+    def test_a_window_outside_is_rejected(self, raster: Raster) -> None:
+        """Check that a window one pixel outside on any side, or at a missing level, is an error."""
         for level, (w, h) in enumerate(raster.level_dimensions):
             for x, y, width, height in ((-1, 0, 1, 1), (0, -1, 1, 1), (w, 0, 1, 1), (0, h, 1, 1)):
                 with pytest.raises(WindowError, match=f"level {level}"):
@@ -125,37 +147,37 @@ class RasterTests:
             raster.read(Window(0, 0, 1, 1, len(raster.level_dimensions)))
 
     def test_reading_does_not_alias(self, raster: Raster) -> None:
-        """What a reader writes into its pixels, no later reader sees."""
+        """Check that writing into returned pixels leaves later reads unchanged."""
         width, height = raster.level_dimensions[0]
         window = Window(0, 0, min(width, 50), min(height, 40))
         first = raster.read(window)
-        kept = first.copy()
+        original = first.copy()
         first[...] = 255 - first
-        assert np.array_equal(raster.read(window), kept)
+        assert np.array_equal(raster.read(window), original)
 
     def test_a_pickle_reads_the_same(self, raster: Raster, expected: list[Array]) -> None:
-        """The copy reads the same, also when the original has been used; a path's pickle stays below 2 KB."""
+        """Check that a copy of a used raster reads the same pixels, and that pickles of paths stay below 2 KB."""
         raster.read(Window(0, 0, 1, 1))
         data = pickle.dumps(raster)
         assert len(data) < 2048 or not self.pickles_small
-        assert self.right(pickle.loads(data), expected)
+        assert self.reads_expected_pixels(pickle.loads(data), expected)
 
     def test_forked_children_read_right(self, raster: Raster, expected: list[Array]) -> None:
-        """After a fork with a warm parent, children and parent read the right windows at the same time."""
-        assert self.right(raster, expected)
-        children = [forked(partial(self.right, raster, expected, seed=seed)) for seed in (1, 2, 3)]
-        assert self.right(raster, expected, seed=4)
+        """Check that forked children of a warm parent, and the parent, read correctly at the same time."""
+        assert self.reads_expected_pixels(raster, expected)
+        children = [forked(partial(self.reads_expected_pixels, raster, expected, seed=seed)) for seed in (1, 2, 3)]
+        assert self.reads_expected_pixels(raster, expected, seed=4)
         assert [is_right() for is_right in children] == [True, True, True]
 
     def test_spawned_children_read_right(self, raster: Raster, expected: list[Array]) -> None:
-        """A process that starts from nothing but the pickle reads the right windows."""
+        """Check that a spawned process reads correctly from the pickle alone."""
         windows = some_windows(raster.level_dimensions, number=6, seed=4)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             got = pool.apply(digests, (raster, windows))
         assert got == [_digest(self._slice(expected, window)) for window in windows]
 
     def test_threads_read_right(self, raster: Raster, expected: list[Array]) -> None:
-        """Threads that start together on a cold raster read the right windows."""
+        """Check that threads starting together on a cold raster read correctly."""
         cold = pickle.loads(pickle.dumps(raster))
         with ThreadPoolExecutor(4) as threads:
-            assert all(threads.map(lambda seed: self.right(cold, expected, seed=seed), range(5, 9)))
+            assert all(threads.map(lambda seed: self.reads_expected_pixels(cold, expected, seed=seed), range(5, 9)))

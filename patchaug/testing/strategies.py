@@ -1,4 +1,4 @@
-"""Hypothesis strategies: masks, slides whose pixels say where they belong, and windows and samplers that fit them.
+"""Hypothesis strategies: masks, coordinate-coded slides, and windows and samplers that fit them.
 
 @given(slides().flatmap(lambda slide: st.tuples(st.just(slide), samplers(slide))))
 def test_every_window_lies_inside(slide_and_sampler): ...
@@ -24,13 +24,21 @@ from patchaug.testing.coordinate_slides import coordinate_image, coordinate_mask
 
 @st.composite
 def masks(draw: st.DrawFn, *, max_side: int = 16, classes: int = 4) -> Array:
-    """Masks of every kind that is hard on a sampler: uint8 (height, width), numbers 0 to classes-1.
+    """Draw masks that are hard for a sampler: uint8 (height, width), 0 to classes-1.
 
-    One pixel anywhere, corners, one class throughout, noise, stripes along either axis, rectangles over each other.
+    Single pixels, corners, one class throughout, noise, stripes along either axis, and overlapping rectangles.
 
     Args:
         max_side: Longest side in pixels.
-        classes: Number of classes, the background included; at least 2.
+        classes: Number of classes, including the background; at least 2.
+
+    Example:
+        >>> from hypothesis import given, settings
+        >>> @settings(max_examples=2, database=None)
+        ... @given(masks(max_side=8))
+        ... def test_classes(mask):
+        ...     assert mask.max() < 4
+        >>> test_classes()
     """
     height, width = draw(st.integers(1, max_side)), draw(st.integers(1, max_side))
     labels = st.integers(0, classes - 1)
@@ -60,16 +68,27 @@ def masks(draw: st.DrawFn, *, max_side: int = 16, classes: int = 4) -> Array:
 def slides(
     draw: st.DrawFn, *, min_side: int = 1, max_side: int = 48, name: str = "slide", codes: Sequence[str] | None = None
 ) -> Slide:
-    """Slides in memory whose image says where each pixel belongs (`places`), with or without coarser levels.
+    """Draw coordinate-coded slides in memory, with or without coarser levels.
 
-    The mask is `coordinate_mask`, so that `mask_at(*places(image))` is the mask of any patch of level 0; or one of
-    `masks`, as large as the image or smaller by a whole factor.
+    The mask is `coordinate_mask`, so that `mask_at(*decode_coordinates(image))` is the mask of any patch of level 0; or
+    one of `masks`, of the size of the image or smaller by a whole factor.
 
     Args:
         min_side: Shortest side of level 0 in pixels.
         max_side: Longest side of level 0 in pixels.
         name: Name of the slide.
         codes: Class names.
+
+    Example:
+        >>> from hypothesis import given, settings
+        >>> from hypothesis import strategies as st
+        >>> from patchaug.testing import slides, windows
+        >>> @settings(max_examples=2, database=None)
+        ... @given(slides().flatmap(lambda slide: st.tuples(st.just(slide), windows(slide))))
+        ... def test_size(pair):
+        ...     slide, window = pair
+        ...     assert slide.read(window).image.shape[:2] == (window.height, window.width)
+        >>> test_size()
     """
     if draw(st.booleans()):
         width, height = draw(st.integers(min_side, max_side)), draw(st.integers(min_side, max_side))
@@ -80,7 +99,7 @@ def slides(
         mask = np.pad(mask, [(0, max(-(-min_side // factor) - side, 0)) for side in mask.shape])
         height, width = (max(side * factor - draw(st.integers(0, factor - 1)), min_side) for side in mask.shape)
         if factor > 1 and whole_factors((width, height), mask.shape[::-1])[:1] != [factor]:
-            height, width = (side * factor for side in mask.shape)  # a mask of few pixels would be read otherwise
+            height, width = (side * factor for side in mask.shape)  # a mask of few pixels would be aligned differently
     factors = [1] + [f for f in (2, 5) if draw(st.booleans()) and min(width, height) // f]
     levels = [coordinate_image(width // f, height // f, f) for f in factors]
     mpp = draw(st.sampled_from([None, (0.25, 0.25), (0.5, 0.4)]))
@@ -89,11 +108,19 @@ def slides(
 
 @st.composite
 def windows(draw: st.DrawFn, slide: Slide, *, level: int | None = None) -> Window:
-    """Windows that lie inside a slide, at one of its levels.
+    """Draw windows inside a slide, at one of its levels.
 
     Args:
         slide: The slide.
         level: The level; any by default.
+
+    Example:
+        >>> from hypothesis import given, settings
+        >>> @settings(max_examples=2, database=None)
+        ... @given(windows(slide))
+        ... def test_inside(window):
+        ...     assert window.right <= slide.dimensions[0]
+        >>> test_inside()
     """
     if level is None:
         level = draw(st.integers(0, len(slide.level_dimensions) - 1))
@@ -107,22 +134,30 @@ def windows(draw: st.DrawFn, slide: Slide, *, level: int | None = None) -> Windo
 
 @st.composite
 def samplers(draw: st.DrawFn, *slides: Slide, max_per_slide: int = 8) -> Sampler:
-    """Samplers that can draw from some slides: `Uniform`, `Foreground` and `Grid`, at a level or in mpp.
+    """Draw samplers that fit the given slides: `Uniform`, `Foreground` and `Grid`, at a level or in mpp.
 
     Args:
-        slides: The slides; windows are no larger than the smallest.
-        max_per_slide: Most windows drawn from a slide in an epoch.
+        slides: The slides; windows fit into the smallest.
+        max_per_slide: Maximum number of windows per slide and epoch.
+
+    Example:
+        >>> from hypothesis import given, settings
+        >>> @settings(max_examples=2, database=None)
+        ... @given(samplers(slide))
+        ... def test_windows_lie_inside(sampler):
+        ...     assert all(draw.window.right <= 512 for draw in Plan([slide], sampler))
+        >>> test_windows_lie_inside()
     """
     level = draw(st.integers(0, min(len(slide.level_dimensions) for slide in slides) - 1))
     mpp = None
-    said = [slide.mpp for slide in slides if slide.mpp is not None]
-    if len(said) == len(slides) and draw(st.booleans()):
-        level, mpp = 0, draw(st.floats(1, 4)) * max(max(both) for both in said)
+    known_mpp = [slide.mpp for slide in slides if slide.mpp is not None]
+    if len(known_mpp) == len(slides) and draw(st.booleans()):
+        level, mpp = 0, draw(st.floats(1, 4)) * max(max(both) for both in known_mpp)
         lengths = [
-            int(min(slide.dimensions[axis] * own[axis] / mpp - 1 for slide, own in zip(slides, said, strict=True)))
+            int(min(slide.dimensions[axis] * own[axis] / mpp - 1 for slide, own in zip(slides, known_mpp, strict=True)))
             for axis in (1, 0)
         ]
-        if min(lengths) < 1:  # the smallest slide is no pixel of that resolution
+        if min(lengths) < 1:  # the smallest slide has no whole pixel at that resolution
             mpp = None
     if mpp is None:
         lengths = [min(slide.level_dimensions[level][axis] for slide in slides) for axis in (1, 0)]
@@ -135,5 +170,5 @@ def samplers(draw: st.DrawFn, *slides: Slide, max_per_slide: int = 8) -> Sampler
     per_slide = draw(st.integers(1, max_per_slide))
     if kind is Uniform:
         return Uniform((height, width), per_slide=per_slide, **where)
-    share = draw(st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-    return Foreground((height, width), per_slide=per_slide, foreground=share, empty="uniform", **where)
+    foreground = draw(st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+    return Foreground((height, width), per_slide=per_slide, foreground=foreground, empty="uniform", **where)

@@ -1,8 +1,7 @@
-"""Slides made from nothing: procedural tissue with nuclei, for the demo, where nothing can be downloaded.
+"""Synthetic slides: procedural tissue with nuclei, for a demo without downloads.
 
-Not a model of biology, but a fair exercise: glands in loose tissue with fibres. Nuclei are darker and bluer than the
-tissue around them on average, but stain, light and focus vary, some are pale, some touch, and red cells, pigment, dark
-strands, folds and patches of blue tissue are just as dark: no threshold of colour does the work.
+A segmentation task rather than a model of biology: glands in loose tissue with fibres. Nuclei are darker and bluer than
+their surroundings on average, but so are red cells, pigment, folds and blue tissue, so that a colour threshold fails.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from patchaug.errors import OptionError
 
 FACTORS = (1, 4, 16)
 _TILE = 256
-_BLOCK = 1024  # pixels are made in blocks of this side
-_REACH = 64  # no object reaches further than this from its centre
+_BLOCK = 1024  # side of the blocks in which pixels are generated
+_REACH = 64  # maximum distance of an object's pixels from its centre
 
 _GLASS = np.array([243.0, 241.0, 244.0], np.float32)
-# Light that one unit of stain takes away, per channel: haematoxylin (nuclei), eosin (tissue), and brown pigment.
+# Light absorbed by one unit of stain, per channel: haematoxylin (nuclei), eosin (tissue), and brown pigment.
 _HAEMATOXYLIN = np.array([0.65, 0.70, 0.29], np.float32)
 _EOSIN = np.array([0.10, 0.66, 0.35], np.float32)
 _PIGMENT = np.array([0.45, 0.62, 0.80], np.float32)
@@ -39,30 +38,35 @@ def write_slide(
     mpp: float = 0.5,
     progress: Callable[[float], object] | None = None,
 ) -> tuple[Path, Path]:
-    """Make a slide, NAME.tiff (JPEG tiles, levels 1, 4 and 16), and its mask, NAME_mask.tiff (0 background, 1 nucleus).
+    """Generate a slide and its mask, and write them atomically.
 
-    The same arguments give the same bytes. Both files appear under their names when they are whole.
+    NAME.tiff has JPEG tiles and levels 1, 4 and 16; NAME_mask.tiff holds 0 (background) and 1 (nucleus). Deterministic.
 
     Args:
-        folder: Where to write; made if it is not there.
+        folder: Folder to write to; created if missing.
         name: Stem of both files.
         size: Side in pixels, at least 512.
-        seed: 0 or more; another seed is another slide, with another stain.
+        seed: Seed of tissue and stain, 0 or more.
         mpp: Micrometres per pixel, above 0, written into the files.
-        progress: Called with the share of the pixels that are made, rising to 1.0.
+        progress: Function called with the fraction of generated pixels, up to 1.0.
 
     Returns:
         Paths of image and mask.
 
     Raises:
-        OptionError: The size is below 512 px, the seed below 0, or the mpp not above 0.
+        OptionError: The size is below 512 px, the seed is below 0, or mpp is 0 or less.
+
+    Example:
+        >>> image, mask = write_slide("made", "a", size=512)
+        >>> open_slide(image, mask).level_dimensions
+        ((512, 512), (128, 128), (32, 32))
     """
     if size < 512:
-        raise OptionError(f"size of a made slide must be at least 512 px, got {size}")
+        raise OptionError(f"size of a synthetic slide must be at least 512 px, got {size}")
     if seed < 0:
-        raise OptionError(f"seed of a made slide must be 0 or more, got {seed}")
+        raise OptionError(f"seed of a synthetic slide must be 0 or more, got {seed}")
     if not 0 < mpp < float("inf"):
-        raise OptionError(f"mpp of a made slide must be above 0, got {mpp}")
+        raise OptionError(f"mpp of a synthetic slide must be above 0, got {mpp}")
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     image, mask = _paint(size, seed, progress)
@@ -75,11 +79,11 @@ def write_slide(
 
 
 def _paint(size: int, seed: int, progress: Callable[[float], object] | None) -> tuple[Array, Array]:
-    """Image uint8 (size, size, 3) and mask uint8 (size, size)."""
+    """Generate image uint8 (size, size, 3) and mask uint8 (size, size)."""
     rng = np.random.default_rng([seed, size])
     fields = _Fields(size, rng)
     objects = _place_objects(size, rng, fields)
-    stain = rng.uniform(0.85, 1.15, 2).astype(np.float32)  # how strongly this slide took each dye
+    stain = rng.uniform(0.85, 1.15, 2).astype(np.float32)  # strength of each dye on this slide
     image, mask = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.uint8)
     for top in range(0, size, _BLOCK):
         for left in range(0, size, _BLOCK):
@@ -100,36 +104,33 @@ def _paint(size: int, seed: int, progress: Callable[[float], object] | None) -> 
 
 
 class _Fields:
-    """Smooth random fields over the slide, from small grids: cheap at any size, and the same from any block.
-
-    Rows y and columns x broadcast as numpy's do: (height, 1) and (1, width) ask for a block, (n,) and (n,) for points.
-    """
+    """Smooth random fields, interpolated from small grids at rows y and columns x that broadcast."""
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self.size = size
-        sides = {name: (size + 300) // scale + 4 for name, scale in _SCALES.items()}  # objects may stand just outside
+        sides = {name: (size + 300) // scale + 4 for name, scale in _SCALES.items()}  # objects may lie just outside
         self._grids = {name: rng.normal(0, 1, (n, n)).astype(np.float32) for name, n in sides.items()}
 
     def at(self, name: str, y: Array, x: Array) -> Array:
-        """A field at rows y and columns x: a bicubic B-spline over its grid, standard deviation about 0.5."""
+        """Interpolate a field at rows y and columns x by a bicubic B-spline; standard deviation about 0.5."""
         grid, scale = self._grids[name], _SCALES[name]
         (top, down), (left, across) = (_spline(axis.ravel() / scale, len(grid)) for axis in (y, x))
         if y.ndim == 1:
             four = np.arange(4)
             near = grid[(top[:, None] + four)[:, :, None], (left[:, None] + four)[:, None, :]]
             return np.asarray(np.einsum("ni,nij,nj->n", down, near, across))
-        part = grid[top[0] : top[-1] + 4, left[0] : left[-1] + 4]  # not the whole grid: a block is small
+        part = grid[top[0] : top[-1] + 4, left[0] : left[-1] + 4]  # only the part of the grid below the block
         return np.asarray(_dense(top, down) @ part @ _dense(left, across).T)
 
     def tissue(self, y: Array, x: Array) -> Array:
-        """Where tissue is: above 0 inside; an irregular blot in the middle of the slide."""
+        """Return the tissue field, float32: above 0 inside an irregular region around the centre."""
         middle = self.size / 2
         away = np.hypot((y - middle) / middle, (x - middle) / middle)
         rough = 0.22 * self.at("outline", y, x) + 0.10 * self.at("edge", y, x)
         return np.asarray(0.88 - away + rough, np.float32)
 
     def glands(self, y: Array, x: Array) -> Array:
-        """Loose tissue below 0, glands above it, their empty middle above _LUMEN."""
+        """Return the gland field: loose tissue below 0, glands above, their lumen above _LUMEN."""
         return self.at("lobes", y, x) + 0.35 * self.at("edge", y, x)
 
 
@@ -142,7 +143,7 @@ _LUMEN = 0.8
 
 
 def _spline(at: Array, length: int) -> tuple[Array, Array]:
-    """First grid point (n,) and weights (n, 4) of a cubic B-spline at n positions; the weights sum to 1."""
+    """Return the first grid point (n,) and weights (n, 4) of a cubic B-spline; the weights sum to 1."""
     start = np.clip(at.astype(np.int64), 0, length - 4)
     t = (at - start).astype(np.float32)
     four = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
@@ -150,7 +151,7 @@ def _spline(at: Array, length: int) -> tuple[Array, Array]:
 
 
 def _dense(start: Array, four: Array) -> Array:
-    """The same weights as a matrix, from the first grid point that any position needs to the last."""
+    """Expand the weights to a matrix over all grid points in use."""
     weights = np.zeros((len(start), int(start[-1] - start[0]) + 4), np.float32)
     np.put_along_axis(weights, (start - start[0])[:, None] + np.arange(4), four, axis=1)
     return weights
@@ -160,7 +161,7 @@ _OBJECT = np.dtype(
     [(name, "f4") for name in ("x", "y", "a", "b", "angle", "dye", "rim")] + [("kind", "u1"), ("shape", "f4", 4)]
 )
 _NUCLEUS, _RED_CELL, _SPECK, _STRAND = range(4)
-# Per kind: pixels of the grid that it is strewn on, half axis, and its chance in loose tissue, in a gland, in a lumen.
+# Per kind: grid spacing in pixels, half axis, and probability in loose tissue, in a gland, in a lumen.
 _KINDS = {
     _NUCLEUS: (112, 26.0, (0.3, 0.85, 0.0)),
     _RED_CELL: (170, 19.0, (0.6, 0.15, 0.1)),
@@ -170,7 +171,7 @@ _KINDS = {
 
 
 def _place_objects(size: int, rng: np.random.Generator, fields: _Fields) -> Array:
-    """Nuclei, and what looks like them: red cells, specks of pigment, dark strands."""
+    """Place nuclei, and objects that resemble them: red cells, specks of pigment, dark strands."""
     parts = []
     for kind, (spacing, side, chances) in _KINDS.items():
         steps = np.arange(0, size, spacing)
@@ -218,7 +219,7 @@ class _Block:
         self.light = 1 + 0.04 * np.tanh(fields.at("light", *at))
 
     def stamp(self, one: Array) -> None:
-        """Paint an object: an ellipse, wavy or bent, with a rim that is as soft as the focus is bad."""
+        """Paint an object: a wavy or bent ellipse whose rim is softer where the focus is worse."""
         kind, dye, shape, b = int(one["kind"]), np.float32(one["dye"]), one["shape"], float(one["b"])
         reach = min(1.5 * float(one["a"]) + float(one["rim"]), _REACH)
         rows, columns = (slice(*np.searchsorted(axis, (at - reach, at + reach))) for axis, at in
@@ -248,18 +249,18 @@ class _Block:
             self.eosin[rows, columns] += soft * dye * 0.2
 
     def pixels(self, strength: Array, noise: Array) -> Array:
-        """uint8 (height, width, 3): glass seen through the dyes (Beer and Lambert), with the camera's noise."""
+        """Render uint8 (height, width, 3): light through the dyes (Beer-Lambert law), with camera noise."""
         out = np.empty((*self.mask.shape, 3), np.uint8)
         haematoxylin, eosin = self.haematoxylin * self.stain * strength[0], self.eosin * self.stain * strength[1]
         for k in range(3):
-            taken = haematoxylin * _HAEMATOXYLIN[k] + eosin * _EOSIN[k] + self.pigment * _PIGMENT[k]
-            seen = _GLASS[k] * np.exp(-1.5 * taken) * self.light + 2.5 * noise
-            out[..., k] = np.clip(seen, 0, 255)
+            absorbed = haematoxylin * _HAEMATOXYLIN[k] + eosin * _EOSIN[k] + self.pigment * _PIGMENT[k]
+            light = _GLASS[k] * np.exp(-1.5 * absorbed) * self.light + 2.5 * noise
+            out[..., k] = np.clip(light, 0, 255)
         return out
 
 
 def _mean(image: Array, factor: int) -> Array:
-    """Area mean over whole squares of factor x factor pixels."""
+    """Average whole squares of factor x factor pixels."""
     if factor == 1:
         return image
     height, width = image.shape[0] // factor, image.shape[1] // factor
@@ -273,7 +274,7 @@ def _mean(image: Array, factor: int) -> Array:
 
 
 def _nearest(mask: Array, factor: int) -> Array:
-    """The pixel in the middle of each whole square of factor x factor pixels."""
+    """Select the middle pixel of each whole square of factor x factor pixels."""
     height, width = mask.shape[0] // factor, mask.shape[1] // factor
     return mask[factor // 2 :: factor, factor // 2 :: factor][:height, :width]
 
@@ -283,7 +284,7 @@ def _tiles(level: Array) -> Iterator[Array]:
         for x in range(0, level.shape[1], _TILE):
             tile = level[y : y + _TILE, x : x + _TILE]
             rest = [(0, _TILE - tile.shape[0]), (0, _TILE - tile.shape[1])] + [(0, 0)] * (tile.ndim - 2)
-            yield np.ascontiguousarray(np.pad(tile, rest, "edge"))  # tiles are whole; what is past the level is cut
+            yield np.ascontiguousarray(np.pad(tile, rest, "edge"))  # readers cut the padding
 
 
 def _write(path: Path, levels: list[Array], mpp: float, form: dict[str, Any]) -> None:

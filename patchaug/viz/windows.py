@@ -97,7 +97,7 @@ def windows_of_epochs(
 
 
 def epoch_windows(slide: Slide, sampler: Sampler, seed: int) -> Iterable[list[Window]]:
-    """Iterate over the windows of a plan with this slide alone, epoch by epoch, without end."""
+    """Return an endless iterator over epochs: the windows of a plan with this slide alone."""
     plan = Plan([slide], sampler, seed=seed, shuffle=False)
     indices = iter(range(2**32 * len(plan)))
     return iter(lambda: [plan[index].window for index in islice(indices, len(plan))], [])

@@ -89,14 +89,14 @@ def test_show_draws_a_picture(what: str, slides: Path, tmp_path: Path, here) -> 
     """Of the slide, its mask and the options given; one line says where."""
     words = ["--mask", slides / "s_mask.tiff", "--size", 64, "--foreground", 0.5, "--epochs", 2, "--what", what]
     done = here("show", slides / "s.tiff", *words, "--out", "view.png", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "the picture is in view.png\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "wrote view.png\n"), done.stderr
     assert min(Image.open(tmp_path / "view.png").size) > 400
 
 
 def test_show_writes_a_page_for_the_browser(slides: Path, tmp_path: Path, here) -> None:
     """With the windows that the options draw; what it does in a browser is tested in tests/browser."""
     done = here("show", slides / "s.tiff", "--size", 64, "--html", "--epochs", 2, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "the page is in view.html\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "wrote view.html\n"), done.stderr
     assert "s.tiff" in (tmp_path / "view.html").read_text()
 
 
@@ -116,12 +116,12 @@ def test_show_draws_augmentation(slides: Path, tmp_path: Path, here) -> None:
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     alb.save(alb.Compose([alb.Rotate((-180, 180), p=1)]), tmp_path / "turn.json")
     done = here(*words, "--augment", "turn.json", "--halo", 20, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "the picture is in a.png\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "wrote a.png\n"), done.stderr
     show_augment(slide, sampler, alb.Rotate((-180, 180), p=1), halo=20, seed=3, out=tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     for wrong, text in (
         (["--augment", "histolgy"], "no pipeline"),
-        (["--augment", "aerial", "--html"], "leave --html"),
+        (["--augment", "aerial", "--html"], "remove --html"),
     ):
         assert text in here(*words, *wrong, cwd=tmp_path).stderr
 
@@ -147,8 +147,8 @@ def test_bench_measures(slides: Path, tmp_path: Path, here) -> None:
     ("arguments", "code", "text"),
     [
         (["show", "none.tiff"], 1, "none.tiff"),
-        (["show"], 2, "say which slide to show"),
-        (["show", "--index", "3"], 2, "give its --options, or a slide"),
+        (["show"], 2, "give a slide, as in"),
+        (["show", "--index", "3"], 2, "needs the --options of its run"),
         (["show", "s.tiff", "--foreground", "2"], 2, "option 'foreground' should be less than or equal to 1"),
         (["show", "s.tiff", "--options", "no.json"], 1, "there is no file no.json"),
         (["show", "s.tiff", "--out", "no/view.png"], 1, "there is no folder no"),

@@ -162,7 +162,7 @@ def no_image(root: Path) -> None:
         (None, ["--size", 500], 1, r"a window of 500 x 500 px does not fit into level 1, which has 192 x 192 px; ask"),
         (None, ["--level", 7], 1, r"there is no level 7; it has levels 0 to 2"),
         (None, ["--foreground", 1.5], 2, r"--foreground: option .foreground. should be less than or equal to 1"),
-        (None, ["--valid-slides", "x*"], 2, r"--valid-slides x\*: no slide has such a name"),
+        (None, ["--valid-slides", "x*"], 2, r"--valid-slides x\*: no slide matches"),
         (None, ["--valid-slides", "*"], 2, r"--valid-slides leaves 0 slides for training and 3 for validation of 3"),
         (one_slide, [], 2, r"one slide cannot be split: the split is by slide, .* add a slide, or cut a large one"),
         (None, ["--arch", "resnet19"], 2, r"there is no encoder 'resnet19'; take 'small' or one of torchvision"),

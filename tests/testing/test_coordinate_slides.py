@@ -1,4 +1,4 @@
-"""The test pictures themselves: each pixel says where it is."""
+"""Coordinate-coded images: each pixel encodes its position."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchaug.testing import coordinate_image, coordinate_mask, mask_at, places
+from patchaug.testing import coordinate_image, coordinate_mask, decode_coordinates, mask_at
 
 
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 40))
-def test_pixels_say_where_they_are(width, height, downsample):
-    """Decoding gives the middle of each pixel in level-0 coordinates, and the mask is a function of those."""
-    x0, y0 = places(coordinate_image(width, height, downsample))
+def test_pixels_encode_their_position(width, height, downsample):
+    """Decoding gives the centre of each pixel in level-0 coordinates, and the mask depends on those alone."""
+    x0, y0 = decode_coordinates(coordinate_image(width, height, downsample))
     assert np.array_equal(x0, np.tile(np.arange(width) * downsample + downsample // 2, (height, 1)))
     assert np.array_equal(y0.T, np.tile(np.arange(height) * downsample + downsample // 2, (width, 1)))
     assert np.array_equal(coordinate_mask(width, height, downsample), mask_at(x0, y0))

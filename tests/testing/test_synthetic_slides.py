@@ -90,10 +90,10 @@ def test_progress_rises_to_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"size": 511}, "size of a made slide must be at least 512 px, got 511"),
-        ({"seed": -1}, "seed of a made slide must be 0 or more, got -1"),
-        ({"mpp": 0.0}, "mpp of a made slide must be above 0, got 0.0"),
-        ({"mpp": float("nan")}, "mpp of a made slide must be above 0, got nan"),
+        ({"size": 511}, "size of a synthetic slide must be at least 512 px, got 511"),
+        ({"seed": -1}, "seed of a synthetic slide must be 0 or more, got -1"),
+        ({"mpp": 0.0}, "mpp of a synthetic slide must be above 0, got 0.0"),
+        ({"mpp": float("nan")}, "mpp of a synthetic slide must be above 0, got nan"),
     ],
 )
 def test_what_cannot_be_made_is_refused(tmp_path: Path, arguments: dict, text: str) -> None:
