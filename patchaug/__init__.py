@@ -23,9 +23,11 @@ from patchaug.errors import (
 )
 from patchaug.readers import Raster, register_reader
 from patchaug.sampling import Foreground, Grid, Uniform
-from patchaug.sampling.plan import Draw, Plan
+from patchaug.sampling.draw import Draw
+from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
-from patchaug.slides.slide import Patch, Slide
+from patchaug.slides.patch import Patch
+from patchaug.slides.slide import Slide
 
 if TYPE_CHECKING:
     from patchaug.augment import Augment

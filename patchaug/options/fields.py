@@ -52,6 +52,12 @@ class PatchOptions(Settings):
 
     Raises:
         OptionError: An option is unknown, of a wrong type, or out of its limits; one line names them all.
+
+    Example:
+        >>> from patchaug import PatchOptions
+        >>> options = PatchOptions(512, per_slide=64, foreground=0.5)
+        >>> options.size, options.seed
+        (512, 42)
     """
 
     size: Annotated[int, Field(ge=1, title="one side")] | Pair = _option("size")
@@ -79,11 +85,11 @@ class PatchOptions(Settings):
         super().__init__(**values if size is None else {"size": size, **values})
 
     def arguments(self, function: Callable[..., Any]) -> dict[str, Any]:
-        """Those of the options that a function takes, as its keyword arguments."""
+        """Return the options that a function takes, as its keyword arguments."""
         return {name: getattr(self, name) for name in signature(function).parameters if name in type(self).model_fields}
 
     def samplers(self) -> Samplers:
-        """The samplers that the options describe, for training, validation and test slides."""
+        """Return the samplers that the options describe, for training, validation and test slides."""
         return samplers_for(**self.model_dump(include=PatchOptions.model_fields.keys() - _NOT_OF_SAMPLERS))
 
     @field_validator("size", mode="before")

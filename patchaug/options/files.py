@@ -15,7 +15,7 @@ LARGEST = 2**20  # bytes; options of a thousand classes take a tenth of that
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options that a file gives, by name; their values are not yet checked.
+    """Read the options of a file, by name; their values are checked later.
 
     Args:
         path: A file whose name ends in .json or .toml.

@@ -13,7 +13,7 @@ from patchaug.core.validation import RENAMED
 
 
 def describe(error: ValidationError, names: Mapping[str, Any], origins: Mapping[str, str]) -> str:
-    """All that pydantic found, one clause an option.
+    """Describe all problems that pydantic reports, in one clause for each option.
 
     Args:
         error: What it found.
@@ -29,7 +29,7 @@ def describe(error: ValidationError, names: Mapping[str, Any], origins: Mapping[
 
 
 def unknown_option(name: str, names: Mapping[str, Any]) -> str:
-    """That there is no such option, and the nearest one, or all."""
+    """Describe an unknown option: name the nearest one, or all."""
     if name in RENAMED and RENAMED[name] in names:
         return f"option {name!r} is now called {RENAMED[name]!r}"
     near = get_close_matches(name.lower().replace("-", "_"), names, n=1, cutoff=0.5)

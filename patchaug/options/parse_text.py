@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 
 def from_text(text: str, field: FieldInfo) -> Any:
-    """The value that a text stands for: the first reading that the option's type takes.
+    """Parse a text as the first reading that the option's type accepts.
 
     The readings, in order: JSON (`64`, `0.5`, `[256, 512]`, `{"tumor": 2}`), the text itself (`area`), `none`,
     `tumor=2,stroma=1`, and `256,512` or `tumor,stroma`.
@@ -34,7 +34,7 @@ def from_text(text: str, field: FieldInfo) -> Any:
 
 
 def to_text(value: Any, field: FieldInfo) -> str:
-    """A text that `from_text` reads as that value."""
+    """Return a text that `from_text` parses as the value."""
     plain = isinstance(value, str) and from_text(value, field) == value
     return value if plain else json.dumps(value)
 

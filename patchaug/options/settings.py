@@ -41,7 +41,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
-        """The options of a JSON or TOML file.
+        """Read the options of a JSON or TOML file.
 
         A file of a whole run (`patchaug train` leaves one) can be read for its windows alone: what belongs to the
         training is passed over.
@@ -58,7 +58,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
-        """The options of environment variables such as PATCHAUG_SIZE=256.
+        """Read the options of environment variables such as PATCHAUG_SIZE=256.
 
         Args:
             environ: The variables; default: those of the process.
@@ -93,7 +93,7 @@ class Settings(BaseModel):
     def from_args(
         cls, args: argparse.Namespace | Sequence[str] | None = None, *, prefix: str = "", **defaults: Any
     ) -> Self:
-        """The options of a command line, with file and environment below it.
+        """Read the options of a command line, then of its file, then of the environment.
 
         Args:
             args: What `parse_args` returned, where the parser has `add_arguments`; or the words of a command line;
@@ -123,7 +123,7 @@ class Settings(BaseModel):
         prefix: str = "",
         **overrides: Any,
     ) -> Self:
-        """The options of several sources; each wins over those before it: defaults, file, environment, flags.
+        """Combine the options of several sources; each wins over those before it: defaults, file, environment, flags.
 
         Args:
             flags: Options as text (or bool), by name.
@@ -188,7 +188,7 @@ class Settings(BaseModel):
 
 
 def help_of(name: str, model: type[Settings], default: Any = None) -> str:
-    """An option's help text, with its unit and default."""
+    """Return the help text of an option, with its unit and default."""
     field = model.model_fields[name]
     extra = field.json_schema_extra
     unit = f" ({extra['unit']})" if isinstance(extra, dict) and "unit" in extra else ""
@@ -197,7 +197,7 @@ def help_of(name: str, model: type[Settings], default: Any = None) -> str:
 
 
 def metavar_of(name: str, model: type[Settings]) -> str:
-    """What stands for an option's value in help texts: its choices, or its name."""
+    """Return the placeholder of an option's value in help texts: its choices, or its name."""
     annotation = model.model_fields[name].annotation
     if get_origin(annotation) is Literal:
         return "|".join(get_args(annotation))

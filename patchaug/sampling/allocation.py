@@ -14,7 +14,7 @@ from patchaug.slides.tissue import TISSUE, tissue_labels
 
 
 def distributions_of(sampler: Sampler, slides: Sequence[Slide], halo: Halo = NO_HALO) -> list[WindowDistribution]:
-    """What a sampler means on each of some slides, which share the windows of an epoch; see `Sampler.law`.
+    """Return the distribution of windows on each of the slides, which share the windows of an epoch.
 
     Raises:
         PatchaugError: As `law` of the sampler.

@@ -32,7 +32,7 @@ class Sampler(Protocol):
         """Micrometres per pixel of the patches, or None."""
 
     def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> WindowDistribution:
-        """What the sampler means on one slide, whose windows stay `halo` (y, x) from its border; checked against it."""
+        """Return the distribution on one slide of windows that stay `halo` (y, x) pixels from its border."""
 
 
 class PatchTransform(Protocol):
@@ -49,7 +49,7 @@ class PatchTransform(Protocol):
 
 
 def domain_of(sampler: Sampler, slide: Slide, halo: Halo = NO_HALO) -> WindowDomain:
-    """The windows of a sampler on a slide, checked against it."""
+    """Return the domain of a sampler's windows on a slide, checked against its size."""
     level, width, height = region(slide, sampler.size, sampler.level, sampler.mpp)
     length_x, length_y = slide.level_size(level)
     margin_y, margin_x = halo_read(sampler.size, halo, width, height)
@@ -63,7 +63,7 @@ def domain_of(sampler: Sampler, slide: Slide, halo: Halo = NO_HALO) -> WindowDom
 
 
 def halo_read(size: Size, halo: Halo, width: int, height: int) -> Halo:
-    """Pixels (y, x) of the level that is read for a halo of so many pixels of the patches."""
+    """Return the halo (y, x) in pixels of the level that is read, from the halo in pixels of the patches."""
     patch_height, patch_width = sides(size)
     return -(-halo[0] * height // patch_height), -(-halo[1] * width // patch_width)
 

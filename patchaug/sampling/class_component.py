@@ -23,7 +23,7 @@ from patchaug.slides.labels import Labels, block_weights
 
 
 def reach(length: int, size: int, margin: int = 0) -> Array:
-    """For each pixel of an axis, the number of valid windows of `size` that contain it; int64, (length,)."""
+    """Count the valid windows of `size` that contain each pixel of an axis; int64, (length,)."""
     at = np.arange(length, dtype=np.int64)
     windows = np.minimum(at, length - margin - size) - np.maximum(at - size + 1, margin) + 1
     return np.asarray(np.maximum(windows, 0))
@@ -47,7 +47,7 @@ class Axis(SharedArraysMixin):
 
     @classmethod
     def of(cls, length: int, size: int, edges: Array | None, margin: int = 0) -> Axis:
-        """The axis of a level of `length` pixels; `edges` as in `Labels`."""
+        """Make the axis of a level of `length` pixels; `edges` as in `Labels`."""
         below = np.concatenate(([0], np.cumsum(reach(length, size, margin))))
         return cls(size, margin, below, below if edges is None else below[edges])
 
@@ -57,7 +57,7 @@ class Axis(SharedArraysMixin):
         return self.below.data
 
     def origin(self, rank: int) -> int:
-        """First pixel of the window that a number stands for: one number for each pair of pixel and window."""
+        """Return the first pixel of the window of a rank; each pair of pixel and window has one rank."""
         below = self.below_view
         pixel = bisect_right(below, rank) - 1
         # The windows that contain the pixel start at these origins, one after the other.
@@ -82,7 +82,7 @@ class ClassComponent(SharedArraysMixin):
     def of(
         cls, labels: Labels, value: int, width: int, height: int, margin_x: int = 0, margin_y: int = 0
     ) -> ClassComponent:
-        """The law for windows of width x height px on the labels' level, inside the margins.
+        """Make the component for windows of width x height px on the labels' level, inside the margins.
 
         Raises:
             ForegroundError: The sum over all windows does not fit into 63 bits.
@@ -106,7 +106,7 @@ class ClassComponent(SharedArraysMixin):
         return self._below.data
 
     def draw(self, rank: int) -> tuple[int, int]:
-        """Origin (x, y) of the window that a number in 0..total-1 stands for; equal shares of numbers per law."""
+        """Return the origin (x, y) of the window of a rank in 0..total-1."""
         runs = self.labels.runs[self.value]
         blocks_below = self.below_view
         number = bisect_right(blocks_below, rank)
@@ -126,5 +126,5 @@ class ClassComponent(SharedArraysMixin):
         return self.across.origin(int(columns[starts[run]]) + column), self.down.origin(int(lines[row]) + line)
 
     def probability(self, x: int, y: int) -> float:
-        """Probability of the window with that origin."""
+        """Return the probability of the window with that origin."""
         return self.labels.count(self.value, x, y, self.across.size, self.down.size) / self.total

@@ -45,7 +45,7 @@ class WindowDomain:
         return self.length_x - 2 * self.margin_x - self.width + 1
 
     def at(self, x: int, y: int) -> Window:
-        """The window with that origin."""
+        """Return the window with that origin."""
         return Window(x, y, self.width, self.height, self.level)
 
 
@@ -64,7 +64,7 @@ class WindowDistribution(Protocol):
         """Window `number` of an epoch, and its exact probability under the law (1 for grids)."""
 
     def redraw(self, generator: np.random.Generator, random: Random) -> Window:
-        """A window in place of one that cannot be read: drawn anew, or redraw one of the epoch's grid."""
+        """Draw a window in place of an unreadable one: at random, or another one of the epoch's grid."""
 
 
 class MixtureComponent(Protocol):
@@ -75,10 +75,10 @@ class MixtureComponent(Protocol):
         """Number of ranks."""
 
     def draw(self, rank: int) -> tuple[int, int]:
-        """Origin (x, y) of the window that a rank in 0..total-1 stands for."""
+        """Return the origin (x, y) of the window of a rank in 0..total-1."""
 
     def probability(self, x: int, y: int) -> float:
-        """Probability of the window with that origin, which this or redraw part of the mixture drew."""
+        """Return the probability of the window with that origin, whichever component drew it."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ class UniformComponent:
         return self.domain.windows
 
     def draw(self, rank: int) -> tuple[int, int]:
-        """Origin (x, y) of a window, in reading order."""
+        """Return the origin (x, y) of window number `rank`, in reading order."""
         # One integer for both axes: it may have up to 63 bits, so no slide is too large.
         y, x = divmod(rank, self.domain.columns)
         return x + self.domain.margin_x, y + self.domain.margin_y
 
     def probability(self, x: int, y: int) -> float:
-        """The same for all."""
+        """Return the probability, which is the same for all windows."""
         return 1 / self.total
 
 
@@ -127,7 +127,7 @@ class GridDistribution:
         return across * down
 
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
-        """A window; its probability is 1, since every epoch holds it."""
+        """Return window `number`; its probability is 1, since every epoch holds it."""
         across, down = self._axes
         if self.shifted:
             row, column = divmod(number, shifted_covering(*across))
@@ -139,7 +139,7 @@ class GridDistribution:
         return self.domain.at(x, y), 1.0
 
     def redraw(self, generator: np.random.Generator, random: Random) -> Window:
-        """Another window of the same grid."""
+        """Draw another window of the same grid."""
         return self.draw(int(generator.integers(self.count)), random)[0]
 
 
@@ -164,7 +164,7 @@ class MixtureDistribution:
     classes: tuple[MixtureComponent, ...] = ()
 
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
-        """A window and its exact probability under the mixture, whichever part drew it."""
+        """Draw a window; return it with its exact probability in the mixture, whichever component drew it."""
         generator = random(number)
         part = self.uniform
         if self.foreground:
@@ -176,12 +176,12 @@ class MixtureDistribution:
         return self.domain.at(x, y), self.probability(x, y)
 
     def probability(self, x: int, y: int) -> float:
-        """The exact probability of the window with that origin, which must be one that can be drawn."""
+        """Return the exact probability of the window with that origin, which must be in the domain."""
         probability = 0.0 if self.foreground == 1 else (1 - self.foreground) * self.uniform.probability(x, y)
         for weight, one in zip(self.weights, self.classes, strict=True):
             probability += self.foreground * weight * one.probability(x, y)
         return probability
 
     def redraw(self, generator: np.random.Generator, random: Random) -> Window:
-        """A window by the same law."""
+        """Draw a window from the same distribution."""
         return self.draw(0, lambda _: generator)[0]

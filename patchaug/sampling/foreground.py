@@ -41,6 +41,16 @@ class Foreground:
 
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug import Foreground, Plan, open_slide
+        >>> mask = np.zeros((100, 200), np.uint8)
+        >>> mask[40, 50] = 1
+        >>> slide = open_slide(np.zeros((100, 200, 3), np.uint8), mask)
+        >>> plan = Plan([slide], Foreground(64, per_slide=5, foreground=1.0))
+        >>> all(plan.read(draw).mask.any() for draw in plan)
+        True
     """
 
     size: Size

@@ -29,6 +29,13 @@ class Grid:
 
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug import Grid, Plan, open_slide
+        >>> slide = open_slide(np.zeros((100, 200, 3), np.uint8))
+        >>> len(Plan([slide], Grid(64)))
+        8
     """
 
     size: Size
@@ -43,7 +50,7 @@ class Grid:
         check_choice("offset", self.offset, Offset)
 
     def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> GridDistribution:
-        """The law on one slide.
+        """Return the distribution of windows on one slide.
 
         Args:
             slide: The slide.

@@ -73,7 +73,7 @@ class QualifyingWindows(SharedArraysMixin):
         return int(self.windows_below[-1])
 
     def row(self, y: int) -> tuple[Array, Array]:
-        """For the windows that start in row y: pixels of each class, (classes, windows), and which may be drawn."""
+        """Count the pixels of each class in the windows that start in row y, (classes, windows); and which qualify."""
         width, height = self.domain.width, self.domain.height
         counts = np.stack([_row_counts(self.labels, value, y, width, height) for value in self.values])
         enough = np.zeros(counts.shape[1], bool)
@@ -82,11 +82,11 @@ class QualifyingWindows(SharedArraysMixin):
         return counts, enough
 
     def uniform(self) -> UniformQualifying:
-        """Each of the windows is equally likely."""
+        """Return the component in which the windows are equally likely."""
         return UniformQualifying(self)
 
     def of_class(self, value: int) -> ClassWeightedQualifying:
-        """Each of the windows is as likely as it has pixels of a class."""
+        """Return the component that weighs the windows by their pixels of a class."""
         return ClassWeightedQualifying(self, self.values.index(value))
 
 
@@ -102,14 +102,14 @@ class UniformQualifying:
         return self.restricted.windows
 
     def draw(self, rank: int) -> tuple[int, int]:
-        """Origin (x, y) of window number `rank`, in reading order."""
+        """Return the origin (x, y) of window number `rank`, in reading order."""
         below = self.restricted.windows_below
         y = int(below.searchsorted(rank, side="right")) - 1
         _, enough = self.restricted.row(y)
         return int(np.flatnonzero(enough)[rank - int(below[y])]), y
 
     def probability(self, x: int, y: int) -> float:
-        """Of a window that holds enough."""
+        """Return the probability of a qualifying window."""
         return 1 / self.total
 
 
@@ -126,7 +126,7 @@ class ClassWeightedQualifying:
         return int(self.restricted.pixels_below[self.number, -1])
 
     def draw(self, rank: int) -> tuple[int, int]:
-        """Origin (x, y) of the window that a number in 0..total-1 stands for."""
+        """Return the origin (x, y) of the window of a rank in 0..total-1."""
         below = self.restricted.pixels_below[self.number]
         y = int(below.searchsorted(rank, side="right")) - 1
         counts, enough = self.restricted.row(y)
@@ -134,7 +134,7 @@ class ClassWeightedQualifying:
         return int(running.searchsorted(rank - int(below[y]), side="right")), y
 
     def probability(self, x: int, y: int) -> float:
-        """Of a window that holds enough."""
+        """Return the probability of a qualifying window."""
         r = self.restricted
         return r.labels.count(r.values[self.number], x, y, r.domain.width, r.domain.height) / self.total
 
@@ -145,7 +145,7 @@ def _columns(domain: WindowDomain) -> slice:
 
 
 def least_pixels(fraction: float, pixels: int) -> int:
-    """The smallest number whose quotient by `pixels` is no less than a fraction.
+    """Return the smallest number whose quotient by `pixels` is no less than a fraction.
 
     The quotient is the float that Python gives, so that 0.1 of 100 is 10, and 5 / 6 of 6 is 5.
     """

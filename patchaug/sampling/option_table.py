@@ -105,7 +105,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:
-    """Check that a value is one of the texts of a `Literal` type.
+    """Verify that a value is one of the texts of a `Literal` type.
 
     Args:
         name: Name of the option.

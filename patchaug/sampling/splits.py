@@ -37,7 +37,7 @@ class Samplers(NamedTuple):
     on_error: OnError = "raise"
 
     def plan(self, split: str, slides: Sequence[Slide], *, seed: int, shuffle: bool) -> Plan:
-        """The plan of a split: only patches of training slides are augmented.
+        """Make the plan of a split: only patches of training slides are augmented.
 
         Raises:
             PatchaugError: See `of` and `Plan`.
@@ -51,7 +51,7 @@ class Samplers(NamedTuple):
         )  # fmt: skip
 
     def of(self, split: str) -> Sampler:
-        """The sampler of a split: "train", "valid" or "test".
+        """Return the sampler of a split: "train", "valid" or "test".
 
         Raises:
             OptionError: The options ask for random windows, and the split is the test set.

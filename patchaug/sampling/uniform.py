@@ -41,6 +41,13 @@ class Uniform:
 
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug import Plan, Uniform, open_slide
+        >>> slide = open_slide(np.zeros((100, 200, 3), np.uint8))
+        >>> len(Plan([slide], Uniform(64, per_slide=5)))
+        5
     """
 
     size: Size

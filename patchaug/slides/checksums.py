@@ -25,7 +25,7 @@ _VERSION = 1
 
 
 def parts_of(path: str | os.PathLike[str]) -> list[Path]:
-    """A slide's files: itself; for MIRAX also the folder of its name, which holds the pixels; for zarr all below."""
+    """List the files of a slide: itself; for MIRAX also the folder of its name; for zarr all below."""
     file = Path(path)
     if is_zarr(file):
         return _below(file)
@@ -38,7 +38,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def entry_of(path: Path) -> dict[str, Any]:
-    """Size in bytes, time of the last change in nanoseconds, and CRC-32 of a file.
+    """Return size in bytes, time of the last change in nanoseconds, and CRC-32 of a file.
 
     Raises:
         MissingError, ReadError: It cannot be read, or is no regular file.
@@ -78,7 +78,7 @@ def write_manifest(manifest: str | os.PathLike[str], paths: Iterable[str | os.Pa
 
 
 def compare_manifest(manifest: str | os.PathLike[str], paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
-    """What is not as a manifest says: {path: what changed}. Opens only files that `paths` names.
+    """Compare files with a manifest: {path: what changed}. Opens only files that `paths` names.
 
     Args:
         manifest: A file that `write_manifest` wrote.

@@ -41,7 +41,7 @@ def class_number(slide: str, codes: Sequence[str] | None, code: int | str) -> in
 def require_known_classes(
     slide: str, labels: Labels, level: int, codes: Sequence[str] | None, ignore_index: int | None
 ) -> None:
-    """Check that every integer of a mask has a name; nothing is checked without codes.
+    """Verify that every integer of a mask has a name; nothing is checked without codes.
 
     Raises:
         LabelError: The mask holds a number that is neither a code nor `ignore_index`.

@@ -13,7 +13,7 @@ MASK = "_mask"
 
 
 def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folders: Sequence[str] = ()) -> list[Path]:
-    """All slide files below a folder, sorted, so that splits are the same on every machine.
+    """List all slide files below a folder, sorted, so that splits are the same on every machine.
 
     A folder whose name ends in ".zarr" is a slide, and is not looked into. Hidden files are left out, and so are masks
     that lie beside their images: names that end in "_mask". Links to folders are not followed.
@@ -25,6 +25,11 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
 
     Raises:
         MissingError: There is no such folder, or no slide in it.
+
+    Example:
+        >>> from patchaug.slides.discovery import get_slide_files
+        >>> [file.name for file in get_slide_files("slides")]
+        ['slide0.tiff', 'slide1.tiff', 'slide2.tiff']
     """
     root = Path(path)
     if not root.is_dir():
@@ -41,7 +46,7 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
 
 
 def find_masks(images: Iterable[Path], masks: str | os.PathLike[str]) -> list[Path]:
-    """The mask of each image: a picture or polygons of the same stem, or that stem and "_mask", in the folder of masks.
+    """Find the mask of each image in a folder: a picture or polygons of the same stem, or that stem and "_mask".
 
     Raises:
         MissingError: Images have no mask; all of them are listed.

@@ -19,7 +19,7 @@ _BAND_PIXELS = 2**25  # rows of a mask that are indexed at a time: 32 Mpx
 
 
 def index_labels(name: str, mask: CheckedRaster, alignment: Alignment, level: int) -> Labels:
-    """Where the labels of a mask are on a level of the image; reads the mask once, in bands.
+    """Index the labels of a mask on a level of the image; reads the mask once, in bands.
 
     Args:
         name: The slide, for errors and the progress bar.
@@ -52,7 +52,7 @@ def _read_cells(name: str, mask: CheckedRaster, cells: Cells, x: int, y: int, wi
 
 
 def read_at(mask: CheckedRaster, columns: Array, rows: Array, level: int) -> Array:
-    """The mask's integers at rising columns and rows, integer (rows, columns)."""
+    """Read the mask's integers at rising columns and rows, integer (rows, columns)."""
     x, y = int(columns[0]), int(rows[0])
     part = mask.read(Window(x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1, level))
     if part.shape == (len(rows), len(columns)):

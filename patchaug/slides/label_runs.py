@@ -100,12 +100,12 @@ class RunLengthIndex(SharedArraysMixin):
         return sum(array.nbytes for array in (self.blocks, self.amounts, self.firsts, self.rows)) + 2 * self.rows.nbytes
 
     def corner(self, number: int) -> tuple[int, int]:
-        """(x, y) of the first pixel of block `number` in `blocks`."""
+        """Return (x, y) of the first pixel of block `number` in `blocks`."""
         strip, row = divmod(self.blocks_view[number], self._down)
         return strip * STRIP, row * BLOCK
 
     def block(self, number: int) -> tuple[Array, Array, Array]:
-        """Rows, first and last columns of a block's runs, uint8, counted from its corner, in reading order."""
+        """Return rows, first and last columns of a block's runs, uint8, counted from its corner, in reading order."""
         first, last = self.firsts_view[number : number + 2]
         if first < last:
             return self.rows[first:last], self.starts[first:last], self.lasts[first:last]
@@ -121,7 +121,7 @@ class RunLengthIndex(SharedArraysMixin):
         return rows[ours].astype(np.uint8), starts[ours].astype(np.uint8), lasts[ours].astype(np.uint8)
 
     def count(self, x: int, y: int, right: int, bottom: int) -> int:
-        """Number of the class's pixels with x <= column < right and y <= row < bottom."""
+        """Count the class's pixels with x <= column < right and y <= row < bottom."""
         total = 0
         for strip, low, high, first, last in self._spans(x, y, right, bottom):
             left, end = max(x - strip * STRIP, 0), min(right - strip * STRIP, STRIP)
@@ -136,7 +136,7 @@ class RunLengthIndex(SharedArraysMixin):
         return total
 
     def stretches(self, x: int, y: int, right: int, bottom: int) -> RunBatch:
-        """The runs of all strips that columns x..right-1 touch, in rows y..bottom-1; whole runs, not cut at x."""
+        """Return the whole runs, in rows y..bottom-1, of all strips that columns x..right-1 touch."""
         spans = list(self._spans(x, y, right, bottom))
         numbers = np.concatenate([np.arange(low, high) for _, low, high, _, _ in spans])
         of_strip = np.repeat(np.arange(len(spans)), [high - low for _, low, high, _, _ in spans])
@@ -157,7 +157,7 @@ class RunLengthIndex(SharedArraysMixin):
         return RunBatch(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
     def first(self) -> tuple[int, int]:
-        """(x, y) of the first pixel in reading order."""
+        """Return (x, y) of the first pixel in reading order."""
         tops = self.blocks % self._down
         found = []
         for number in np.flatnonzero(tops == tops.min()).tolist():

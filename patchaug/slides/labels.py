@@ -31,7 +31,7 @@ class Labels(SharedArraysMixin):
     runs: Mapping[int, RunLengthIndex] = field(repr=False)
 
     def count(self, value: int, x: int, y: int, width: int, height: int) -> int:
-        """Number of a class's pixels in a window of the level."""
+        """Count a class's pixels in a window of the level."""
         runs = self.runs[value]
         if self.columns is None or self.lines is None:
             return runs.count(x, y, x + width, y + height)
@@ -44,13 +44,13 @@ class Labels(SharedArraysMixin):
         return int((widths * down[rows - top]).sum())
 
     def pixels(self, value: int) -> int:
-        """Number of a class's pixels on the level."""
+        """Count a class's pixels on the level."""
         columns = np.arange(self.width + 1) if self.columns is None else self.columns
         lines = np.arange(self.height + 1) if self.lines is None else self.lines
         return int(block_weights(self.runs[value], columns, lines).sum())
 
     def first(self, value: int) -> tuple[int, int]:
-        """(x, y) of a class's first pixel on the level, in reading order."""
+        """Return (x, y) of a class's first pixel on the level, in reading order."""
         x, y = self.runs[value].first()
         return (x if self.columns is None else int(self.columns[x])), (y if self.lines is None else int(self.lines[y]))
 
@@ -63,7 +63,7 @@ def _shares(edges: Array, start: int, length: int) -> tuple[int, Array]:
 
 
 def block_weights(runs: RunLengthIndex, columns: Array, lines: Array) -> Array:
-    """For each block that holds the class, the sum over its pixels of column weight times row weight; int64."""
+    """Sum column weight times row weight over the pixels of each block that holds the class; int64."""
     weights = np.zeros(len(runs.blocks), np.int64)
     down = -(-runs.height // BLOCK)
     for strip in range(-(-runs.width // STRIP)):

@@ -40,7 +40,7 @@ class Alignment:
 
     @classmethod
     def of(cls, name: str, image: Sizes, mask: Sizes, mask_name: str) -> Alignment:
-        """Check that a mask can lie under an image.
+        """Verify that a mask can lie under an image.
 
         Raises:
             FrameError: The mask has neither the image's size, nor that of one of its levels, nor a whole part of it.
@@ -58,14 +58,14 @@ class Alignment:
         )
 
     def mask_level(self, level: int) -> int:
-        """The mask's level to read for a level of the image: the coarsest that still has a pixel for each of its."""
+        """Return the mask's level to read for an image level: the coarsest with a pixel for each of its pixels."""
         width, height = self.image[level]
         if (width, height) in self.mask:
             return self.mask.index((width, height))
         return max((k for k, size in enumerate(self.mask) if size[0] >= width and size[1] >= height), default=0)
 
     def under(self, level: int, axis: int, start: int, stop: int) -> Array:
-        """Columns (axis 0) or rows (1) of the mask under the image's start..stop-1; int64, never falling."""
+        """Return columns (axis 0) or rows (1) of the mask under the image's start..stop-1; int64, never falling."""
         mask_level = self.mask_level(level)
         here, length = self.image[level][axis], self.mask[mask_level][axis]
         if self.image[level] == self.mask[mask_level]:
@@ -78,7 +78,7 @@ class Alignment:
         return np.asarray(np.minimum(at * ratio.numerator // ratio.denominator, length - 1))
 
     def cells(self, level: int) -> Cells:
-        """The mask's pixels that a level of the image asks for."""
+        """Return the mask's pixels that a level of the image asks for."""
         asked, edges = [], []
         for axis in (0, 1):
             length = self.image[level][axis]
@@ -90,7 +90,7 @@ class Alignment:
 
 
 def whole_factors(image: tuple[int, int], mask: tuple[int, int]) -> list[int]:
-    """Factors of 2 and more by which a mask of that (width, height) can be smaller than an image, the likeliest first.
+    """Return the factors of 2 and more by which a mask can be smaller than an image, the likeliest first.
 
     The last mask pixel may be cut or kept: both are common among writers of pyramids. So a mask of few pixels may fit
     by several factors; the one nearest to the quotient of the sizes is the likeliest.

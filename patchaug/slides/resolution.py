@@ -10,7 +10,7 @@ _TOLERANCE = 1.01  # a level up to 1 % coarser than asked for is read as it is: 
 
 
 def region(slide: Slide, size: Size, level: int, mpp: float | None) -> tuple[int, int, int]:
-    """Level to read and (width, height) there of a window that becomes a patch of `size`.
+    """Return the level to read and (width, height) there of a window that becomes a patch of `size`.
 
     Without mpp that is the size on the level. With it, the coarsest level whose pixels are no larger than mpp
     micrometres is read, and the window covers size * mpp micrometres, to the nearest whole pixel of that level.

@@ -13,7 +13,7 @@ _BLOCK_PIXELS = 2**24  # pixels that are read at a time
 
 
 def thumbnail(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
-    """The whole slide, at most max_size pixels on its longer side.
+    """Reduce a whole slide to at most max_size pixels on its longer side.
 
     The coarsest level that is still as large as that is read in blocks, and reduced by a whole factor: the image by
     its area mean (the last row and column of squares may be cut short, none is dropped), the mask by the pixel in the
@@ -48,7 +48,7 @@ def thumbnail(slide: Slide, *, max_size: int = 1024) -> tuple[Patch, float]:
 
 
 def thumbnail_level(slide: Slide, max_size: int) -> tuple[int, int]:
-    """The level that a thumbnail reads, and the factor by which it is reduced.
+    """Return the level that a thumbnail reads, and the factor by which it is reduced.
 
     Raises:
         OptionError: max_size is below 1.
@@ -61,7 +61,7 @@ def thumbnail_level(slide: Slide, max_size: int) -> tuple[int, int]:
 
 
 def reduced(patch: Patch, factor: int) -> Patch:
-    """A patch made smaller by a whole factor: the image by its area mean, the mask by the middle of each square."""
+    """Reduce a patch by a whole factor: the image by its area mean, the mask by the middle of each square."""
     image, mask = patch
     if mask is not None:
         middles = (np.minimum(np.arange(0, n, factor) + factor // 2, n - 1) for n in mask.shape)

@@ -25,7 +25,7 @@ _MAX_SIZE = 1024  # longer side of the thumbnail in pixels
 
 
 def tissue_mask(image: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
-    """Where tissue is on a picture: uint8 (height, width), 1 for tissue.
+    """Find the tissue on a picture: uint8 (height, width), 1 for tissue.
 
     Args:
         image: uint8 (height, width, 3).
