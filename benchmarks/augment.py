@@ -1,10 +1,10 @@
-"""What padding-free augmentation costs, beside the same albumentations call on pixels that are in RAM already.
+"""Measure the cost of padding-free augmentation, beside the same albumentations call on pixels in RAM.
 
     python benchmarks/augment.py SLIDE.tiff MASK.tiff [--patches 200]
 
-512 px patches turned by any angle. Ours draws the window, reads image and mask with the halo, and augments under the
-key; the other one is given one 724 px crop in RAM again and again, and crops the result. Both take turns, five times;
-the figure is the ratio of their medians. `warm` reads from arrays in RAM, `cold` from the file.
+Patches of 512 px are rotated by any angle. patchaug draws the window, reads image and mask with the halo, and augments
+with the seed of the sample. The other candidate augments one 724 px crop in RAM repeatedly, and crops the result. Both
+take turns, five times; the result is the ratio of their medians. `warm` reads from arrays in RAM, `cold` from the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one foreground draw costs, beside the samplers of other libraries, in one run.
+"""Measure the cost of one foreground draw, beside the samplers of other libraries.
 
     python benchmarks/draws.py MASK.tiff [--out table.md] [--memory 8] [--seconds 120]
 
@@ -32,7 +32,7 @@ Draw = Callable[[int], Any]
 
 
 def patchaug_share(path: str, mask: np.ndarray, side: int, foreground: float) -> Iterator[Draw]:
-    """Ours: the index is built by the plan; a draw is `plan[index]`, its probability included."""
+    """Draw `plan[index]` of patchaug, including the probability; the plan builds the label index."""
     from patchaug import Foreground, Plan, open_slide
 
     slide = open_slide(np.broadcast_to(np.uint8(0), (side, side, 3)), mask)
@@ -41,7 +41,7 @@ def patchaug_share(path: str, mask: np.ndarray, side: int, foreground: float) ->
 
 
 def torchio_weighted(path: str, mask: np.ndarray, side: int) -> Iterator[Draw]:
-    """A probability map of the labels, windows around the pixels drawn."""
+    """Draw pixels from a probability map of the labels, and center windows on them."""
     import torch
     import torchio
 
@@ -53,7 +53,7 @@ def torchio_weighted(path: str, mask: np.ndarray, side: int) -> Iterator[Draw]:
 
 
 def torchio_label(path: str, mask: np.ndarray, side: int) -> Iterator[Draw]:
-    """As above, by class."""
+    """Draw as `torchio_weighted`, by class."""
     import torch
     import torchio
 
@@ -64,7 +64,7 @@ def torchio_label(path: str, mask: np.ndarray, side: int) -> Iterator[Draw]:
 
 
 def monai_posneg(path: str, mask: np.ndarray, side: int) -> Iterator[Draw]:
-    """Lists of foreground and background pixels, made anew for each call, as it does unless they are cached."""
+    """List foreground and background pixels in each call, the default without cached lists."""
     from monai.transforms import RandCropByPosNegLabeld
 
     crop = RandCropByPosNegLabeld(["mask"], "mask", (SIZE, SIZE), pos=1, neg=0, num_samples=1)
@@ -73,7 +73,7 @@ def monai_posneg(path: str, mask: np.ndarray, side: int) -> Iterator[Draw]:
 
 
 def monai_weighted(path: str, mask: np.ndarray, side: int) -> Iterator[Draw]:
-    """A weight map, summed anew for each call."""
+    """Sum a weight map in each call."""
     from monai.transforms import RandWeightedCropd
 
     crop = RandWeightedCropd(["mask"], "mask", (SIZE, SIZE), num_samples=1)
@@ -82,7 +82,7 @@ def monai_weighted(path: str, mask: np.ndarray, side: int) -> Iterator[Draw]:
 
 
 def albumentations_nonempty(path: str, mask: np.ndarray, side: int) -> Iterator[Draw]:
-    """The list of labelled pixels, made anew for each call."""
+    """List the labelled pixels in each call."""
     import albumentations
 
     crop = albumentations.CropNonEmptyMaskIfExists(SIZE, SIZE)
@@ -101,7 +101,7 @@ CANDIDATES: dict[str, tuple[str, Callable[..., Iterator[Draw]]]] = {
 
 
 def whole_mask(path: str) -> np.ndarray:
-    """All pixels of the mask, uint8 (height, width)."""
+    """Read all pixels of the mask, uint8 (height, width)."""
     from patchaug import Window
     from patchaug.readers import open_raster
 
@@ -110,12 +110,12 @@ def whole_mask(path: str) -> np.ndarray:
 
 
 def peak() -> int:
-    """Largest resident size of this process so far in bytes."""
+    """Return the peak resident size of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(name: str, path: str, side: int, memory: float) -> dict[str, float]:
-    """Run in a process of its own: seconds to the first draw, for a later draw, and bytes a pixel beyond the mask."""
+    """Measure in a separate process: seconds to the first draw, seconds per draw, and bytes per pixel of the mask."""
     mask = np.ascontiguousarray(whole_mask(path)[:side, :side])
     module, make = CANDIDATES[name]
     __import__(module)
@@ -136,7 +136,7 @@ def measure(name: str, path: str, side: int, memory: float) -> dict[str, float]:
 
 
 def decode_and_index(path: str) -> tuple[float, float, float]:
-    """Seconds to decode the mask once in bands, to index it, and bytes per pixel and class of the index."""
+    """Return seconds to decode the mask in bands, seconds to index it, and bytes per pixel and class of the index."""
     from patchaug import Window, open_slide
     from patchaug.readers import open_raster
 

@@ -1,4 +1,4 @@
-"""What a window costs, and what a process holds, as slides grow and as there are more of them.
+"""Measure the cost of a window and the memory of a process for larger and for more slides.
 
     python benchmarks/flat.py [--rounds 7] [--windows 200] [--out t.md]
 
@@ -31,7 +31,7 @@ BUDGET = "1GB"
 
 
 def write(folder: Path, name: str, side: int) -> None:
-    """A slide and its mask, whose tiles repeat each other."""
+    """Write a slide and its mask with repeated tiles."""
     import tifffile
 
     rng, few = np.random.default_rng(0), 4 * TILE
@@ -52,7 +52,7 @@ def write(folder: Path, name: str, side: int) -> None:
 
 
 def serve(folder: str, ram: str) -> None:
-    """Open all slides of a folder, then read as many windows as each line asks for."""
+    """Open all slides of a folder, then read the number of windows in each line of stdin."""
     import resource
 
     from patchaug import Plan, Uniform, open_slide
@@ -81,7 +81,7 @@ def serve(folder: str, ram: str) -> None:
 
 
 class Row:
-    """A process that reads when it is asked to."""
+    """Process that reads windows on request."""
 
     def __init__(self, name: str, folder: Path, ram: str) -> None:
         self.name, self.answers = name, []
@@ -90,7 +90,7 @@ class Row:
         self.opened = float(self.process.stdout.readline())
 
     def ask(self, windows: int) -> None:
-        """One round."""
+        """Run one round."""
         print(windows, file=self.process.stdin, flush=True)
         self.answers.append([float(word) for word in self.process.stdout.readline().split()])
 

@@ -1,4 +1,4 @@
-"""Patches of 512 px a second out of `for batch in dls.train`: image and mask, beside tiles on disk, in one run.
+"""Measure patches of 512 px per second from `for batch in dls.train`, beside tiles on disk.
 
     python benchmarks/loader.py SLIDE.tiff MASK.tiff [--patches 1024] [--rounds 3] [--bs 8] [--out t.md]
 
@@ -25,7 +25,7 @@ CODES = ["background", "nucleus"]
 
 
 def tiles_on_disk(folder: Path, slide: Any, patches: int, bs: int, workers: int) -> Any:
-    """PNG tiles through SegmentationDataLoaders."""
+    """Create SegmentationDataLoaders over PNG tiles."""
     from fastai.vision.all import SegmentationDataLoaders, get_image_files
     from PIL import Image
 
@@ -46,7 +46,7 @@ def tiles_on_disk(folder: Path, slide: Any, patches: int, bs: int, workers: int)
 
 
 def ours(args: argparse.Namespace, workers: int, **more: Any) -> Any:
-    """`SlideDataLoaders`."""
+    """Create `SlideDataLoaders`."""
     from patchaug import PatchOptions
     from patchaug.fastai import SlideDataLoaders
 
@@ -58,7 +58,7 @@ def ours(args: argparse.Namespace, workers: int, **more: Any) -> Any:
 
 
 def raw_torch(slide: Any, args: argparse.Namespace, workers: int) -> Any:
-    """torch's own loader over `PatchDataset`, for the same bytes in uint8."""
+    """Create a torch DataLoader over `PatchDataset`, with uint8 batches."""
     import torch
     from torch.utils.data import DataLoader
 
@@ -73,7 +73,7 @@ def raw_torch(slide: Any, args: argparse.Namespace, workers: int) -> Any:
 
 
 class _Plain:
-    """The reads alone, one after the other."""
+    """Reads alone, one after the other."""
 
     def __init__(self, slide: Any, args: argparse.Namespace) -> None:
         from patchaug import Plan, Uniform
@@ -85,7 +85,7 @@ class _Plain:
 
 
 def seconds(batches: Iterable[Any]) -> float:
-    """Of a whole pass."""
+    """Return the seconds of a full pass."""
     start = time.perf_counter()
     for _ in batches:
         pass

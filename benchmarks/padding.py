@@ -1,9 +1,9 @@
-"""How many pixels of augmented patches are invented, by patchaug and by others, in one run.
+"""Measure the fraction of invented pixels in augmented patches, for patchaug and other libraries.
 
     python benchmarks/padding.py [--draws 200] [--out table.md]
 
-A picture of ones, filled with zeros where a transform runs out of pixels: the share of zeros in 512 px patches. Peers
-that are not installed are left out:
+An image of ones is augmented, with zeros outside it; the table has the fraction of zeros in 512 px patches. Libraries
+that are not installed are omitted:
 
     pip install albumentations==2.0.8 torchio monai
 """
@@ -35,7 +35,7 @@ CASES: dict[str, tuple[float, tuple[float, float], float]] = {
 
 
 def pipeline(angle: float, scale: tuple[float, float], elastic: float) -> alb.Compose:
-    """The case in albumentations' words."""
+    """Build the pipeline of a case with albumentations."""
     parts = []
     if elastic:
         parts.append(alb.ElasticTransform(alpha=elastic, sigma=4, p=1))
@@ -45,17 +45,17 @@ def pipeline(angle: float, scale: tuple[float, float], elastic: float) -> alb.Co
 
 
 def patchaug_share(angle: float, scale: tuple[float, float], elastic: float, draws: int) -> float:
-    """Ours, the halo derived."""
+    """Measure patchaug, with the derived halo."""
     return padded_share(Augment(pipeline(angle, scale, elastic)), SIZE, draws=draws)
 
 
 def after_crop(angle: float, scale: tuple[float, float], elastic: float, draws: int) -> float:
-    """albumentations on a patch that has been cropped."""
+    """Measure albumentations on a cropped patch."""
     return padded_share(pipeline(angle, scale, elastic), SIZE, halo=0, draws=draws)
 
 
 def nnunet(angle: float, scale: tuple[float, float], elastic: float, draws: int) -> float:
-    """albumentations on as many pixels as nnU-Net reads.
+    """Measure albumentations on the pixels that nnU-Net reads.
 
     Its `get_patch_size` (nnunetv2 2.8.1) turns the corner of the patch at the largest angle alone,
     no further than 90 degrees, takes the larger of each axis, and divides by the smallest factor. It reads no more for
@@ -72,7 +72,7 @@ def nnunet(angle: float, scale: tuple[float, float], elastic: float, draws: int)
 
 
 def torchio_share(angle: float, scale: tuple[float, float], elastic: float, draws: int) -> float:
-    """RandomAffine, or RandomElasticDeformation, on a patch."""
+    """Measure RandomAffine, or RandomElasticDeformation, on a patch."""
     import torch
     import torchio
 
@@ -92,7 +92,7 @@ def torchio_share(angle: float, scale: tuple[float, float], elastic: float, draw
 
 
 def monai_share(angle: float, scale: tuple[float, float], elastic: float, draws: int) -> float:
-    """RandAffined, or Rand2DElasticd, on a patch."""
+    """Measure RandAffined, or Rand2DElasticd, on a patch."""
     from monai.transforms import Rand2DElasticd, RandAffined
 
     turn = radians(angle)

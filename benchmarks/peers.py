@@ -1,4 +1,4 @@
-"""Are samples the same for any number of workers, and are all windows drawn? Ours and others', in one run.
+"""Compare libraries: equal samples for any number of workers, and coverage of all windows.
 
     python benchmarks/peers.py [--draws 20000] [--out table.md]
 
@@ -106,13 +106,13 @@ CANDIDATES: dict[str, tuple[str, Callable[[int], Any]]] = {
 
 
 def origin(pixels: np.ndarray) -> tuple[int, int]:
-    """Column and row of a sample's first pixel, from what its pixels say."""
+    """Decode column and row of a sample's first pixel."""
     assert pixels.shape[-2:] == (SIZE, SIZE), pixels.shape
     return int(pixels[0, 0, 0]), int(pixels[1, 0, 0])
 
 
 def drawn(make: Callable[[int], Any], count: int, workers: int) -> Origins:
-    """The windows of a pass of torch's loader; MONAI's own one, which seeds its workers, for MONAI."""
+    """Return the windows of a pass of torch's DataLoader, or of MONAI's, which seeds its workers."""
     import torch
     from torch.utils.data import DataLoader
 
@@ -127,7 +127,7 @@ def drawn(make: Callable[[int], Any], count: int, workers: int) -> Origins:
 
 
 def row(name: str, make: Callable[[int], Any], draws: int) -> str:
-    """A row of the table."""
+    """Measure a candidate, and format its row of the table."""
     with_none, with_two = (drawn(make, SAMPLES, workers) for workers in (0, 2))
     same = sum(one == other for one, other in zip(with_none, with_two, strict=True))
     counts = Counter(drawn(make, draws, 0))

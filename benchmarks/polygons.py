@@ -1,4 +1,4 @@
-"""Who draws polygons by pixel centres? Wrong pixels of six ways, against shapely point by point, and their time.
+"""Compare six ways to rasterize polygons by pixel centres: wrong pixels against shapely, and time.
 
 python benchmarks/polygons.py [annotations.geojson.gz width height code,code,...]
 
@@ -26,7 +26,7 @@ AXIS = np.arange(SIDE, dtype=float)
 
 
 def polygons(number=300):
-    """Valid stars: a third with whole coordinates, a third with halves, a third with any."""
+    """Yield valid star polygons: with integer, half-integer and arbitrary coordinates in turn."""
     rng = np.random.default_rng(0)
     for k in range(number):
         corners = int(rng.integers(3, 12))

@@ -1,4 +1,4 @@
-"""Windows of 512 px per second of processor time from a large slide: patchaug beside other readers, in one run.
+"""Measure windows of 512 px per second of processor time from a large slide: patchaug beside other readers.
 
     python benchmarks/read.py SLIDE.tiff MASK.tiff [--rounds 5] [--windows 200] [--python tiatoolbox=PATH] [--out t.md]
 
@@ -35,7 +35,7 @@ def _ours(slide: str, mask: str, ram: int | str) -> tuple[Any, Any]:
 
 
 def ours_cold(slide: str, mask: str) -> Read:
-    """patchaug, no cache."""
+    """Read with patchaug, without a cache."""
     from patchaug import Window
 
     _, alone = _ours(slide, mask, 0)
@@ -43,7 +43,7 @@ def ours_cold(slide: str, mask: str) -> Read:
 
 
 def ours_warm(slide: str, mask: str) -> Read:
-    """patchaug, all tiles cached."""
+    """Read with patchaug, with all tiles cached."""
     from patchaug import Window
 
     _, alone = _ours(slide, mask, "8GB")
@@ -52,7 +52,7 @@ def ours_warm(slide: str, mask: str) -> Read:
 
 
 def ours_warm_pair(slide: str, mask: str) -> Read:
-    """patchaug, image and mask, all tiles cached."""
+    """Read image and mask with patchaug, with all tiles cached."""
     from patchaug import Window
 
     pair, _ = _ours(slide, mask, "8GB")
@@ -70,7 +70,7 @@ def _all(slide: Any) -> None:
 
 
 def decode_limit(slide: str, mask: str) -> Read:
-    """Each tile that a window needs, decoded once by imagecodecs from bytes in memory; no window is put together."""
+    """Decode each tile of a window once with imagecodecs from bytes in memory, without assembling the window."""
     import imagecodecs
     import tifffile
 
@@ -90,13 +90,13 @@ def decode_limit(slide: str, mask: str) -> Read:
 
 
 def copy_limit(slide: str, mask: str) -> Read:
-    """The image's window copied out of an array that holds the whole slide."""
+    """Copy the window from an array of the whole slide."""
     image = _array(slide)
     return lambda x, y: image[y : y + SIZE, x : x + SIZE].copy()
 
 
 def copy_limit_pair(slide: str, mask: str) -> Read:
-    """The same with the mask's window."""
+    """Copy the windows of image and mask from arrays."""
     image, labels = _array(slide), _array(mask)
     return lambda x, y: (image[y : y + SIZE, x : x + SIZE].copy(), labels[y : y + SIZE, x : x + SIZE].copy())[0]
 
@@ -153,7 +153,7 @@ READERS += [openslide, tiffslide, cucim, monai, tiatoolbox]
 
 
 def serve(name: str, slide: str, mask: str) -> None:
-    """Open the slide, then read the windows of a seed for each line that comes in, and say how long it took."""
+    """Open the slide; for each line of stdin, read the windows of a seed and print the seconds."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print
     read = {reader.__name__: reader for reader in READERS}[name](slide, mask)
@@ -170,7 +170,7 @@ def serve(name: str, slide: str, mask: str) -> None:
 
 
 class Reader:
-    """A process that reads when it is asked to."""
+    """Process that reads windows on request."""
 
     def __init__(self, name: str, python: str, args: argparse.Namespace) -> None:
         self.name, self.rates, self.checks = name, [], []
@@ -181,7 +181,7 @@ class Reader:
         self.there = self.process.stdout.readline() == "open\n"
 
     def ask(self, seed: int, count: int, side: int) -> None:
-        """One round."""
+        """Run one round."""
         print(seed, count, side, file=self.process.stdin, flush=True)
         took, check = self.process.stdout.readline().split()
         self.rates.append(count / float(took))

@@ -1,4 +1,4 @@
-"""What the scripts beside it do with the lines of their tables."""
+"""Print and write the tables of the benchmarks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def load() -> str:
-    """How busy the machine is."""
+    """Describe the load of the machine."""
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 
 def give(lines: list[str], out: Path | None) -> None:
-    """Print a table, and write it where there is a file for it."""
+    """Print a table, and write it to `out` if given."""
     text = "\n".join(lines)
     print(text)
     if out:

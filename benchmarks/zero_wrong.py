@@ -1,4 +1,4 @@
-"""100,000 windows over readers x start methods x workers x cold or warm parent, each compared with what it must be.
+"""Compare 100,000 windows with their expected pixels: readers x start methods x workers x cold or warm parent.
 
     python benchmarks/zero_wrong.py [--windows 100000] [--readers "PNG;zarr"] [--starts fork] [--workers 0,2]
 
@@ -49,40 +49,40 @@ class Cell(NamedTuple):
 
 
 def arrays(folder: Path, ram: int | str) -> Slide:
-    """Arrays in memory, of this cell alone."""
+    """Open arrays in memory, copied for this cell."""
     return open_slide(IMAGES[0].copy(), MASKS[0].copy(), name="array", ram=ram)
 
 
 def memmaps(folder: Path, ram: int | str) -> Slide:
-    """Arrays in files."""
+    """Open memory-mapped arrays."""
     image, mask = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "mask"))
     return open_slide(image, mask, name="memmap", ram=ram)
 
 
 def tensors(folder: Path, ram: int | str) -> Slide:
-    """Torch tensors, channels first."""
+    """Open torch tensors, channels first."""
     image = torch.from_numpy(IMAGES[0].copy()).permute(2, 0, 1)
     return open_slide(image, torch.from_numpy(MASKS[0].copy()), name="tensor", ram=ram)
 
 
 def openslides(folder: Path, ram: int | str) -> Slide:
-    """A tiled TIFF that OpenSlide is made to read."""
+    """Open a tiled TIFF with OpenSlide."""
     image = OpenSlideRaster(folder / "deflate.tiff", ram=int(float(str(ram).removesuffix("MB")) * 2**20))
     return open_slide(image, folder / "mask.tiff", name="openslide", ram=ram)
 
 
 def pictures(folder: Path, ram: int | str) -> Slide:
-    """PNG, decoded whole: it must fit, so it has room in each cell."""
+    """Open PNG files, which are decoded whole and need 64 MB in each cell."""
     return open_slide(folder / "image.png", folder / "mask.png", ram="64MB")
 
 
 def zarrs(folder: Path, ram: int | str) -> Slide:
-    """zarr 3, image and mask."""
+    """Open zarr 3, image and mask."""
     return open_slide(folder / "image.zarr", folder / "mask.zarr", ram=ram)
 
 
 def tiff(name: str) -> Callable[[Path, int | str], Slide]:
-    """Tiled TIFF of one codec, image and mask."""
+    """Return a function that opens a tiled TIFF of one codec, image and mask."""
     return lambda folder, ram: open_slide(folder / f"{name}.tiff", folder / "mask.tiff", ram=ram)
 
 
@@ -98,7 +98,7 @@ READERS = {
 
 
 def write(folder: Path) -> None:
-    """All files that the readers ask for."""
+    """Write the files of all readers."""
     for name, codec in (("raw", None), ("deflate", "deflate"), ("lzw", "lzw"), ("zstd", "zstd")):
         write_pyramid(folder / f"{name}.tiff", IMAGES, compression=codec)
     write_pyramid(folder / "mask.tiff", MASKS)
@@ -123,7 +123,7 @@ def write(folder: Path) -> None:
 
 
 def cells(readers: list[str], starts: list[str], workers: list[int]) -> Iterator[Cell]:
-    """The rows; without workers there is nothing to start."""
+    """Yield the rows; rows without workers have no start method."""
     for reader in readers:
         ways = [("-", 0)] * (0 in workers) + [way for way in itertools.product(starts, workers) if way[1]]
         for (start, number), parent in itertools.product(ways, ("cold", "warm")):
@@ -131,7 +131,7 @@ def cells(readers: list[str], starts: list[str], workers: list[int]) -> Iterator
 
 
 def is_wrong(draw: Draw, image: torch.Tensor, mask: torch.Tensor) -> bool:
-    """Whether a patch is not the pixels, or not the labels, of its window."""
+    """Return True if pixels or labels of a patch differ from its window."""
     window = draw.window
     place = slice(window.y, window.bottom), slice(window.x, window.right)
     truths = IMAGES[window.level][place], MASKS[window.level][place]
@@ -139,7 +139,7 @@ def is_wrong(draw: Draw, image: torch.Tensor, mask: torch.Tensor) -> bool:
 
 
 def measure(cell: Cell, source: Path, budget: int | str, windows: int, seed: int) -> tuple[int, int]:
-    """Windows and wrong ones of a cell: half drawn at random, the others of grids, of two levels and two epochs."""
+    """Count windows and wrong windows of a cell: half random, half from grids, two levels, two epochs."""
     with tempfile.TemporaryDirectory() as own:
         folder = Path(own, "files")
         shutil.copytree(source, folder)
@@ -178,7 +178,7 @@ def measure(cell: Cell, source: Path, budget: int | str, windows: int, seed: int
 
 
 class Several(torch.utils.data.Dataset):
-    """Data sets, asked by (number of the data set, index)."""
+    """Several data sets, indexed by (number of the data set, index)."""
 
     def __init__(self, datasets: list[PatchDataset]) -> None:
         self.datasets = datasets
