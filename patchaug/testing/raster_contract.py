@@ -117,24 +117,24 @@ class RasterTests:
         return expected[window.level][window.y : window.bottom, window.x : window.right]
 
     def test_is_a_raster(self, raster: Raster) -> None:
-        """Check that the raster has the attributes of the protocol."""
+        """Verify that the raster has the attributes of the protocol."""
         assert isinstance(raster, Raster)
         assert raster.name
 
     def test_dimensions_are_those_of_the_pixels(self, raster: Raster, expected: list[Array]) -> None:
-        """Check that width comes first, and that downsamples are means over both axes."""
+        """Verify that width comes first, and that downsamples are means over both axes."""
         assert raster.level_dimensions == tuple((level.shape[1], level.shape[0]) for level in expected)
         assert raster.level_downsamples == pytest.approx(downsamples(raster.level_dimensions))
 
     def test_a_window_is_the_slice(self, raster: Raster, expected: list[Array]) -> None:
-        """Check that any window equals the same slice of the level, in shape, dtype and pixels."""
+        """Verify that any window equals the same slice of the level, in shape, dtype and pixels."""
         for window in some_windows(raster.level_dimensions, whole=True):
             got, required = raster.read(window), self._slice(expected, window)
             assert got.dtype == required.dtype, window
             assert np.array_equal(got, required), window
 
     def test_a_window_outside_is_rejected(self, raster: Raster) -> None:
-        """Check that a window one pixel outside on any side, or at a missing level, is an error."""
+        """Verify that a window one pixel outside on any side, or at a missing level, is an error."""
         for level, (w, h) in enumerate(raster.level_dimensions):
             for x, y, width, height in ((-1, 0, 1, 1), (0, -1, 1, 1), (w, 0, 1, 1), (0, h, 1, 1)):
                 with pytest.raises(WindowError, match=f"level {level}"):
@@ -147,7 +147,7 @@ class RasterTests:
             raster.read(Window(0, 0, 1, 1, len(raster.level_dimensions)))
 
     def test_reading_does_not_alias(self, raster: Raster) -> None:
-        """Check that writing into returned pixels leaves later reads unchanged."""
+        """Verify that writing into returned pixels leaves later reads unchanged."""
         width, height = raster.level_dimensions[0]
         window = Window(0, 0, min(width, 50), min(height, 40))
         first = raster.read(window)
@@ -156,28 +156,28 @@ class RasterTests:
         assert np.array_equal(raster.read(window), original)
 
     def test_a_pickle_reads_the_same(self, raster: Raster, expected: list[Array]) -> None:
-        """Check that a copy of a used raster reads the same pixels, and that pickles of paths stay below 2 KB."""
+        """Verify that a copy of a used raster reads the same pixels, and that pickles of paths stay below 2 KB."""
         raster.read(Window(0, 0, 1, 1))
         data = pickle.dumps(raster)
         assert len(data) < 2048 or not self.pickles_small
         assert self.reads_expected_pixels(pickle.loads(data), expected)
 
     def test_forked_children_read_right(self, raster: Raster, expected: list[Array]) -> None:
-        """Check that forked children of a warm parent, and the parent, read correctly at the same time."""
+        """Verify that forked children of a warm parent, and the parent, read correctly at the same time."""
         assert self.reads_expected_pixels(raster, expected)
         children = [forked(partial(self.reads_expected_pixels, raster, expected, seed=seed)) for seed in (1, 2, 3)]
         assert self.reads_expected_pixels(raster, expected, seed=4)
         assert [is_right() for is_right in children] == [True, True, True]
 
     def test_spawned_children_read_right(self, raster: Raster, expected: list[Array]) -> None:
-        """Check that a spawned process reads correctly from the pickle alone."""
+        """Verify that a spawned process reads correctly from the pickle alone."""
         windows = some_windows(raster.level_dimensions, number=6, seed=4)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             got = pool.apply(digests, (raster, windows))
         assert got == [_digest(self._slice(expected, window)) for window in windows]
 
     def test_threads_read_right(self, raster: Raster, expected: list[Array]) -> None:
-        """Check that threads starting together on a cold raster read correctly."""
+        """Verify that threads starting together on a cold raster read correctly."""
         cold = pickle.loads(pickle.dumps(raster))
         with ThreadPoolExecutor(4) as threads:
             assert all(threads.map(lambda seed: self.reads_expected_pixels(cold, expected, seed=seed), range(5, 9)))
