@@ -1,8 +1,8 @@
 """patchaug: train fastai on images too large to be samples.
 
-A slide is an item of the data set, a patch is what a batch holds; windows are drawn by a seed and read on the fly. The
-names below need neither fastai nor torch, but for `PatchDataset`, which needs torch: without it, `from patchaug import
-*` brings all the others. `patchaug.fastai` is the plugin itself.
+A slide is an item of the data set, a patch is an item of a batch; windows are drawn by a seed and read on the fly. Only
+`PatchDataset` needs torch: without torch, `from patchaug import *` imports all other names. `patchaug.fastai` is the
+plugin itself.
 """
 
 from importlib import import_module
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Loaded when first asked for: torch takes seconds to import, pydantic a tenth of one.
+# Loaded at first use: torch takes seconds to import, pydantic a tenth of one.
 _LAZY = {
     "Augment": "patchaug.augment",
     "PatchDataset": "patchaug.data.dataset",
@@ -69,16 +69,16 @@ __all__ = [
     "open_slide",
     "register_reader",
 ]
-if find_spec("torch") is None:
-    __all__.remove("PatchDataset")
+if not TYPE_CHECKING:  # type checkers see the names above, and no others
+    if find_spec("torch") is None:
+        __all__.remove("PatchDataset")
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        if name == "PatchDataset" and find_spec("torch") is None:
-            raise ImportError("PatchDataset needs torch, which is not installed: pip install torch")
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'patchaug' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            if name == "PatchDataset" and find_spec("torch") is None:
+                raise ImportError("PatchDataset needs torch, which is not installed: pip install torch")
+            return getattr(import_module(_LAZY[name]), name)
+        raise AttributeError(f"module 'patchaug' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -16,9 +16,9 @@ from patchaug.core.atomic import write_text
 from patchaug.core.progress import bars
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.encoders import SMALL, architecture
-from patchaug.fastai2.learner import predict_slide
 from patchaug.options.fields import TrainOptions
 from patchaug.predict.metrics import dice_by_class
+from patchaug.predict.predict_slide import predict_slide
 from patchaug.viz import show_patches, show_prediction, show_windows
 
 MODEL, REPORT, OPTIONS = "model.pkl", "report.json", "options.json"

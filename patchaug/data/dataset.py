@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
@@ -11,7 +11,8 @@ from patchaug.augment import as_augment
 from patchaug.core.validation import SEED, OnError
 from patchaug.sampling import Sampler
 from patchaug.sampling.plan import Edge, Plan
-from patchaug.slides.slide import Patch, Slide
+from patchaug.slides.patch import Patch
+from patchaug.slides.slide import Slide
 
 
 class PatchDataset(Dataset[Patch]):
@@ -45,13 +46,13 @@ class PatchDataset(Dataset[Patch]):
         augment: Any = None,
         seed: int = SEED,
         shuffle: bool = True,
-        halo: int | str = "auto",
+        halo: int | Literal["auto"] = "auto",
         edge: Edge = "shift",
         on_error: OnError = "raise",
     ) -> None:
         self.plan = Plan(
             slides, sampler, seed=seed, shuffle=shuffle, augment=as_augment(augment, halo),
-            halo=0 if halo == "auto" else halo, edge=edge, on_error=on_error,
+            halo=halo if isinstance(halo, int) else 0, edge=edge, on_error=on_error,
         )  # fmt: skip
 
     def __len__(self) -> int:

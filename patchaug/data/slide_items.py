@@ -27,7 +27,6 @@ class LazySlideItem:
 
     plan: Plan | None = None
     draw: Draw | None = None
-    as_tensor = False  # whether nothing that follows wants a Pillow image
 
     def __init__(
         self,

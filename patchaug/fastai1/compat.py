@@ -1,4 +1,4 @@
-"""What newer versions of torch and numpy took away from fastai 1.0.61, given back where slides need it."""
+"""Restore a function of torch that fastai 1.0.61 needs and newer versions have removed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 def _solve(right: torch.Tensor, left: torch.Tensor) -> tuple[torch.Tensor, Any]:
-    """`torch.solve` as it was until torch 1.12: X of left @ X = right, in a pair."""
+    """Solve left @ X = right and return (X, None), as `torch.solve` did until torch 1.12."""
     return torch.linalg.solve(left, right), None
 
 
-# `symmetric_warp`, which `get_transforms` takes by default, kept the old function when it was imported; since torch
-# 1.13 that one only raises.
+# `symmetric_warp`, which `get_transforms` takes by default, holds the old function, which only raises since
+# torch 1.13.
 fastai.vision.transform._solve_func = _solve

@@ -1,9 +1,8 @@
-"""`SlideDataBunch`: loaders that hand out epoch * n + place from the main process, as fastai 2's `PatchDL` does."""
+"""`SlideDataBunch`: loaders that yield indices epoch * n + place from the main process, as `PatchDL` of fastai 2."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
@@ -12,6 +11,7 @@ from fastai.torch_core import data_collate
 from fastai.vision.data import ImageDataBunch
 from torch.utils.data import DataLoader, Sampler
 
+from patchaug.data.loader_arguments import require_full_batch, require_known_arguments
 from patchaug.errors import OptionError
 
 # What a loader of fastai 1 takes, beyond what `create` takes itself.
@@ -19,10 +19,10 @@ _KNOWN = ("pin_memory", "timeout", "worker_init_fn")
 
 
 class Epochs(Sampler):
-    """The indices of one epoch after another; the plan shuffles, so they are in order.
+    """Yield the indices of one epoch after another; the plan shuffles, so they are in order.
 
     Attributes:
-        epoch: Epoch of the next pass; `PatchLoader` moves it on.
+        epoch: Epoch of the next pass.
     """
 
     def __init__(self, size: int) -> None:
@@ -34,21 +34,25 @@ class Epochs(Sampler):
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.epoch * self.size, (self.epoch + 1) * self.size))
 
+    def end_pass(self) -> None:
+        """Move to the next epoch."""
+        self.epoch += 1
+
 
 class PatchLoader(DataLoader):
-    """torch's loader; a complete pass moves the epoch, a look at one batch does not.
+    """Move the epoch after a complete pass of torch's loader; a single batch leaves it unchanged.
 
-    Workers take indices ahead of the batches, so the sampler cannot tell the one from the other.
+    The sampler cannot count passes itself: workers take indices ahead of the batches.
     """
 
     def __iter__(self) -> Iterator[Any]:
         yield from super().__iter__()
         self.dataset.x.plan.tell_replaced()
-        self.sampler.epoch += 1
+        self.sampler.end_pass()
 
 
 class SlideDataBunch(ImageDataBunch):
-    """The loaders of slides; `SlideItemList` makes it.
+    """Hold the loaders of slides; `SlideItemList` makes it.
 
     Attributes:
         epoch: Epoch of the next training pass. It grows by one with each complete pass; set it to go on where an
@@ -62,22 +66,30 @@ class SlideDataBunch(ImageDataBunch):
         collate_fn: Callable[..., Any] = data_collate, no_check: bool = False, drop_last: bool = True,
         **dl_kwargs: Any,
     ) -> SlideDataBunch:  # fmt: skip
-        """As fastai's `create`, with windows that are new in each epoch; `drop_last` is about the training loader.
+        """Make loaders as fastai's `create` does, with new windows in each epoch.
+
+        Args:
+            train_ds, valid_ds, test_ds: Slides with labels.
+            path: Folder of the learner's files.
+            bs: Patches in a training batch.
+            val_bs: Patches in other batches; default: bs.
+            num_workers: Processes that read.
+            dl_tfms: Batch transforms.
+            device: Device of the batches.
+            collate_fn: Function that makes a batch of items.
+            no_check: Skip fastai's look at the first item.
+            drop_last: Drop the incomplete batch at the end of a training epoch.
+            **dl_kwargs: pin_memory, timeout, worker_init_fn.
 
         Raises:
             OptionError: An argument is unknown, or an epoch has fewer windows than a batch.
         """
-        for name in dl_kwargs:
-            if name not in _KNOWN:
-                near = get_close_matches(name, [*signature(cls.create).parameters, *_KNOWN], n=1)
-                cure = f"did you mean {near[0]}?" if near else "windows are described by patch=PatchOptions(...)"
-                raise OptionError(f"there is no argument {name!r} of databunch; {cure}")
-        windows = len(train_ds.items)
-        if drop_last and 0 < windows < bs:
-            raise OptionError(
-                f"an epoch has {windows} patches, fewer than the batch size {bs}: not one batch would be trained on; "
-                f"raise per_slide or lower bs"
-            )
+        require_known_arguments(
+            dl_kwargs, [*signature(cls.create).parameters, *_KNOWN], "databunch",
+            otherwise="windows are described by patch=PatchOptions(...)",
+        )  # fmt: skip
+        if drop_last:
+            require_full_batch(len(train_ds.items), bs)
         train_ds, *others = cls._init_ds(train_ds, valid_ds, test_ds)
         common = {"num_workers": num_workers, **dl_kwargs}
         train = PatchLoader(train_ds, bs, sampler=Epochs(len(train_ds)), drop_last=drop_last, **common)
@@ -89,20 +101,19 @@ class SlideDataBunch(ImageDataBunch):
     @property
     def epoch(self) -> int:
         """Epoch of the next training pass."""
-        return self.train_dl.dl.sampler.epoch
+        return int(self.train_dl.dl.sampler.epoch)
 
     @epoch.setter
     def epoch(self, value: int) -> None:
         self.train_dl.dl.sampler.epoch = int(value)
 
 
-def _elsewhere(name: str) -> Any:
-    @classmethod
+def _unsupported(name: str) -> Any:
     def refuse(cls: type, *args: Any, **kwargs: Any) -> None:
         raise OptionError(f"SlideDataBunch has no {name}, which would open whole pictures; start with SlideItemList")
 
-    return refuse
+    return classmethod(refuse)
 
 
 for _name in ("from_folder", "from_df", "from_csv", "from_lists", "from_name_func", "from_name_re", "create_from_ll"):
-    setattr(SlideDataBunch, _name, _elsewhere(_name))
+    setattr(SlideDataBunch, _name, _unsupported(_name))

@@ -1,4 +1,4 @@
-"""A trained learner of fastai 1 looked at slide by slide, and window by window."""
+"""Give fastai 1's `Learner` a method for whole slides, and interpret it window by window."""
 
 from __future__ import annotations
 
@@ -19,44 +19,24 @@ from patchaug.data.export import drop_activations
 from patchaug.errors import OptionError
 from patchaug.fastai1.mask_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
-from patchaug.predict.run_model import predict_map
-from patchaug.slides.open import open_slide
+from patchaug.predict.predict_slide import GridBatches, grid_batches, predict_slide
 from patchaug.slides.slide import Slide
 
 
-def predict_slide(learn: Learner, slide: Any, *, out: Any = None) -> Any:
-    """The class of each pixel of a slide, by a grid: `learn.predict_slide(slide)`.
-
-    The grid is that of the options (`size`, `overlap`, level), whatever `valid` says. Where windows overlap, a pixel
-    is taken from the one in which it lies farther from the edge. In memory at any time: one batch with its activations,
-    and a band of the slide as high as a window; only the map itself grows with the slide.
-
-    Args:
-        learn: A learner trained on a `SlideDataBunch`, or loaded by `load_learner`.
-        slide: A `Slide`, or what `open_slide` takes; its mask is not looked at.
-        out: Where to put the map: an array, a `numpy.memmap`, a zarr array, of the map's shape. Default: a new array.
-
-    Returns:
-        (height, width) at the level that was read for training: `out`, or a new array of uint8, of uint16 where there
-        are more than 256 classes.
-
-    Raises:
-        OptionError: The learner was not trained on slides, or `out` or the model's output does not fit.
-        PatchaugError: The slide cannot be opened or read, or is smaller than a window.
-    """
+@grid_batches.register
+def _grid_batches(learn: Learner, slide: Slide) -> GridBatches:
     data = learn.data
-    known = getattr(data.valid_ds, "x", None)
-    if not isinstance(known, SlideItemList):
-        raise OptionError(f"predict_slide needs a learner trained on slides; its items are a {type(known).__name__}")
-    items = known.new([slide if isinstance(slide, Slide) else open_slide(slide)])
-    # Every window, and none in the place of another.
-    items.patch = known.patch.model_copy(update={"valid": "grid", "on_error": "raise"})
+    valid = getattr(data.valid_ds, "x", None)
+    if not isinstance(valid, SlideItemList):
+        raise OptionError(f"predict_slide needs a learner trained on slides; its items are a {type(valid).__name__}")
+    # Every window of the grid, and an error for one that cannot be read.
+    items = valid.new([slide], patch=valid.patch.model_copy(update={"valid": "grid", "on_error": "raise"}))
     items.make_windows()
     loader = DeviceDataLoader.create(
         SlideLabelList(items, EmptyLabelList([0])), data.valid_dl.batch_size, device=data.device,
         tfms=data.valid_dl.tfms, num_workers=data.valid_dl.num_workers,
     )  # fmt: skip
-    return predict_map(learn.model, items.plan, (batch[0] for batch in loader), out)
+    return GridBatches(items.plan, (batch[0] for batch in loader))
 
 
 Learner.predict_slide = predict_slide
@@ -64,8 +44,8 @@ Learner.predict_slide = predict_slide
 _export = Learner.export
 
 
-def export(learn: Learner, file: Any = "export.pkl", destroy: bool = False) -> Any:
-    """fastai's `export`; of a learner on slides atomically and without the activations of its last batch."""
+def export_without_activations(learn: Learner, file: Any = "export.pkl", destroy: bool = False) -> Any:
+    """Call fastai's `export`; a learner on slides is written atomically, without the activations of its last batch."""
     if not isinstance(getattr(learn.data.valid_ds, "x", None), SlideItemList):
         return _export(learn, file, destroy)
     drop_activations(learn.model)
@@ -75,23 +55,33 @@ def export(learn: Learner, file: Any = "export.pkl", destroy: bool = False) -> A
         return _export(learn, temporary, destroy)
 
 
-Learner.export = export
+Learner.export = export_without_activations
 
 
 class SlideInterpretation(SegmentationInterpretation):
-    """fastai's SegmentationInterpretation: its numbers are windows of the split, and it can name their slides."""
+    """Interpret a learner window by window: fastai's `SegmentationInterpretation`, which can also name the slides."""
 
     def top_losses(
         self, sizes: tuple[int, int], k: int | None = None, largest: bool = True, items: bool = False
     ) -> Any:
-        """The k largest or smallest losses and their numbers; with items, also their draws (slide and window)."""
+        """Find the windows with the largest losses.
+
+        Args:
+            sizes: (height, width) of a patch.
+            k: How many; default: all.
+            largest: False finds the smallest losses instead.
+            items: Also return the `Draw` of each window, which names slide and window.
+
+        Returns:
+            Losses, float (k,), and numbers of the windows, int64 (k,); with `items`, also a list of k draws.
+        """
         losses, idx = super().top_losses(sizes, k, largest)
         return (losses, idx, [self.ds.x.draw_at(i) for i in idx.tolist()]) if items else (losses, idx)
 
     def _interp_show(
         self, ims: Any, classes: Any = None, sz: int = 20, cmap: str = "tab20", title_suffix: str | None = None
     ) -> None:
-        if classes is not None:  # fastai's own way asks for np.float, which numpy has no more
+        if classes is not None:  # fastai's own code needs np.float, which numpy has removed
             numbers = torch.tensor([self.c2i[name] for name in classes])
             pixels = ims.data.float()
             ims = SimpleNamespace(data=pixels.where(torch.isin(ims.data, numbers), torch.tensor(np.nan)))

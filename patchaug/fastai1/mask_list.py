@@ -1,4 +1,4 @@
-"""The masks of slides: fastai 1's `SegmentationLabelList`, whose masks come from the windows of the images."""
+"""Masks of slides for fastai 1: a `SegmentationLabelList` that reads through the windows of the images."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from patchaug.errors import OptionError
 
 
 class SlideMaskProcessor(SegmentationProcessor):
-    """Classes and ignore_index, which go into an exported file."""
+    """Store classes and ignore_index in an exported file."""
 
     def __init__(self, ds: SlideMaskList) -> None:
         super().__init__(ds)
         self.ignore_index = ds.ignore_index
 
     def process(self, ds: SlideMaskList) -> None:
-        """Set them."""
+        """Set classes and ignore_index of a list."""
         super().process(ds)
         ds.ignore_index = self.ignore_index
 
 
 class SlideMaskList(SegmentationLabelList):
-    """The masks that belong to a `SlideItemList`; it never reads by itself, so image and mask cannot part.
+    """List the masks of a `SlideItemList`, which reads them together with the images.
 
     Args:
         items: Paths or arrays.
         classes: Names of the classes, in the order of the mask's integers; any other number is an error.
-        ignore_index: Integer that means "no label"; the default loss leaves such pixels out.
+        ignore_index: Integer that means "no label"; the default loss ignores such pixels.
 
     Raises:
-        OptionError: There are no classes, or an item is no mask.
+        OptionError: The classes are missing, or an item is not a mask.
     """
 
     _processor = SlideMaskProcessor
@@ -63,7 +63,7 @@ class SlideMaskList(SegmentationLabelList):
         self.loss_func = CrossEntropyFlat(axis=1, **({} if ignore_index is None else {"ignore_index": ignore_index}))
 
     def get(self, i: int) -> Any:
-        """The mask of window i; before there are windows, the source of mask i."""
+        """Return the mask of window i, float32 (1, height, width); of unprocessed masks the source."""
         if self.x is None or self.x.plan is None:
             return self.items[i]
         # float32, as fastai 1 transforms masks; it holds every class number below 2^24.
@@ -71,7 +71,7 @@ class SlideMaskList(SegmentationLabelList):
 
 
 class SlideLabelList(LabelList):
-    """Slides with their masks; here it is known which split they are for."""
+    """Pair slides with their masks, for one split."""
 
     def process(
         self, xp: Any = None, yp: Any = None, name: str | None = None, max_warn_items: int = 5
@@ -79,9 +79,9 @@ class SlideLabelList(LabelList):
         """Make windows: those of the split `name`, a grid without one."""
         self.y.process(yp)
         labelled = isinstance(self.y, SlideMaskList)
-        self.x.split, self.x.masks = name or "test", self.y if labelled else None
+        self.x.set_split(name or "test", self.y if labelled else None)
         self.x.process(xp)
-        self.x.masks = None
+        self.x.set_split(self.x.split)
         if labelled:
             self.y.items = self.x.items
         return self
@@ -90,17 +90,18 @@ class SlideLabelList(LabelList):
         """Set the transforms of this split.
 
         Raises:
-            OptionError: Images would move and masks would not, or patches would be resized.
+            OptionError: Images would move without their masks, or patches would be resized.
         """
         if "size" in kwargs:
-            raise OptionError(f"size={kwargs['size']} would resize each patch; the size of a window is said in patch=")
+            raise OptionError(f"size={kwargs['size']} would resize each patch; set the size of a window in patch=")
         tfm_y = isinstance(self.y, SlideMaskList) and (self.tfm_y if tfm_y is None else tfm_y)
         if isinstance(self.y, SlideMaskList) and not tfm_y and any(_moves(one) for one in listify(tfms)):
-            raise OptionError("images would move and masks would not: say tfm_y=True")
-        return super().transform(tfms, tfm_y, **kwargs)
+            raise OptionError("transforms would move images without their masks: set tfm_y=True")
+        moved: SlideLabelList = super().transform(tfms, tfm_y, **kwargs)
+        return moved
 
     def __getitem__(self, idxs: Any) -> Any:
-        """The pair of an index, its random transforms run under the key of its draw; or a list of some windows."""
+        """Return the pair of an index, its random transforms run under the key of its draw; or some windows."""
         at = try_int(idxs)
         if not isinstance(at, Integral) or self.item is not None or self.x.plan is None:
             return super().__getitem__(idxs)
@@ -108,11 +109,11 @@ class SlideLabelList(LabelList):
             return super().__getitem__(at)
 
     def get_state(self, **kwargs: Any) -> dict[str, Any]:
-        """What is exported. Without tfm_y: who loads it has no masks, and fastai would try to transform them."""
+        """Return the state to export, without tfm_y: a loaded learner has no masks to transform."""
         return {**super().get_state(**kwargs), "tfm_y": False}
 
 
 def _moves(transform: Any) -> bool:
     kind = getattr(transform, "tfm", transform)
-    # A crop has nothing to cut without a size.
+    # Without a size a crop cuts nothing.
     return isinstance(kind, (TfmAffine, TfmCoord, TfmPixel)) and not isinstance(kind, TfmCrop)

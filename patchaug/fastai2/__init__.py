@@ -5,9 +5,10 @@ from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.item_list import SlideDataBunch, SlideItemList, get_transforms
-from patchaug.fastai2.learner import SlideInterpretation, predict_slide
+from patchaug.fastai2.learner import SlideInterpretation
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.fastai2.random_patch import RandomPatch
+from patchaug.predict.predict_slide import predict_slide
 from patchaug.slides.discovery import get_slide_files
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""Slides as fastai items: handles that wait for their window, and the blocks that make them.
+"""Blocks of slides for fastai's `DataBlock`, and the transforms that make lazy items of sources.
 
-fastai's pipelines want one object per element of the tuple, so a slide travels as two handles, image and mask. They
-carry sources, not pixels; `PatchDL` pairs them into a `Slide` and hands out copies that know their draw.
+fastai's pipelines need one object for each element of the tuple, so a slide is two lazy items, image and mask. They
+hold sources, not pixels; `PatchDL` pairs them into a `Slide` and yields copies for one window.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _SOURCES = (str, os.PathLike, Path, np.ndarray, torch.Tensor, Raster, Slide)
 
 
 class OpenSlideImage(Transform):
-    """Type transform: a path or array becomes a `SlideImage`; no file is opened yet."""
+    """Convert a path or array to a `SlideImage`; the file is opened later."""
 
-    input_types = _SOURCES  # what `test_dl` accepts, beside the training items' own type
+    input_types = _SOURCES  # types that `test_dl` accepts, beside that of the training items
 
     def __init__(self, ram: int | str = "auto", mpp: float | tuple[float, float] | None = None) -> None:
         super().__init__()
         self.ram, self.mpp = ram, mpp
 
-    def encodes(self, source):  # noqa: ANN001, ANN201 - fastai dispatches on annotations; none means every type
-        """A handle of the source."""
+    def encodes(self, source: Any) -> SlideImage:
+        """Wrap the source; fastai calls this for every type."""
         return SlideImage(source_of(source), ram=self.ram, mpp=self.mpp, name=name_of(source))
 
 
 class OpenSlideMask(Transform):
-    """Type transform: a path or array becomes a `SlideMask`; no file is opened yet."""
+    """Convert a path or array to a `SlideMask`; the file is opened later."""
 
     input_types = _SOURCES
 
@@ -57,24 +57,24 @@ class OpenSlideMask(Transform):
         ignored = {} if ignore_index is None else {"ignore_index": ignore_index}
         self.loss_func = CrossEntropyLossFlat(axis=1, **ignored)
 
-    def encodes(self, source):  # noqa: ANN001, ANN201 - as above
-        """A handle of the source."""
+    def encodes(self, source: Any) -> SlideMask:
+        """Wrap the source; fastai calls this for every type."""
         return SlideMask(source_of(source), codes=self.codes, ignore_index=self.ignore_index, ram=self.ram)
 
 
 class PatchToFloat(IntToFloatTensor):
-    """fastai's `IntToFloatTensor`, the same numbers, without its detour through floats for masks left as they are.
+    """Convert images to float and masks to int64: fastai's `IntToFloatTensor`, with the same numbers, but faster.
 
-    On the CPU by NumPy, in one thread: fastai starts as many workers as there are cores, and each step that torch
-    shares out among its own threads then waits until the system takes a core from a worker, for milliseconds.
+    On the CPU it uses NumPy in one thread. fastai starts as many workers as there are cores, and torch's threads would
+    wait milliseconds for a core.
     """
 
-    def encodes(self, o: TensorImage):  # noqa: ANN201, D102 - as above
+    def encodes(self, o: TensorImage) -> Any:  # noqa: D102
         if o.device.type != "cpu" or o.dtype != torch.uint8:
             return o.float().div_(self.div)
         return torch.from_numpy(np.divide(o.numpy(), np.float32(self.div), dtype=np.float32))
 
-    def encodes(self, o: TensorMask):  # noqa: ANN201, D102, F811 - fastai collects them by annotation
+    def encodes(self, o: TensorMask) -> Any:  # type: ignore[no-redef]  # noqa: D102, F811 - fastai dispatches on both
         if self.div_mask != 1:
             return (o.long() / self.div_mask).long()
         return o.long() if o.device.type != "cpu" else torch.from_numpy(o.numpy().astype(np.int64))
@@ -83,11 +83,19 @@ class PatchToFloat(IntToFloatTensor):
 def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
     ram: int | str = "auto", mpp: float | tuple[float, float] | None = None
 ) -> TransformBlock:
-    """A block for slides: items are paths or arrays, batches hold float images (n, 3, height, width) in 0..1.
+    """Make a block for slides: items are paths or arrays, batches hold images, float32 (n, channels, height, width).
 
     Args:
         ram: Budget for decoded pixels, see `open_slide`.
-        mpp: Micrometres per pixel at level 0 of all slides, where the files do not say so or are wrong.
+        mpp: Micrometres per pixel at level 0 of all slides, for files that store none or a wrong value.
+
+    Returns:
+        The block; its images lie in 0..1.
+
+    Example:
+        >>> from patchaug.fastai import SlideBlock
+        >>> SlideBlock(ram="2GB").dl_type.__name__
+        'PatchDL'
     """
     return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=[PatchToFloat, CropHalo], dl_type=PatchDL)
 
@@ -96,15 +104,23 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
 def SlideMaskBlock(  # noqa: N802 - as above
     codes: Any = None, *, ignore_index: int | None = None, ram: int | str = "auto"
 ) -> TransformBlock:
-    """A block for the masks of slides: batches hold class numbers, int64 (n, height, width).
+    """Make a block for the masks of slides: batches hold class numbers, int64 (n, height, width).
 
     Args:
         codes: Class names in the order of the mask's integers; any other number is an error before training.
-        ignore_index: Integer that means "no label"; the default loss leaves such pixels out.
+        ignore_index: Integer that means "no label"; the default loss ignores such pixels.
         ram: Budget for decoded pixels, see `open_slide`.
 
+    Returns:
+        The block.
+
     Raises:
-        OptionError: The codes are no list of names.
+        OptionError: The codes are one text instead of a list of names.
+
+    Example:
+        >>> from patchaug.fastai import SlideMaskBlock
+        >>> SlideMaskBlock(["background", "nucleus"], ignore_index=255).type_tfms[0].c
+        2
     """
     if codes is not None:
         if isinstance(codes, str):

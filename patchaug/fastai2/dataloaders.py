@@ -22,19 +22,32 @@ from patchaug.slides.discovery import find_masks, get_slide_files
 
 
 class Pair(NamedTuple):
-    """One item: a slide and its mask. Named, since fastai's transforms go through the elements of plain tuples."""
+    """One item: a slide and its mask. A named tuple, since fastai applies transforms to each element of a plain one."""
 
     image: Any
     mask: Any
 
 
 class SlideDataLoaders(DataLoaders):
-    """Factories for segmentation on slides.
+    """Make loaders for segmentation on slides.
 
-    All take `codes` (class names in the order of the mask's integers), `ignore_index` (the integer that means "no
-    label"), `ram` (see `open_slide`), `batch_tfms`, and the windows either as `options=PatchOptions(...)` or as
+    All factories accept `codes` (class names in the order of the mask's integers), `ignore_index` (the integer that
+    means "no label"), `ram` (see `open_slide`) and `batch_tfms`. The windows are `options=PatchOptions(...)` or
     `item_tfms=RandomPatch(...)`. Further arguments, such as bs and num_workers, go to the loaders. The split is by
-    slide: no window of a validation slide is trained on.
+    slide: windows of validation slides are never trained on.
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug import PatchOptions
+        >>> from patchaug.fastai import SlideDataLoaders
+        >>> image, mask = np.zeros((64, 96, 3), np.uint8), np.zeros((64, 96), np.uint8)
+        >>> dls = SlideDataLoaders.from_lists(
+        ...     [(image, mask)], [(image.copy(), mask)], codes=["a", "b"], options=PatchOptions(32, per_slide=8), bs=4,
+        ...     num_workers=0,
+        ... )
+        >>> images, masks = dls.one_batch()
+        >>> tuple(images.shape), tuple(masks.shape)
+        ((4, 3, 32, 32), (4, 32, 32))
     """
 
     @classmethod
@@ -53,23 +66,23 @@ class SlideDataLoaders(DataLoaders):
         path: str | os.PathLike[str] = ".",
         **kwargs: Any,
     ) -> DataLoaders:
-        """From (image, mask) pairs of paths or arrays, for training and for validation.
+        """Make loaders from (image, mask) pairs of paths or arrays, for training and for validation.
 
-        An open `Slide` that has a mask may stand for both, (slide, slide).
+        An open `Slide` with a mask may be both elements, (slide, slide).
 
         Raises:
-            OptionError: A list is empty, or a slide stands in both.
-            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+            OptionError: A list is empty, or a slide is in both.
+            PatchaugError: A slide cannot be opened, or its windows are impossible.
         """
-        train, valid = [Pair(*pair) for pair in train], [Pair(*pair) for pair in valid]
-        for name, pairs in (("train", train), ("valid", valid)):
+        train_pairs, valid_pairs = [Pair(*pair) for pair in train], [Pair(*pair) for pair in valid]
+        for name, pairs in (("train", train_pairs), ("valid", valid_pairs)):
             if not pairs:
-                raise OptionError(f"{name} must hold at least one (image, mask) pair, got none")
-        require_apart(*([pair.image for pair in pairs] for pairs in (train, valid)))
-        items = [*train, *valid]
+                raise OptionError(f"{name} must hold at least one (image, mask) pair, and is empty")
+        require_apart(*([pair.image for pair in pairs] for pairs in (train_pairs, valid_pairs)))
+        items = [*train_pairs, *valid_pairs]
         block = _block(
             codes, ignore_index, options, item_tfms, batch_tfms, ram,
-            getters=[_image_of, _mask_of], splitter=IndexSplitter(range(len(train), len(items))),
+            getters=[_image_of, _mask_of], splitter=IndexSplitter(range(len(train_pairs), len(items))),
         )  # fmt: skip
         return cls.from_dblock(block, items, path=path, **kwargs)
 
@@ -91,16 +104,16 @@ class SlideDataLoaders(DataLoaders):
         ram: int | str = "auto",
         **kwargs: Any,
     ) -> DataLoaders:
-        """From image paths and a function that gives the mask of one; arguments as in SegmentationDataLoaders.
+        """Make loaders from image paths and a function that returns the mask of one, as `SegmentationDataLoaders` does.
 
         Raises:
             OptionError: There are fewer than two slides.
-            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+            PatchaugError: A slide cannot be opened, or its windows are impossible.
         """
         fnames = list(fnames)
         splitter = _random_split(len(fnames), valid_pct, seed)
         block = _block(
-            codes, ignore_index, options, item_tfms, batch_tfms, ram, getters=[_itself, label_func], splitter=splitter
+            codes, ignore_index, options, item_tfms, batch_tfms, ram, getters=[_same, label_func], splitter=splitter
         )
         return cls.from_dblock(block, fnames, path=path, **kwargs)
 
@@ -115,12 +128,12 @@ class SlideDataLoaders(DataLoaders):
         seed: int | None = None,
         **kwargs: Any,
     ) -> DataLoaders:
-        """From a folder of images and a folder of masks below `path`; a mask is named like its image.
+        """Make loaders from a folder of images and a folder of masks below `path`; a mask is named like its image.
 
         Raises:
             MissingError: There are no slides, or some have no mask (all are listed).
             OptionError: There are fewer than two slides.
-            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+            PatchaugError: A slide cannot be opened, or its windows are impossible.
         """
         files = get_slide_files(Path(path, images))
         pairs = list(zip(files, find_masks(files, Path(path, masks)), strict=True))
@@ -140,7 +153,7 @@ class SlideDataLoaders(DataLoaders):
         valid_col: int | str | None = None,
         **kwargs: Any,
     ) -> DataLoaders:
-        """From a data frame with a column of images and one of masks, paths below `path`.
+        """Make loaders from a data frame with a column of images and one of masks, paths below `path`.
 
         Args:
             df: The pandas data frame.
@@ -154,7 +167,7 @@ class SlideDataLoaders(DataLoaders):
 
         Raises:
             OptionError: There are fewer than two slides.
-            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+            PatchaugError: A slide cannot be opened, or its windows are impossible.
         """
         image, mask = (column(df, name) for name in (fn_col, label_col))
         pairs = [(Path(path, i), Path(path, m)) for i, m in zip(image, mask, strict=True)]
@@ -186,13 +199,14 @@ def _random_split(slides: int, valid_pct: float, seed: int | None) -> RandomSpli
 
 
 # Getters are functions of the module: lambdas and methods do not pickle to spawned workers.
-def _itself(item):  # noqa: ANN001, ANN202 - fastai dispatches on annotations; none means every type
+# They have no annotations: fastai would take them for the types of items that `test_dl` accepts.
+def _same(item):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return item
 
 
-def _image_of(item):  # noqa: ANN001, ANN202 - as above
+def _image_of(item):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return item.image
 
 
-def _mask_of(item):  # noqa: ANN001, ANN202 - as above
+def _mask_of(item):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return item.mask

@@ -39,5 +39,6 @@ def architecture(name: str) -> Callable[..., Any]:
     if name == SMALL:
         return small
     if name in torchvision.models.list_models(torchvision.models):
-        return getattr(torchvision.models, name)  # type: ignore[no-any-return] - torchvision's names are functions
+        model: Callable[..., Any] = getattr(torchvision.models, name)
+        return model
     raise OptionError(f"there is no encoder {name!r}; take {SMALL!r} or one of torchvision, such as resnet18")

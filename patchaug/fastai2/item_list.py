@@ -1,4 +1,4 @@
-"""fastai 1's data block words on fastai 2: `SlideItemList`, a thin builder over `SlideDataLoaders`.
+"""fastai 1's data block methods on fastai 2: `SlideItemList`, a thin builder over `SlideDataLoaders`.
 
     data = (SlideItemList.from_folder(path, patch=PatchOptions(512, per_slide=64))
             .split_by_rand_pct(0.2, seed=42)
@@ -6,7 +6,7 @@
             .transform(get_transforms(flip_vert=True), tfm_y=True)
             .databunch(bs=8))
 
-It collects slides, masks and options, and hands them on; nothing here knows of windows.
+It collects slides, masks and options, and passes them on; windows are made by the loaders.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ORDER = "the order is SlideItemList.from_...(), .split_by_...(), .label_from_..
 
 
 class SlideDataBunch(DataLoaders):
-    """`DataLoaders` that also answer to fastai 1's names.
+    """`DataLoaders` with fastai 1's attribute names too.
 
     Attributes:
         train_dl, valid_dl: The loaders, `train` and `valid` of fastai 2.
@@ -51,7 +51,7 @@ class SlideDataBunch(DataLoaders):
     @property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the mask's integers."""
-        return self.train.vocab  # type: ignore[no-any-return] - a list of codes
+        return list(self.train.vocab)
 
     def normalize(self, stats: Any = None) -> SlideDataBunch:
         """Normalize images, by (mean, std) for each channel, or by those of the first training batch."""
@@ -63,16 +63,16 @@ class SlideDataBunch(DataLoaders):
 
 
 class _Stage:
-    """One step of the builder; the words of other steps are answered with the order."""
+    """One step of the builder; a method of another step raises an error that lists the order."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("split_", "label_", "transform", "databunch", "dataloaders")):
-            raise OptionError(f"there is no {name} at this point; {_ORDER}")
+            raise OptionError(f"{name} is not available at this point; {_ORDER}")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
 
 class SlideItemList(SlideListMixin, _Stage):
-    """Slides, in the words of fastai 1's `SegmentationItemList`; see `SlideListMixin` for `from_*` and `split_by_*`.
+    """List slides with the methods of fastai 1; see `SlideListMixin` for `from_*` and `split_by_*`.
 
     Args:
         items: Paths, arrays, open slides.
@@ -82,7 +82,22 @@ class SlideItemList(SlideListMixin, _Stage):
         inner_df: The data frame that the slides came from.
 
     Raises:
-        OptionError: An item is no slide.
+        OptionError: An item is not a slide.
+
+    Example:
+        >>> import numpy as np
+        >>> from patchaug import PatchOptions
+        >>> from patchaug.fastai import SlideItemList
+        >>> images = [np.full((64, 96, 3), value, np.uint8) for value in (0, 1)]
+        >>> mask = np.zeros((64, 96), np.uint8)
+        >>> data = (
+        ...     SlideItemList.from_arrays(images, patch=PatchOptions(32, per_slide=8))
+        ...     .split_by_idx([1])
+        ...     .label_from_func(lambda image: mask, classes=["a", "b"])
+        ...     .databunch(bs=4, num_workers=0)
+        ... )
+        >>> data.classes, len(data.train_dl)
+        (['a', 'b'], 2)
     """
 
     def __init__(
@@ -99,14 +114,14 @@ class SlideItemList(SlideListMixin, _Stage):
         return f"SlideItemList({len(self)} slides, {self.patch})"
 
     def split_by_idxs(self, train_idx: Sequence[int], valid_idx: Sequence[int]) -> SlideItemLists:
-        """Slides by their numbers."""
+        """Split by the numbers of the slides."""
         return SlideItemLists(self._some(train_idx), self._some(valid_idx))
 
     def split_by_list(self, train: SlideItemList, valid: SlideItemList) -> SlideItemLists:
-        """Two lists given in advance.
+        """Split into two lists that were made before.
 
         Raises:
-            OptionError: A slide stands in both.
+            OptionError: A slide is in both lists.
         """
         require_apart(train.items, valid.items)
         return SlideItemLists(train, valid)
@@ -119,18 +134,18 @@ class SlideItemList(SlideListMixin, _Stage):
 
 
 class SlideItemLists(_Stage):
-    """Training and validation slides that wait for their labels."""
+    """Hold training and validation slides until they are labelled."""
 
     def __init__(self, train: SlideItemList, valid: SlideItemList) -> None:
         self.train, self.valid = train, valid
 
     def label_from_func(self, func: Callable[[Any], Any], **labels: Any) -> LabelledSlides:
-        """Masks by a function of path or array; `classes` and `ignore_index` as in `label_from_lists`."""
+        """Label each slide by a function of its path or array; `classes` as in `label_from_lists`."""
         masks = ([func(source_of(item)) for item in one.items] for one in (self.train, self.valid))
         return self.label_from_lists(*masks, **labels)
 
     def label_from_df(self, cols: int | str = 1, **labels: Any) -> LabelledSlides:
-        """Masks from a column of the data frame, paths below `path`."""
+        """Label with paths from a column of the data frame, below `path`."""
         masks = ([one.path / name for name in column(one.inner_df, cols)] for one in (self.train, self.valid))
         return self.label_from_lists(*masks, **labels)
 
@@ -139,10 +154,10 @@ class SlideItemLists(_Stage):
         self, train_labels: Iterable[Any], valid_labels: Iterable[Any], *, classes: Sequence[str],
         ignore_index: int | None = None,
     ) -> LabelledSlides:  # fmt: skip
-        """Masks given one by one: paths or arrays.
+        """Label with one mask for each slide: paths or arrays.
 
         Raises:
-            OptionError: There are more or fewer of them than slides.
+            OptionError: The numbers of slides and masks differ.
         """
         masks = as_items(train_labels), as_items(valid_labels)
         for side, labels in zip((self.train, self.valid), masks, strict=True):
@@ -151,7 +166,7 @@ class SlideItemLists(_Stage):
 
 
 class LabelledSlides(_Stage):
-    """Slides with masks; what is left to say is batch transforms and the size of a batch."""
+    """Hold slides with masks, until batch transforms and batch size are set."""
 
     def __init__(
         self,
@@ -166,26 +181,24 @@ class LabelledSlides(_Stage):
         self.batch_tfms: list[Any] = []
 
     def transform(self, tfms: Any = None, *, tfm_y: bool = False) -> LabelledSlides:
-        """Batch transforms: a list of them, or a pair of lists as `get_transforms` makes it.
+        """Set batch transforms: a list of them, or a pair of lists from `get_transforms`.
 
         Raises:
-            OptionError: `tfm_y` is false, or there are transforms for validation slides.
+            OptionError: `tfm_y` is false, or the validation slides have transforms.
         """
         train, valid = tfms if _is_pair(tfms) else (tfms, None)
         if L(valid):
-            raise OptionError(
-                "on fastai 2 transforms know themselves whether they run on validation slides; pass one list"
-            )
+            raise OptionError("on fastai 2 each transform decides whether it runs on validation slides; pass one list")
         if L(train) and not tfm_y:
-            raise OptionError("images would move and masks would not: say tfm_y=True")
+            raise OptionError("transforms would move images without their masks: set tfm_y=True")
         self.batch_tfms = list(L(train))
         return self
 
     def databunch(self, path: str | os.PathLike[str] | None = None, **kwargs: Any) -> SlideDataBunch:
-        """The loaders; arguments such as bs and num_workers go to them.
+        """Make the loaders; arguments such as bs and num_workers go to them.
 
         Raises:
-            PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+            PatchaugError: A slide cannot be opened, or its windows are impossible.
         """
         sides = (self.slides.train, self.slides.valid)
         require_patch(sides[0].patch)
@@ -204,7 +217,7 @@ def get_transforms(
     max_lighting: float = 0.2, max_warp: float = 0.2, p_affine: float = 0.75, p_lighting: float = 0.75,
     xtra_tfms: Any = None,
 ) -> tuple[list[Any], list[Any]]:  # fmt: skip
-    """fastai 1's `get_transforms`, by fastai 2's `aug_transforms`: lists for training and for validation slides."""
+    """Make fastai 1's pair of lists, for training and validation slides, by fastai 2's `aug_transforms`."""
     made = aug_transforms(
         do_flip=do_flip, flip_vert=flip_vert, max_rotate=max_rotate, max_zoom=max_zoom, max_lighting=max_lighting,
         max_warp=max_warp, p_affine=p_affine, p_lighting=p_lighting, xtra_tfms=xtra_tfms,

@@ -1,7 +1,4 @@
-"""Where fastai would go wrong on slides without a word: three of its methods, guarded.
-
-On other data than slides they are as ever.
-"""
+"""Replace three methods of fastai that would silently be wrong on slides; on other data they stay the same."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from typing import Any
 
 from fastai.data.block import DataBlock
 from fastai.learner import Learner
-from fastcore.basics import patch
 from fastcore.foundation import L
 
 from patchaug.core.atomic import atomic_write
@@ -22,43 +18,44 @@ from patchaug.fastai2.random_patch import RandomPatch
 _predict, _export, _new = Learner.predict, Learner.export, DataBlock.new
 
 
-@patch
-def predict(self: Learner, item: Any, rm_type_tfms: Any = None, with_input: bool = False) -> Any:
-    """fastai's `predict`, refused for slides: it would answer with the first of the slide's windows.
+def predict_one_sample(self: Learner, item: Any, rm_type_tfms: Any = None, with_input: bool = False) -> Any:
+    """Call fastai's `predict`, which returns only the first window of a slide.
 
     Raises:
         OptionError: The learner was trained on slides.
     """
     if isinstance(self.dls.valid, PatchDL):
         raise OptionError(
-            "learn.predict answers for one sample, and a slide is many: it would return its first window; take "
-            "learn.predict_slide(slide) for the whole class map"
+            "learn.predict returns one sample, and a slide has many; take learn.predict_slide(slide) for the whole "
+            "class map"
         )
     return _predict(self, item, rm_type_tfms, with_input)
 
 
-@patch
-def export(self: Learner, fname: Any = "export.pkl", **kwargs: Any) -> None:
-    """fastai's `export`; of a learner on slides atomically, without its `path` and the last batch's activations."""
+def export_without_pixels(self: Learner, fname: Any = "export.pkl", **kwargs: Any) -> None:
+    """Call fastai's `export`; a learner on slides is written atomically, without activations and its own `path`."""
     if not isinstance(self.dls.valid, PatchDL):
-        return _export(self, fname, **kwargs)
+        _export(self, fname, **kwargs)
+        return
     drop_activations(self.model)
-    place = Path(self.path, fname).absolute()
-    with atomic_write(place, "learner") as temporary, without_paths(self, self.dls):
-        return _export(self, temporary, **kwargs)
+    file = Path(self.path, fname).absolute()
+    with atomic_write(file, "learner") as temporary, without_paths(self, self.dls):
+        _export(self, temporary, **kwargs)
 
 
-@patch
-def new(self: DataBlock, item_tfms: Any = None, batch_tfms: Any = None) -> DataBlock:
-    """fastai's `new`, refused with two `RandomPatch`: it keeps the last transform of each class and drops the others.
+def new_with_one_random_patch(self: DataBlock, item_tfms: Any = None, batch_tfms: Any = None) -> DataBlock:
+    """Call fastai's `new`, which keeps only the last transform of each class.
 
     Raises:
-        OptionError: There are several.
+        OptionError: There are several `RandomPatch`.
     """
     found = [transform for transform in L(item_tfms) if isinstance(transform, RandomPatch)]
     if len(found) > 1:
         raise OptionError(
-            f"item_tfms hold {len(found)} RandomPatch, and one describes all windows, of training and validation; "
-            f"keep one of {', '.join(map(str, found))}"
+            f"item_tfms must hold one RandomPatch, for training and validation, and hold {len(found)}; keep one of "
+            f"{', '.join(map(str, found))}"
         )
     return _new(self, item_tfms, batch_tfms)
+
+
+Learner.predict, Learner.export, DataBlock.new = predict_one_sample, export_without_pixels, new_with_one_random_patch

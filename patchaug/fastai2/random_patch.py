@@ -1,23 +1,23 @@
-"""`RandomPatch`: the item transform that holds all options, and turns a slide into a patch."""
+"""`RandomPatch`: the item transform that holds the options of the windows and reads the patches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import torch
-from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorImageBW, TensorMask
+from fastcore.foundation import L
 from fasttransform import ItemTransform
 
 from patchaug.augment import as_augment
 from patchaug.core.validation import SEED, Classes, OnError, Size, checked_integer, refuses_old_names
-from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, slide_of
+from patchaug.data.slide_items import LazySlideItem, slide_of
 from patchaug.errors import OptionError
+from patchaug.fastai2.pixels import pixels_of
 from patchaug.sampling import Empty, PerSlide
 from patchaug.sampling.plan import Edge
 from patchaug.sampling.splits import samplers_for
-from patchaug.slides.slide import Patch
+
+if TYPE_CHECKING:
+    from patchaug.options.fields import PatchOptions
 
 
 class RandomPatch(ItemTransform):
@@ -85,66 +85,59 @@ class RandomPatch(ItemTransform):
         self.seed = checked_integer("seed", seed, 0)
 
     @classmethod
-    def from_options(cls, options: Any, *, augment: Any = None) -> RandomPatch:
-        """The transform that a `PatchOptions` describes, and what is done to the patches, which is no option."""
+    def from_options(cls, options: PatchOptions, *, augment: Any = None) -> RandomPatch:
+        """Make the transform that a `PatchOptions` describes.
+
+        Args:
+            options: The options.
+            augment: As above; a transform is not an option, since files cannot hold it.
+
+        Example:
+            >>> from patchaug import PatchOptions
+            >>> RandomPatch.from_options(PatchOptions(512, per_slide=64)).seed
+            42
+        """
         return cls(**options.arguments(cls), augment=augment)
 
     def __repr__(self) -> str:
         return f"RandomPatch(train={self.samplers.train}, valid={self.samplers.valid}, seed={self.seed})"
 
-    def setups(self, loader):  # noqa: ANN001, ANN201 - as below
-        """fastai shows each loader to its transforms: only a `PatchDL` draws windows.
+    def setups(self, loader: Any) -> None:
+        """Check that the loader draws windows; fastai passes each loader to its transforms.
 
         Raises:
-            OptionError: The loader is another one; it would show the same window of each slide in every epoch.
+            OptionError: The loader is not a `PatchDL`; it would show the same window of each slide in every epoch.
         """
         if not getattr(loader, "draws_windows", False):
             raise OptionError(
-                f"RandomPatch stands in a {type(loader).__name__}, and only PatchDL draws windows; leave dl_type out, "
-                f"so that the SlideBlock chooses it"
+                f"RandomPatch needs PatchDL to draw windows, and its loader is a {type(loader).__name__}; leave "
+                f"dl_type out, so that the SlideBlock chooses it"
             )
 
-    def encodes(self, item):  # noqa: ANN001, ANN201 - fastai dispatches on annotations; none means every type
-        """Pixels in place of the handles: both come from the one read of their draw."""
-        handles = [element for element in item if isinstance(element, LazySlideItem)]
-        if not handles:
+    def encodes(self, item: Any) -> Any:
+        """Replace the lazy slides of an item by pixels: image and mask from one read of their window."""
+        lazy = [element for element in item if isinstance(element, LazySlideItem)]
+        if not lazy:
             return item
-        first = handles[0]
+        first = lazy[0]
         if first.plan is None or first.draw is None:
-            # Nobody drew a window: DataBlock.summary, or a call by hand, looks at one item. It sees the first.
-            plan = self.samplers.plan("train", [slide_of(handles)], seed=self.seed, shuffle=False)
+            # DataBlock.summary, or a direct call, passes an item without a window: the first one stands for all.
+            plan = self.samplers.plan("train", [slide_of(lazy)], seed=self.seed, shuffle=False)
             return pixels_of(item, plan.read(plan[0]))
         return pixels_of(item, first.plan.read(first.draw))
 
 
-def pixels_of(item: Iterable[Any], patch: Patch) -> list[Any]:
-    """An item with the pixels of a patch in place of its handles."""
-    return [_pixels(element, patch) for element in item]
+def random_patch(after_item: Any) -> RandomPatch:
+    """Find the one `RandomPatch` of a pipeline of item transforms.
 
-
-def _pixels(element: Any, patch: Patch) -> Any:
-    if isinstance(element, SlideImage):
-        return _image(patch.image, as_tensor=element.as_tensor)
-    if isinstance(element, SlideMask):
-        return _mask(patch.mask, as_tensor=element.as_tensor)
-    return element
-
-
-def _image(image: np.ndarray, *, as_tensor: bool) -> Any:
-    """A Pillow image where there is a mode for it, so that all of fastai's item transforms work; else a tensor.
-
-    With `as_tensor`, what fastai's ToTensor would make of that image, at once: two copies of the pixels less.
+    Raises:
+        OptionError: The pipeline holds none, or several.
     """
-    channels = image.shape[2]
-    if channels in (1, 3) and not as_tensor:
-        return PILImage.create(image) if channels == 3 else PILImageBW.create(image[..., 0])
-    kind = TensorImageBW if channels == 1 else TensorImage
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # a flip is a view that runs backwards
-    return kind(pixels if as_tensor and channels in (1, 3) else pixels.contiguous())
-
-
-def _mask(mask: np.ndarray, *, as_tensor: bool) -> Any:
-    if mask.dtype == np.uint8 or (mask.min(initial=0) >= 0 and mask.max(initial=0) <= 255):
-        small = np.ascontiguousarray(mask, np.uint8)
-        return TensorMask(torch.from_numpy(small)) if as_tensor else PILMask.create(small)
-    return TensorMask(torch.from_numpy(mask.astype(np.int64)))
+    transforms = getattr(after_item, "fs", None)
+    found = [t for t in (L(after_item) if transforms is None else transforms) if isinstance(t, RandomPatch)]
+    if len(found) != 1:
+        raise OptionError(
+            f"slides need exactly one RandomPatch in item_tfms, got {len(found)}; for example "
+            f"item_tfms=RandomPatch(512, per_slide=64)"
+        )
+    return found[0]

@@ -88,7 +88,7 @@ def test_predict_takes_a_patch_and_names_predict_slide_for_a_slide(learn: Learne
     assert (mask.data[0].numpy() == coordinate_mask(32, 32)).all() and tuple(scores.shape) == (5, 32, 32)
     assert tuple(classes.shape) == (1, 32, 32)
     for slide in (folder / "images" / "s0.tiff", pixels, open_slide(pixels)):
-        with pytest.raises(OptionError, match=r"answers for one patch, .*; take learn.predict_slide\(slide\)"):
+        with pytest.raises(OptionError, match=r"needs one patch, .*; take learn.predict_slide\(slide\)"):
             learn.predict(slide)
 
 

@@ -58,7 +58,7 @@ def test_a_loader_is_sent_without_its_arrays(method: str, monkeypatch: pytest.Mo
         sent.append(file.tell())
 
     monkeypatch.setattr(reduction, "dump", counting)
-    items, handles = list(dls.train.dataset.tls[0].items), list(dls.train._handles)
+    items, handles = list(dls.train.dataset.tls[0].items), list(dls.train.lazy_items)
     batches, arrays = told(dls.train)
     dls.train.epoch = 0
     context = multiprocessing.get_context(method)
@@ -71,6 +71,6 @@ def test_a_loader_is_sent_without_its_arrays(method: str, monkeypatch: pytest.Mo
     assert there == (batches, [(False, digest) for _, digest in arrays])
     assert max(sent) < 60_000
     assert all(a is b for a, b in zip(items[0], dls.train.dataset.tls[0].items[0], strict=True))
-    assert dls.train._handles == handles and isinstance(handles[0][0].source, np.ndarray)
+    assert dls.train.lazy_items == handles and isinstance(handles[0][0].source, np.ndarray)
     dls.train.epoch = 0
     assert told(dls.train)[0] == batches

@@ -267,5 +267,5 @@ def test_another_loader_is_refused(folder: Path) -> None:
         item_tfms=RandomPatch(32),
         dl_type=TfmdDL,
     )
-    with pytest.raises(OptionError, match="RandomPatch stands in a TfmdDL, and only PatchDL draws windows"):
+    with pytest.raises(OptionError, match="RandomPatch needs PatchDL to draw windows, and its loader is a TfmdDL"):
         block.dataloaders(folder)

@@ -97,8 +97,8 @@ def test_random_validation_does_not_touch_it(folder: Path) -> None:
 
 
 def test_predict_names_predict_slide(learn: Learner, folder: Path) -> None:
-    """It used to answer with the first window."""
-    with pytest.raises(OptionError, match=r"would return its first window; take learn.predict_slide\(slide\)"):
+    """fastai alone returns the first window only."""
+    with pytest.raises(OptionError, match=r"a slide has many; take learn.predict_slide\(slide\)"):
         learn.predict(images_of(folder)[0])
 
 
@@ -134,9 +134,9 @@ def test_other_learners_are_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"item_tfms": [RandomPatch(16)]}, r"item_tfms hold 2 RandomPatch, and one describes all windows"),
-        ({"num_worker": 1}, "there is no argument 'num_worker' of dataloaders; did you mean num_workers"),
-        ({"per_slide": 9}, "there is no argument 'per_slide' of dataloaders; windows are described by RandomPatch"),
+        ({"item_tfms": [RandomPatch(16)]}, "must hold one RandomPatch, .*, and hold 2"),
+        ({"num_worker": 1}, "dataloaders has no argument 'num_worker'; did you mean num_workers"),
+        ({"per_slide": 9}, "dataloaders has no argument 'per_slide'; windows are described by RandomPatch"),
     ],
 )
 def test_what_fastai_would_pass_over(folder: Path, wrong: dict, text: str) -> None:

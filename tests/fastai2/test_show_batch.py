@@ -131,11 +131,11 @@ def test_patches_that_are_left_out_do_not_count(folder: Path) -> None:
 
 
 def test_windows_that_are_not_known_are_not_shown(folder: Path) -> None:
-    """Of a batch that is given, of axes that are, of patches that a transform has left out."""
+    """Of a batch that is given, of axes that are, of patches that a transform has removed."""
     dls = loaders(folder)
     for words in ({"b": dls.one_batch()}, {"ctxs": plt.subplots()[1:]}, {"unique": True}, {"show": False}):
         with pytest.raises(OptionError, match="windows=True shows the next batch of a loader on a figure of its own"):
             dls.show_batch(windows=True, **words)
     dls.train.before_batch.add(Transform(lambda samples: samples[1:]))
-    with pytest.raises(OptionError, match="a transform has left out 1 of the batch's 4 patches"):
+    with pytest.raises(OptionError, match="a transform has removed 1 of the batch's 4 patches"):
         dls.show_batch(windows=True)

@@ -83,6 +83,6 @@ def test_states_of_other_runs_are_refused(folder: Path) -> None:
     ]:
         with pytest.raises(OptionError, match=text):
             dl.load_state_dict({**state, **other})
-    with pytest.raises(OptionError, match="got nothing"):
+    with pytest.raises(OptionError, match="got no keys"):
         dl.load_state_dict({})
     assert dl.state_dict() == state

@@ -1,0 +1,56 @@
+"""Convert the pixels of a patch to fastai's types: Pillow images for its item transforms, or tensors at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorImageBW, TensorMask
+
+from patchaug.core.arrays import Array
+from patchaug.data.slide_items import SlideImage, SlideMask
+from patchaug.slides.patch import Patch
+
+
+def pixels_of(item: Iterable[Any], patch: Patch, *, as_tensor: bool = False) -> list[Any]:
+    """Replace the lazy slides of an item by the pixels of a patch.
+
+    Args:
+        item: Elements of one of fastai's tuples.
+        patch: Image (height, width, channels) and mask (height, width).
+        as_tensor: Return what fastai's `ToTensor` makes of the Pillow images, with two copies of the pixels fewer.
+
+    Returns:
+        The elements: `PILImage` and `PILMask`, or `TensorImage` (channels, height, width) and `TensorMask` (height,
+        width) with `as_tensor` and for pixels without a Pillow mode. Other elements stay as they are.
+    """
+    return [_pixels(element, patch, as_tensor) for element in item]
+
+
+def _pixels(element: Any, patch: Patch, as_tensor: bool) -> Any:
+    if isinstance(element, SlideImage):
+        return _image(patch.image, as_tensor)
+    if isinstance(element, SlideMask):
+        return _mask(patch.mask, as_tensor)
+    return element
+
+
+def _image(image: Array, as_tensor: bool) -> Any:
+    channels = image.shape[2]
+    has_mode = channels in (1, 3)
+    if has_mode and not as_tensor:
+        return PILImage.create(image) if channels == 3 else PILImageBW.create(image[..., 0])
+    kind = TensorImageBW if channels == 1 else TensorImage
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(
+        2, 0, 1
+    )  # torch rejects the negative strides of flips
+    return kind(pixels if has_mode else pixels.contiguous())
+
+
+def _mask(mask: Any, as_tensor: bool) -> Any:
+    if mask.dtype == np.uint8 or (mask.min(initial=0) >= 0 and mask.max(initial=0) <= 255):
+        small = np.ascontiguousarray(mask, np.uint8)
+        return TensorMask(torch.from_numpy(small)) if as_tensor else PILMask.create(small)
+    return TensorMask(torch.from_numpy(mask.astype(np.int64)))

@@ -1,0 +1,82 @@
+"""Predict the class map of a whole slide with a learner of fastai 1 or 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import torch
+
+from patchaug.errors import OptionError
+from patchaug.predict.run_model import predict_map
+from patchaug.sampling.plan import Plan
+from patchaug.slides.open import open_slide
+from patchaug.slides.slide import Slide
+
+
+class GridBatches(NamedTuple):
+    """The windows of a slide's grid, ready for the model.
+
+    Attributes:
+        plan: Grid of the slide, see `class_bands`.
+        batches: Images of its windows in order, float (n, channels, height, width) each.
+    """
+
+    plan: Plan
+    batches: Iterable[torch.Tensor]
+
+
+@singledispatch
+def grid_batches(learn: Any, slide: Slide) -> GridBatches:
+    """Read a slide by the grid of a learner's options; each plugin registers its `Learner` here.
+
+    Args:
+        learn: A learner trained on slides.
+        slide: The slide; its mask is ignored.
+
+    Returns:
+        The plan and its batches, on the learner's device and with its batch transforms.
+
+    Raises:
+        OptionError: The learner was trained on other data than slides.
+    """
+    raise OptionError(f"predict_slide needs a learner of fastai, got a {type(learn).__name__}")
+
+
+def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
+    """Predict the class of each pixel of a slide, by a grid of windows: `learn.predict_slide(slide)`.
+
+    The grid follows from the options (`size`, `overlap`, level) and covers the slide, also with `valid="random"`. Where
+    windows overlap, each pixel comes from the window in which it lies farther from the edge. Memory holds one batch
+    with its activations, and a band of the slide as high as a window; only the map grows with the slide.
+
+    Args:
+        learn: A `Learner` trained on slides, or loaded by `load_learner`.
+        slide: A `Slide`, or any source that `open_slide` accepts; its mask is ignored.
+        out: Destination of the map, of the map's shape: an array, a `numpy.memmap`, a zarr array. Default: a new array.
+
+    Returns:
+        Class numbers (height, width) at the level of the training windows: `out`, or a new array of uint8, of uint16
+        for more than 256 classes.
+
+    Raises:
+        OptionError: The learner was trained on other data than slides, or `out` or the model's output does not fit.
+        PatchaugError: The slide cannot be opened or read, or is smaller than a window.
+
+    Example:
+        >>> import numpy as np
+        >>> from fastai.vision.all import Learner, nn
+        >>> from patchaug.fastai import RandomPatch, SlideDataLoaders, predict_slide
+        >>> image, mask = np.zeros((64, 96, 3), np.uint8), np.zeros((64, 96), np.uint8)
+        >>> dls = SlideDataLoaders.from_lists(
+        ...     [(image, mask)], [(image.copy(), mask)], codes=["a", "b"], item_tfms=RandomPatch(32), bs=1,
+        ...     num_workers=0,
+        ... )
+        >>> learn = Learner(dls, nn.Conv2d(3, 2, 1))
+        >>> predict_slide(learn, image).shape
+        (64, 96)
+    """
+    opened = slide if isinstance(slide, Slide) else open_slide(slide)
+    grid = grid_batches(learn, opened.without_mask())
+    return predict_map(learn.model, grid.plan, grid.batches, out)
