@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import weakref
 from typing import Any, ClassVar
 
 from patchaug.errors import MissingError, ReadError
+from patchaug.readers.file_handles import ChangedError, Descriptor
 
 Fingerprint = tuple[int, int, int]  # bytes, nanoseconds of the last change, inode
 
@@ -45,7 +47,26 @@ def fingerprint(path: str) -> Fingerprint:
         raise ReadError(f"{path} is {kind}; an image must be a file, or a zarr folder")
     if status.st_size == 0:
         raise ReadError(f"{path} is empty (0 bytes); copy it again")
+    return fingerprint_of(status)
+
+
+def fingerprint_of(status: os.stat_result) -> Fingerprint:
+    """Return the fingerprint of a file from its status."""
     return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def require_same(path: str, expected: Fingerprint, status: os.stat_result) -> None:
+    """Raise ReadError if a file's status differs from its fingerprint at the first use."""
+    require_equal(path, expected, fingerprint_of(status))
+
+
+def require_equal(path: str, expected: Fingerprint, now: Fingerprint) -> None:
+    """Raise ReadError if a fingerprint differs from that of the first use."""
+    if now != expected:
+        raise ChangedError(
+            f"{path}: file changed since it was first opened (size, time, inode were {expected}, are {now}); open the "
+            f"slide again"
+        )
 
 
 class FileRaster:
@@ -59,12 +80,13 @@ class FileRaster:
     file at the path raises ReadError.
     """
 
-    _lazy: ClassVar[tuple[str, ...]] = ()  # attributes that each process derives itself
+    _lazy: ClassVar[tuple[str, ...]] = ("_handle",)  # attributes that each process derives itself
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
         self.path = os.path.abspath(os.fsdecode(path))
         self.name = os.path.basename(self.path) if name is None else name
         self._fingerprint: Fingerprint | None = None
+        self._handle: weakref.ref[Descriptor] | None = None  # the file, where this process has it open
 
     def expect(self, fingerprint: Fingerprint | None) -> None:
         """Read only the file that has this fingerprint; None accepts the file of the first use."""
@@ -89,9 +111,25 @@ class FileRaster:
         now = self._current_fingerprint()
         if self._fingerprint is None:
             self._fingerprint = now
-        elif now != self._fingerprint:
-            raise ReadError(
-                f"{self.path}: file changed since it was first opened (size, time, inode were {self._fingerprint}, "
-                f"are {now}); open the slide again"
-            )
+        require_equal(self.path, self._fingerprint, now)
         return now
+
+    def require_not_rewritten(self) -> None:
+        """Check that the file of the first use has not been rewritten in place; costs one call of the system.
+
+        A file that was removed or replaced passes: cached pixels are still those of the file of the first use, and
+        opening another file raises an error.
+
+        Raises:
+            ReadError: The file was rewritten.
+        """
+        if self._fingerprint is None:
+            return
+        handle = None if self._handle is None else self._handle()
+        try:
+            status = os.stat(self.path) if handle is None else os.fstat(handle.fd)
+        except OSError:
+            return
+        size, time, inode = self._fingerprint
+        if status.st_ino == inode and (status.st_mtime_ns != time or status.st_size != size):
+            require_same(self.path, self._fingerprint, status)

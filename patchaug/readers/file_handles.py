@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from patchaug.errors import ReadError
+
 T = TypeVar("T")
 
 CAPACITY = 64  # far below the 256 open files that macOS allows a process
@@ -74,33 +76,102 @@ if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
     os.register_at_fork(after_in_child=_start_empty)
 
 
+class ChangedError(ReadError):
+    """Raised when a file is no longer the file of the first use, or the system cannot read it now.
+
+    The file itself may be sound, so errors about tiles pass the text on without advice to copy the file again.
+    """
+
+
 class Descriptor:
-    """File open for reading at explicit offsets, so that threads and forks cannot disturb each other."""
+    """File open for reading at explicit offsets, so that threads and forks cannot disturb each other.
 
-    __slots__ = ("_lock", "fd")
+    A program may close descriptors that it did not open (`os.closerange` in a daemon), and their numbers then belong to
+    other files. So each read verifies that the descriptor is still that of the file, and else opens the file again.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        path: The file.
+        check: Called with the file's status after each read; raises an error if the file has changed.
+    """
+
+    __slots__ = ("__weakref__", "_check", "_identity", "_lock", "_path", "fd")
+
+    def __init__(self, path: str, check: Callable[[os.stat_result], None] | None = None) -> None:
         self.fd = -1  # for __del__, should opening fail
         self._lock = threading.Lock()
-        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+        self._path, self._check = path, check
+        self.fd = self._open()
+        self._identity = _identity(self.fd)
 
     def __del__(self) -> None:
-        if self.fd >= 0:
+        if self.fd >= 0 and _identity(self.fd) == self._identity:
             os.close(self.fd)
 
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+
     def read(self, offset: int, count: int) -> bytes:
-        """Read `count` bytes at `offset`, fewer at the end of the file."""
-        data = self._some(offset, count)
-        while len(data) < count:  # a network file system may return less at a time
-            more = self._some(offset + len(data), count - len(data))
-            if not more:
-                break
-            data += more
+        """Read `count` bytes at `offset`, fewer at the end of the file.
+
+        Raises:
+            ReadError: The offset is negative, the file has changed, or the system cannot read it.
+        """
+        if min(offset, count) < 0:
+            raise ReadError(f"{self._path}: bytes {offset} to {offset + count} do not exist; copy the file again")
+        try:
+            data, status = self._read(offset, count)
+            if status is None:
+                self._open_again()
+                data, status = self._read(offset, count)
+        except OSError as error:
+            if isinstance(error, ReadError):
+                raise
+            raise ChangedError(f"{self._path}: the system cannot read it ({error.strerror or error})") from error
+        if status is None:
+            raise ChangedError(f"{self._path}: its descriptor is closed again and again by another part of the program")
+        if self._check is not None:
+            self._check(status)  # after the read: before new bytes are visible, the file has a new time
         return data
 
-    def _some(self, offset: int, count: int) -> bytes:
+    def _read(self, offset: int, count: int) -> tuple[bytes, os.stat_result | None]:
+        """Return bytes and the file's status; None in its place if the descriptor belongs to another file."""
+        fd = self.fd
+        try:
+            data = self._some(fd, offset, count)
+            while len(data) < count:  # a network file system may return less at a time
+                more = self._some(fd, offset + len(data), count - len(data))
+                if not more:
+                    break
+                data += more
+            status = os.fstat(fd)
+        except OSError:
+            if _identity(fd) == self._identity:
+                raise
+            return b"", None
+        return data, status if (status.st_dev, status.st_ino) == self._identity else None
+
+    def _open_again(self) -> None:
+        with self._lock:
+            if _identity(self.fd) == self._identity:  # another thread was faster
+                return
+            fd = self._open()
+            if _identity(fd) != self._identity:
+                os.close(fd)
+                raise ChangedError(f"{self._path}: file was replaced since it was first opened; open the slide again")
+            self.fd = fd
+
+    def _some(self, fd: int, offset: int, count: int) -> bytes:
         if hasattr(os, "pread"):
-            return os.pread(self.fd, count, offset)
+            return os.pread(fd, count, offset)
         with self._lock:  # Windows has no pread; nothing forks there, so a lock is enough
-            os.lseek(self.fd, offset, os.SEEK_SET)
-            return os.read(self.fd, count)
+            os.lseek(fd, offset, os.SEEK_SET)
+            return os.read(fd, count)
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    """Return device and inode of an open file; None for a closed descriptor."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

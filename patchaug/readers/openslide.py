@@ -139,10 +139,12 @@ class OpenSlideRaster(TiledRaster):
         if not all(piece.exact for piece in (*across, *down)):
             across, down = parts(by_block=True)
         if len(across) == len(down) == 1:
-            return self._piece(across[0], down[0], window)
-        return np.concatenate(
-            [np.concatenate([self._piece(x, y, window) for x in across], axis=1) for y in down], axis=0
-        )
+            region = self._piece(across[0], down[0], window)
+        else:
+            rows = [np.concatenate([self._piece(x, y, window) for x in across], axis=1) for y in down]
+            region = np.concatenate(rows, axis=0)
+        self.require_unchanged()  # OpenSlide reads by the path, which may have shown another file in between
+        return region
 
     def _piece(self, x: Piece, y: Piece, window: Window) -> Array:
         """Read a part of a window from its own origin."""

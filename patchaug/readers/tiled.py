@@ -21,6 +21,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes, downsamples, require_inside
 from patchaug.readers.file import FileRaster, describe
+from patchaug.readers.file_handles import ChangedError
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class TiledRaster(FileRaster):
         ram: Budget in bytes for decoded tiles, shared by all slides and processes; 0 caches none.
     """
 
-    _lazy: ClassVar[tuple[str, ...]] = ("_layout", "_tile_cache", "_cache_token")
+    _lazy: ClassVar[tuple[str, ...]] = (*FileRaster._lazy, "_layout", "_tile_cache", "_cache_token")
     _needs_all: ClassVar[bool] = False  # whether nothing can be read without room for all pixels
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
@@ -129,6 +130,8 @@ class TiledRaster(FileRaster):
 
     def tile_error(self, level: int, number: int, window: Window, error: Exception) -> ReadError:
         """Return the error for a tile that cannot be read or decoded."""
+        if isinstance(error, ChangedError):
+            return error
         why = str(error) if isinstance(error, ReadError) else describe(error)
         return ReadError(
             f"{self.path}: tile {number} of level {level} cannot be read ({why}), needed for window "
@@ -207,6 +210,7 @@ class TiledRaster(FileRaster):
                 if tile is None:
                     tile = self._fetch_tile(cache, level, number, window, bottom)
                 band[:, over : over + right - left] = tile[top:bottom, left:right]
+        self.require_not_rewritten()
         return out
 
     def _fetch_tile(self, cache: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:

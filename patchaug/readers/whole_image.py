@@ -152,6 +152,7 @@ class ImageRaster(TiledRaster):
                 raise
             except Exception as error:  # Pillow's decoders raise many kinds
                 raise ReadError(f"{self.path}: cannot be decoded ({describe(error)}); copy the file again") from error
+        self.require_unchanged()
 
     def _stripped_tiff(self) -> TiffRaster | None:
         """Return the file as a stripped TIFF; None for other formats and for a TIFF that only Pillow reads."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import threading
+import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.codecs.decompress import unpack_tile
 from patchaug.readers.codecs.image_headers import first_rows, frame_size, require_jpeg_end
+from patchaug.readers.file import require_same
 from patchaug.readers.file_handles import Descriptor, get_or_open
 from patchaug.readers.tiff.header import Header, Level, read_header
 from patchaug.readers.tiled import Layout, TiledRaster
@@ -106,7 +109,10 @@ class TiffRaster(TiledRaster):
         size = self._fingerprint[0]
         if offset + count > size:  # before the bytes are allocated
             raise ReadError(f"cut off: bytes {offset} to {offset + count} of a file of {size} bytes")
-        data = get_or_open(("tiff", self.path, self._fingerprint), self._open).read(offset, count)
+        file = get_or_open(("tiff", self.path, self._fingerprint), self._open)
+        if self._handle is None or self._handle() is not file:
+            self._handle = weakref.ref(file)
+        data = file.read(offset, count)
         if len(data) < count:
             raise ReadError(f"cut off: got {len(data)} of {count} bytes")
         require_jpeg_end(data)
@@ -129,8 +135,7 @@ class TiffRaster(TiledRaster):
         return plane
 
     def _open(self) -> Descriptor:
-        self.require_unchanged()
-        return Descriptor(self.path)
+        return Descriptor(self.path, partial(require_same, self.path, self.require_unchanged()))
 
 
 def _jpeg_tile(data: bytes, level: Level, samples: int, rows: int) -> Array | None:

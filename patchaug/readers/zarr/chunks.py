@@ -39,6 +39,7 @@ class Chunks:
         key = array.chunk_key(place)
         part = self.store.find(key)
         if part is None:
+            self.store.require_absent(key)
             return None
         limit = array.chain.limit(array.chunks)
         if part.size > limit:  # before the bytes are allocated
@@ -67,6 +68,7 @@ class Chunks:
         assert array.shards is not None
         part, size = self.store.find(key), array.shards.size
         if part is None:
+            self.store.require_absent(key)
             return None
         if part.size < size:
             raise ReadError(f"{key} is cut off: {part.size} bytes, and its index alone has {size}")

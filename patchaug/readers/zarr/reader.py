@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError, ReadError
-from patchaug.readers.file import Fingerprint
+from patchaug.readers.file import Fingerprint, require_equal
 from patchaug.readers.tiff.header import TILE_LIMIT
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 from patchaug.readers.zarr.chunks import Chunks, count_missing
 from patchaug.readers.zarr.multiscales import Multiscale, Plane, find_multiscale
-from patchaug.readers.zarr.store import ChunkStore, FolderStore, ZipStore
+from patchaug.readers.zarr.store import ChunkStore, FolderStore, ZipStore, wait_until_files_are_later
 
 # Stores of zarr on the disk, and their attributes that say where: of zarr 3 the first two, of zarr 2 the rest.
 _PLACES = {"LocalStore": "root", "ZipStore": "path", "DirectoryStore": "path", "NestedDirectoryStore": "path"}
@@ -72,28 +73,35 @@ class ZarrRaster(TiledRaster):
         self._parsed: tuple[ChunkStore, Multiscale, Layout] | None = None
         self._keys: tuple[str, ...] = ()
         self._counted = mask
+        self._opened: int | None = None  # when the first process read the metadata
 
     @property
     def _header(self) -> tuple[ChunkStore, Multiscale, Layout]:
         """Store, levels and layout, from the metadata."""
         if self._parsed is None:  # two threads may both parse them: the same result, and no lock for a fork to inherit
-            store: ChunkStore = FolderStore(self.path) if os.path.isdir(self.path) else ZipStore(self.path)
+            if self._opened is None:
+                self._opened = time.time_ns()
+            is_folder = os.path.isdir(self.path)
+            store: ChunkStore = FolderStore(self.path, self._opened) if is_folder else ZipStore(self.path)
             try:
                 picture = find_multiscale(store, self.inside)
                 layout = _layout_of(picture.levels, mask=self.mask)
             except ReadError as error:
-                raise ReadError(f"{self.path}: {str(error).removeprefix(f'{self.path}: ')}") from None
-            self._keys = picture.keys
-            self._parsed = store, picture, layout
-            self.require_unchanged()
+                if self.path in str(error):
+                    raise
+                raise ReadError(f"{self.path}: {error}") from None
+            now = store.fingerprint(picture.keys)
+            self._keys, self._fingerprint = picture.keys, self._fingerprint or now
+            require_equal(self.path, self._fingerprint, now)
             if not self._counted:
                 self._report_missing(store, picture)
                 self._counted = True  # also in the workers: one process tells it
+            wait_until_files_are_later(self._opened)
+            self._parsed = store, picture, layout
         return self._parsed
 
     def _current_fingerprint(self) -> Fingerprint:
-        assert self._parsed is not None
-        return self._parsed[0].fingerprint(self._keys)
+        return self._header[0].fingerprint(self._keys)
 
     def read_layout(self) -> Layout:
         """Return how the levels are cut into chunks."""
@@ -109,6 +117,18 @@ class ZarrRaster(TiledRaster):
         """Compression of the chunks: "zstd", "blosc", "imagecodecs_jpeg", "raw", ..."""
         return self._header[1].levels[0].array.codec
 
+    def _key_of_metadata(self, level: int) -> str:
+        start = self._header[1].levels[level].array.key
+        return next(key for key in self._keys if key.rpartition("/")[0] == start and not key.endswith(".zattrs"))
+
+    def require_not_rewritten(self) -> None:
+        """Check that the zip file has not been rewritten in place.
+
+        Chunks of a folder are checked when they are decoded; those that are cached are still those of the first use.
+        """
+        if self._parsed is not None and isinstance(self._parsed[0], ZipStore):
+            super().require_not_rewritten()
+
     def _cache_key(self) -> tuple[object, ...]:
         return (self.inside, self.mask)
 
@@ -121,7 +141,6 @@ class ZarrRaster(TiledRaster):
         missing, number = count_missing(store, picture.levels)
         fill = picture.levels[0].array.fill
         if missing == number:
-            self._parsed = None
             raise ReadError(f"{self.path}: none of its {number} chunks is stored; copy it again")
         if missing:
             warnings.warn(
@@ -137,6 +156,7 @@ class ZarrRaster(TiledRaster):
         try:
             chunks = Chunks(store, (self.path, self._fingerprint))
             tile = _assemble_tile(chunks, plane, divmod(number, grid.across), layout)
+            store.require_unchanged(self._key_of_metadata(level))
         except Exception as error:  # decoders raise errors of many libraries
             raise self.tile_error(level, number, window, error) from error
         return tile[: grid.tile_height, : grid.tile_width]

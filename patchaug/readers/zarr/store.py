@@ -8,16 +8,20 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import sys
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol
 
 from patchaug.errors import ReadError
-from patchaug.readers.file import Fingerprint, describe, fingerprint
-from patchaug.readers.file_handles import Descriptor, get_or_open
+from patchaug.readers.file import Fingerprint, describe, fingerprint, require_same
+from patchaug.readers.file_handles import ChangedError, Descriptor, get_or_open
 
 METADATA = ("zarr.json", ".zarray", ".zgroup")  # one of them makes a folder a zarr array or group
+_REALTIME_COARSE = 5  # Linux dates files by this clock, which is up to 10 ms behind; Python has no name for it
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -57,17 +61,46 @@ class ChunkStore(Protocol):
             ReadError, MissingError: One of them is not there any more.
         """
 
+    def require_unchanged(self, key: str) -> None:
+        """Check that an object of `fingerprint` is still the same.
+
+        Raises:
+            ReadError, MissingError: It was changed, or does not exist any more.
+        """
+
+    def require_absent(self, key: str) -> None:
+        """Check that a key that does not exist did not exist either when the store was opened.
+
+        Raises:
+            ReadError: It may have existed.
+        """
+
 
 def is_zarr(path: str | os.PathLike[str]) -> bool:
     """Return whether a folder is a zarr array or group."""
     return any(os.path.isfile(os.path.join(path, name)) for name in METADATA)
 
 
+def wait_until_files_are_later(opened: int) -> None:
+    """Wait until a file that is written now gets a later time than `opened`: at most a tick of the clock.
+
+    Args:
+        opened: A time of `time.time_ns`.
+    """
+    while sys.platform == "linux" and 0 <= opened - time.clock_gettime_ns(_REALTIME_COARSE) < 10**8:
+        time.sleep(0.001)
+
+
+def _require_older(path: str, opened: int, status: os.stat_result) -> None:
+    if status.st_mtime_ns > opened:
+        raise ChangedError(f"{path}: file changed since its folder was first opened; open the slide again")
+
+
 class _File:
     """A file of a folder."""
 
-    def __init__(self, path: str, size: int) -> None:
-        self._file, self.size = Descriptor(path), size
+    def __init__(self, path: str, size: int, opened: int) -> None:
+        self._file, self.size = Descriptor(path, partial(_require_older, path, opened)), size
 
     def read(self, offset: int, count: int) -> bytes:
         return self._file.read(offset, count)
@@ -78,10 +111,12 @@ class FolderStore:
 
     Args:
         root: The folder.
+        opened: Time of `time.time_ns` when the folder was first opened; what was written later is an error.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = root
+    def __init__(self, root: str, opened: int) -> None:
+        self.root, self.opened = root, opened
+        self._fingerprints: dict[str, Fingerprint] = {}
 
     def _path(self, key: str) -> str:
         return os.path.join(self.root, *key.split("/")) if key else self.root
@@ -93,7 +128,7 @@ class FolderStore:
             status = os.stat(path)
             if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
                 raise ReadError(f"{key} is no regular file")
-            return _File(path, status.st_size)
+            return _File(path, status.st_size, self.opened)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
@@ -115,9 +150,35 @@ class FolderStore:
 
     def fingerprint(self, keys: tuple[str, ...]) -> Fingerprint:
         """Return total size, latest change and inodes of those files."""
-        parts = [fingerprint(self._path(key)) for key in keys]
-        sizes, times, inodes = zip(*parts, strict=True)
+        parts = {key: fingerprint(self._path(key)) for key in keys}
+        self._fingerprints = self._fingerprints or parts
+        sizes, times, inodes = zip(*parts.values(), strict=True)
         return sum(sizes), max(times), sum(inodes)
+
+    def require_unchanged(self, key: str) -> None:
+        """Check that an object of `fingerprint` is still the same, see `ChunkStore`."""
+        path = self._path(key)
+        now = fingerprint(path)
+        if now != self._fingerprints.get(key, now):
+            raise ChangedError(f"{path}: file changed since it was first opened; open the slide again")
+
+    def require_absent(self, key: str) -> None:
+        """Check that no object of a key was removed: removing a file changes the time of its folder."""
+        path = self._path(key)
+        while len(path) > len(self.root):
+            path = os.path.dirname(path)
+            try:
+                status = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise ChangedError(f"{path}: cannot be read any more ({describe(error)})") from None
+            if status.st_mtime_ns > self.opened:
+                raise ChangedError(
+                    f"{path}: folder changed since it was first opened, and {key} is not in it; open the slide again"
+                )
+            return
+        raise ChangedError(f"{self.root}: folder does not exist any more; is its disk still mounted?")
 
 
 class _Entry:
@@ -168,7 +229,8 @@ class ZipStore:
 
     def file(self) -> Descriptor:
         """Return this process's handle."""
-        return get_or_open(("zip", self.path, self._fingerprint), lambda: Descriptor(self.path))
+        check = partial(require_same, self.path, self._fingerprint)
+        return get_or_open(("zip", self.path, self._fingerprint), lambda: Descriptor(self.path, check))
 
     def find(self, key: str) -> StoredBytes | None:
         """Find the bytes of a key, see `ChunkStore`."""
@@ -187,3 +249,9 @@ class ZipStore:
     def fingerprint(self, keys: tuple[str, ...]) -> Fingerprint:
         """Return the fingerprint of the zip file."""
         return fingerprint(self.path)
+
+    def require_unchanged(self, key: str) -> None:
+        """Do nothing: the directory was read when the file was opened, and its handle checks each read."""
+
+    def require_absent(self, key: str) -> None:
+        """Do nothing: see `require_unchanged`."""
