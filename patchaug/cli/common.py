@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, cast
 
 import typer
 
@@ -18,9 +18,19 @@ from patchaug.options.settings import Settings, help_of, metavar_of
 
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-# Type of a command's `options`: a function that reads file, variables and flags. It accepts a wider `model`, and values
-# that override all sources.
-Options = Callable[..., Any]
+
+
+class Options(Protocol):
+    """A command's `options`: reads file, variables and flags, into a wider `model` and with values that override all.
+
+    Attributes:
+        file: The file of `--options`, or None.
+    """
+
+    file: Path | None
+
+    def __call__(self, model: Any = ..., **overrides: Any) -> Any:
+        """Build the model."""
 
 
 def with_options(
@@ -50,7 +60,8 @@ def with_options(
             def options(model: type[Settings] = model, **overrides: Any) -> Settings:
                 return model.layered(flags, file=source, defaults=defaults, **overrides)
 
-            command(options, **values)
+            options.file = source  # type: ignore[attr-defined]
+            command(cast(Options, options), **values)
 
         hints = inspect.get_annotations(command, eval_str=True)
         parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from patchaug.cli.common import Json, Options, print_result, require, with_options
 from patchaug.cli.split_pairs import pairs_of
+from patchaug.core.outputs import checked_output
 from patchaug.errors import OptionError
 from patchaug.options.fields import PatchOptions, TrainOptions
 from patchaug.sampling.plan import Plan
@@ -16,7 +17,9 @@ from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
 
 Mask = Annotated[Path | None, typer.Option(help="Mask of the slide.")]
-ImagePath = Annotated[Path, typer.Option(help="File to write: .png, or .html with --html.")]
+ImagePath = Annotated[
+    str | None, typer.Option(metavar="FILE", help="File to write: .png, or .html with --html.", show_default="view.png")
+]
 Html = Annotated[bool, typer.Option("--html", help="Write an HTML page with pan, zoom and epochs instead.")]
 What = Annotated[
     Literal["windows", "density", "coverage"],
@@ -43,7 +46,7 @@ def show(
     options: Options,
     slide: Annotated[Path | None, typer.Argument(help="Slide; by default, the slides of the run in --options.")] = None,
     mask: Mask = None,
-    out: ImagePath = Path("view.png"),
+    out: ImagePath = None,
     what: What = "windows",
     epochs: Epochs = 1,
     index: Index = None,
@@ -62,26 +65,32 @@ def show(
     Augmentation: patchaug show slide.svs --mask mask.tiff --size 256 --augment histology --out augment.png
     """
     made, codes = options(), names.split(",") if names else None
+    require(augment is None or not html, "--augment writes a PNG file; remove --html")
+    file = _checked(out, html, [slide, mask, options.file, augment])
     if index is not None and augment is None:
-        return _sample(options, index, slide, mask, out, json)
+        return _sample(options, index, slide, mask, file, json)
     require(slide is not None, "give a slide, as in: patchaug show slide.svs; or --index and --options")
     assert slide is not None
     opened = open_slide(slide, mask, codes=codes, ram=made.ram)
     sampler = made.samplers().train
     if augment is not None:
-        require(not html, "--augment writes a PNG file; remove --html")
-        return _augmented(opened, made, augment, index or 0, draws, out, json)
+        return _augmented(opened, made, augment, index or 0, draws, file, json)
     if html:
         from patchaug.viz.web_page import write_page
 
-        out = out.with_suffix(".html")
-        write_page(Plan([opened], sampler, seed=made.seed, shuffle=False), out, epochs=epochs)
-        return print_result({"out": str(out), "slide": str(slide), "what": "page"}, f"wrote {out}", as_json=json)
+        write_page(Plan([opened], sampler, seed=made.seed, shuffle=False), file, epochs=epochs)
+        return print_result({"out": str(file), "slide": str(slide), "what": "page"}, f"wrote {file}", as_json=json)
     from patchaug.viz import show_coverage, show_density, show_windows  # matplotlib with_options a while to import
 
     draw = {"windows": show_windows, "density": show_density, "coverage": show_coverage}[what]
-    draw(opened, sampler, epochs=epochs, seed=made.seed, out=out)  # type: ignore[operator]
-    return print_result({"out": str(out), "slide": str(slide), "what": what}, f"wrote {out}", as_json=json)
+    draw(opened, sampler, epochs=epochs, seed=made.seed, out=file)  # type: ignore[operator]
+    return print_result({"out": str(file), "slide": str(slide), "what": what}, f"wrote {file}", as_json=json)
+
+
+def _checked(out: str | None, html: bool, inputs: list[Any]) -> Path:
+    """Return the path of the picture or page, before slides are opened."""
+    content, suffixes = ("page", [".html", ".htm"]) if html else ("picture", [".png"])
+    return checked_output(f"view{suffixes[0]}" if out is None else out, content, suffixes, inputs=inputs)
 
 
 def _augmented(
@@ -108,7 +117,9 @@ def _sample(options: Options, index: int, slide: Path | None, mask: Path | None,
         require(run is not None, "--index needs the --options of its run, or a slide")
         assert run is not None
         made, codes, ignore_index = run, run.codes, run.ignore_index
-        slides = [open_slide(i, m, codes=codes, ignore_index=ignore_index, ram=run.ram) for i, m in pairs_of(run)[0]]
+        pairs = pairs_of(run)[0]
+        checked_output(out, "picture", [".png"], inputs=[path for pair in pairs for path in pair])
+        slides = [open_slide(i, m, codes=codes, ignore_index=ignore_index, ram=run.ram) for i, m in pairs]
     plan = Plan(slides, made.samplers().train, seed=made.seed)
     draw = plan[index]
     name = slides[draw.slide].name

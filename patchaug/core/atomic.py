@@ -6,10 +6,11 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from patchaug.core.signature import is_signed, sign
 from patchaug.errors import MissingError, WriteError
 
 try:
@@ -30,23 +31,27 @@ _CURES = {
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str], content: str = "file") -> Iterator[Path]:
+def atomic_write(
+    path: str | os.PathLike[str], content: str = "file", *, replace: Callable[[Path], bool] | None = None
+) -> Iterator[Path]:
     """Yield a temporary path to write a file or a folder to; rename it to `path` when the block has succeeded.
 
     The temporary path has the final name, in a hidden folder beside the target. The content is synchronised to disk
-    before the rename, which replaces an existing file. After a failure the hidden folder is removed, and the target is
-    as it was. What a killed process left is removed by the next write to the same name.
+    before the rename. An existing file is replaced only if patchaug wrote it with the same content and nothing has
+    changed it since: PNG, HTML and JSON files are signed. After a failure the hidden folder is removed, and the target
+    is as it was. What a killed process left is removed by the next write to the same name.
 
     Args:
-        path: The target; a folder can be written only where nothing has that name.
-        content: What the file contains, for error messages.
+        path: The target; a folder can be written only where nothing has that name. A link is followed.
+        content: What the file contains, for error messages and the signature.
+        replace: Predicate of an existing file that may be replaced; default: its signature.
 
     Yields:
         The temporary path, where the block creates a file or a folder.
 
     Raises:
         MissingError: The parent folder does not exist.
-        WriteError: The target is a folder, or folder or disk are read-only or full.
+        WriteError: The target is a folder or a file that patchaug did not write, or the disk is read-only or full.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -56,11 +61,10 @@ def atomic_write(path: str | os.PathLike[str], content: str = "file") -> Iterato
         ...     [file.name for file in Path(folder).iterdir()]
         ['report.txt']
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     if not target.parent.is_dir():
         raise MissingError(f"{target}: there is no folder {target.parent} to save the {content} in; make it first")
-    if target.is_dir():
-        raise WriteError(f"{target} is an existing folder; choose another name for the {content}")
+    require_replaceable(target, content, replace)
     try:
         hidden, lock = _hidden_folder(target)
     except OSError as error:
@@ -68,7 +72,10 @@ def atomic_write(path: str | os.PathLike[str], content: str = "file") -> Iterato
     temporary = hidden / target.name
     try:
         yield temporary
+        if temporary.is_file():
+            sign(temporary, content)
         _synchronise(temporary)
+        require_replaceable(target, content, replace)  # it may have appeared meanwhile
         os.replace(temporary, target)
         with suppress(OSError):  # the content is whole, and some network disks cannot synchronise folders
             _synchronise_one(target.parent)
@@ -82,7 +89,23 @@ def atomic_write(path: str | os.PathLike[str], content: str = "file") -> Iterato
             os.close(lock)
 
 
-def write_text(path: str | os.PathLike[str], text: str, content: str = "file") -> None:
+def require_replaceable(target: Path, content: str, replace: Callable[[Path], bool] | None = None) -> None:
+    """Raise WriteError if the target exists and is not to be replaced; see `atomic_write` for the arguments."""
+    if target.is_dir():
+        raise WriteError(f"{target} is an existing folder; choose another name for the {content}")
+    if os.path.lexists(target):
+        if not target.is_file() and target.exists():
+            raise WriteError(f"{target} is not a regular file; choose another name for the {content}")
+        if not (is_signed(target, content) if replace is None else replace(target)):
+            raise WriteError(
+                f"{target} exists, and patchaug did not write it as a {content}, or it was changed since; "
+                f"choose another name"
+            )
+
+
+def write_text(
+    path: str | os.PathLike[str], text: str, content: str = "file", *, replace: Callable[[Path], bool] | None = None
+) -> None:
     """Write a text file atomically, in UTF-8; see `atomic_write` for the arguments and errors.
 
     Example:
@@ -92,7 +115,7 @@ def write_text(path: str | os.PathLike[str], text: str, content: str = "file") -
         ...     Path(folder, "a.txt").read_text()
         'Dice 0.9'
     """
-    with atomic_write(path, content) as temporary:
+    with atomic_write(path, content, replace=replace) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

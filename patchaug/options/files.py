@@ -40,6 +40,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise OptionError(f"{file}: too many lists or tables inside each other") from None
     except ValueError as error:  # of UTF-8, JSON, TOML, or of a number with thousands of digits
         raise OptionError(f"{file}: {error}") from None
+    if isinstance(values, dict) and str(values.get("written_by", "")).startswith("patchaug options "):
+        del values["written_by"]  # the signature
     if not isinstance(values, dict):
         raise OptionError(f"{file}: a file of options is a table of names and values, got a {type(values).__name__}")
     return values
@@ -50,7 +52,8 @@ def write(path: str | os.PathLike[str], values: dict[str, Any]) -> None:
 
     Raises:
         OptionError: The name does not end in .json.
-        MissingError, WriteError: The folder does not exist, or cannot be written to.
+        MissingError: The folder does not exist.
+        WriteError: The file exists and is not a file of options that patchaug wrote, or cannot be written.
     """
     file = Path(path)
     if file.suffix.lower() != ".json":

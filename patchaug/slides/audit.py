@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.memory.budget import budget
+from patchaug.core.outputs import checked_output
 from patchaug.core.progress import progress
 from patchaug.core.validation import checked_integer
 from patchaug.core.windows import Window
@@ -98,11 +99,14 @@ def audit_slides(
         MissingError: A folder does not exist, or holds no slide.
         ReadError: The manifest is none.
         OptionError: An option is out of its limits.
+        WriteError: The new manifest is an input, or a file that patchaug did not write as a manifest.
     """
     if sample is not None:
         checked_integer("sample", sample, 1)
     room = budget(ram)
     images = list(_images(paths))
+    if new_manifest is not None:  # before the hours that tiles may take
+        checked_output(new_manifest, "manifest", [".json"], inputs=[*images, manifest])
     reports = [
         _check_slide(image, masks, codes, ignore_index, sample, room)
         for image in progress(images, len(images), "checking slides")

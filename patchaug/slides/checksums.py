@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from patchaug.core.atomic import write_text
+from patchaug.core.outputs import checked_output
 from patchaug.core.progress import progress
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers import is_zarr
@@ -67,10 +68,12 @@ def write_manifest(manifest: str | os.PathLike[str], paths: Iterable[str | os.Pa
         How many files it names.
 
     Raises:
+        OptionError: The manifest's name does not end in .json.
         MissingError, ReadError: A file cannot be read.
-        WriteError: The manifest cannot be written.
+        WriteError: The file exists and is not a manifest of patchaug, or cannot be written.
     """
-    target = Path(manifest)
+    paths = list(paths)
+    target = checked_output(manifest, "manifest", [".json"], inputs=paths)
     files = sorted({part.resolve() for path in paths for part in parts_of(path)})
     found = {_key(file, target): entry_of(file) for file in progress(files, len(files), "summing files")}
     write_text(target, json.dumps({"patchaug_manifest": _VERSION, "files": found}, indent=1) + "\n", "manifest")

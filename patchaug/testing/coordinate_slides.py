@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.atomic import atomic_write
+from patchaug.testing.own_tiff import SOFTWARE, is_own_tiff
 
 PERIOD = 4096  # level-0 pixels per axis after which the 12-bit code repeats
 
@@ -119,6 +121,9 @@ def write_pyramid(
         compression: Name of the codec in tifffile; None for raw tiles.
         mpp: Micrometres per pixel at level 0 for the resolution tags, or None.
 
+    Raises:
+        WriteError: The file exists and was not written by this package, or cannot be written.
+
     Example:
         >>> write_pyramid("pyramid.tiff", [coordinate_image(256, 256), coordinate_image(64, 64, 4)])
         >>> open_slide("pyramid.tiff").level_downsamples
@@ -126,7 +131,7 @@ def write_pyramid(
     """
     import tifffile
 
-    with tifffile.TiffWriter(path) as writer:
+    with atomic_write(path, "slide", replace=is_own_tiff) as temporary, tifffile.TiffWriter(temporary) as writer:
         for number, pixels in enumerate(levels):
             l0_per_pixel = levels[0].shape[1] / pixels.shape[1]
             per_cm = 1e4 / (mpp * l0_per_pixel) if mpp else 1.0
@@ -139,4 +144,5 @@ def write_pyramid(
                 resolution=(per_cm, per_cm),
                 resolutionunit="CENTIMETER" if mpp else "NONE",
                 metadata=None,
+                software=SOFTWARE,
             )

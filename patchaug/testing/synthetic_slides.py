@@ -7,18 +7,18 @@ their surroundings on average, but so are red cells, pigment, folds and blue tis
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.atomic import atomic_write
+from patchaug.core.atomic import require_replaceable
 from patchaug.errors import OptionError
+from patchaug.testing.own_tiff import is_own_tiff, write_own_tiff
 
 FACTORS = (1, 4, 16)
-_TILE = 256
 _BLOCK = 1024  # side of the blocks in which pixels are generated
 _REACH = 64  # maximum distance of an object's pixels from its centre
 
@@ -73,8 +73,10 @@ def write_slide(
     rgb = {"photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": 85}, "subsampling": (2, 2)}
     grey = {"photometric": "minisblack", "compression": "adobe_deflate"}
     paths = root / f"{name}.tiff", root / f"{name}_mask.tiff"
-    _write(paths[0], [_mean(image, factor) for factor in FACTORS], mpp, rgb)
-    _write(paths[1], [_nearest(mask, factor) for factor in FACTORS], mpp, grey)
+    for path in paths:
+        require_replaceable(path, "slide", is_own_tiff)
+    write_own_tiff(paths[0], [_mean(image, factor) for factor in FACTORS], FACTORS, mpp, rgb)
+    write_own_tiff(paths[1], [_nearest(mask, factor) for factor in FACTORS], FACTORS, mpp, grey)
     return paths
 
 
@@ -277,23 +279,3 @@ def _nearest(mask: Array, factor: int) -> Array:
     """Select the middle pixel of each whole square of factor x factor pixels."""
     height, width = mask.shape[0] // factor, mask.shape[1] // factor
     return mask[factor // 2 :: factor, factor // 2 :: factor][:height, :width]
-
-
-def _tiles(level: Array) -> Iterator[Array]:
-    for y in range(0, level.shape[0], _TILE):
-        for x in range(0, level.shape[1], _TILE):
-            tile = level[y : y + _TILE, x : x + _TILE]
-            rest = [(0, _TILE - tile.shape[0]), (0, _TILE - tile.shape[1])] + [(0, 0)] * (tile.ndim - 2)
-            yield np.ascontiguousarray(np.pad(tile, rest, "edge"))  # readers cut the padding
-
-
-def _write(path: Path, levels: list[Array], mpp: float, form: dict[str, Any]) -> None:
-    import tifffile
-
-    with atomic_write(path, "slide") as temporary, tifffile.TiffWriter(temporary) as tiff:
-        for factor, level in zip(FACTORS, levels, strict=True):
-            tiff.write(
-                _tiles(level), shape=level.shape, dtype=np.uint8, tile=(_TILE, _TILE),
-                resolution=(1e4 / (mpp * factor),) * 2, resolutionunit="CENTIMETER", metadata=None,
-                subfiletype=0 if factor == 1 else 1, **form,
-            )  # fmt: skip

@@ -15,6 +15,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.atomic import atomic_write
+from patchaug.core.outputs import require_suffix
 from patchaug.core.windows import Window
 from patchaug.slides.slide import Patch, Slide
 from patchaug.viz.compare import class_borders, resized_for_display
@@ -181,8 +182,14 @@ def scale_bar(ax: Axes, slide: Slide, l0_per_pixel: float) -> None:
 
 
 def save_figure(figure: Figure, out: Out) -> Figure:
-    """Write the figure to a PNG file, atomically; do nothing if `out` is None."""
+    """Write the figure to a PNG file, atomically; do nothing if `out` is None.
+
+    Raises:
+        OptionError: The name does not end in .png.
+        WriteError: The file exists and is not a picture of patchaug, or cannot be written.
+    """
     if out is not None:
+        require_suffix(out, "picture", [".png"])
         with atomic_write(out, "picture") as temporary:
             figure.savefig(temporary, format="png", dpi="figure")
     return figure

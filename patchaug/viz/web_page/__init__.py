@@ -17,6 +17,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.atomic import atomic_write
+from patchaug.core.outputs import checked_output
 from patchaug.core.validation import checked_integer
 from patchaug.errors import OptionError
 from patchaug.sampling.plan import Draw, Plan
@@ -47,9 +48,9 @@ def write_page(
         The path.
 
     Raises:
-        OptionError: The position is out of range, or the epochs have more than 100,000 windows.
+        OptionError: The position is out of range, the epochs have more than 100,000 windows, or the suffix is wrong.
         MissingError: The folder of `out` does not exist.
-        WriteError: The page cannot be written.
+        WriteError: The file exists and is not a page of patchaug, or cannot be written.
         ReadError: A file cannot be read.
 
     Example:
@@ -57,7 +58,8 @@ def write_page(
         >>> page.name
         'windows.html'
     """
-    with atomic_write(out, "page") as temporary:  # checks the folder before the work begins
+    checked_output(out, "page", [".html", ".htm"], inputs=[one.path for one in plan.slides])
+    with atomic_write(out, "page") as temporary:
         checked_integer("slide", slide, 0, len(plan.slides) - 1)
         checked_integer("epochs", epochs, 1)
         if epochs * plan.counts[slide] > _MOST_WINDOWS:
