@@ -18,8 +18,8 @@ from patchaug.slides.slide import Slide
 class PatchDataset(Dataset[Patch]):
     """Patches by index: `ds[epoch * len(ds) + place]`, the same bytes in any worker, in any order.
 
-    torch's own samplers ask for indices 0 to len(ds) - 1, so for them every epoch is epoch 0. Hand the loader the
-    indices of the epoch instead:
+    torch's own samplers use indices 0 to len(ds) - 1, so for them every epoch is epoch 0. Pass the indices of the epoch
+    to the loader instead:
 
         DataLoader(ds, batch_size=8, sampler=range(epoch * len(ds), (epoch + 1) * len(ds)))
 
@@ -36,6 +36,11 @@ class PatchDataset(Dataset[Patch]):
 
     Raises:
         PatchaugError: See `Plan`.
+
+    Example:
+        >>> patches = PatchDataset([slide], Uniform(64, per_slide=10))
+        >>> patches[3].image.shape
+        (64, 64, 3)
     """
 
     def __init__(

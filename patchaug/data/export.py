@@ -1,4 +1,4 @@
-"""What an exported learner must not hold: pixels of somebody's slide, and a place on somebody's machine."""
+"""Remove from a learner what its exported file must not hold: pixels of slides, and paths of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def drop_activations(model: Any) -> None:
-    """Empty the hooks of a U-Net of fastai's: each keeps the activations of the last batch, megabytes of a slide."""
+    """Clear the hooks of a fastai U-Net: each stores the activations of the last batch, megabytes of pixels."""
     for module in model.modules():
         for hook in getattr(module, "sfs", ()):
             hook.stored = None
@@ -17,12 +17,12 @@ def drop_activations(model: Any) -> None:
 
 @contextmanager
 def without_paths(*holders: Any) -> Iterator[None]:
-    """Set the `path` of some objects to ".", and back."""
-    kept = [holder.path for holder in holders]
+    """Temporarily replace the `path` of each object with `Path(".")`."""
+    paths = [holder.path for holder in holders]
     try:
         for holder in holders:
             holder.path = Path()
         yield
     finally:
-        for holder, path in zip(holders, kept, strict=True):
+        for holder, path in zip(holders, paths, strict=True):
             holder.path = path

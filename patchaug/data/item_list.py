@@ -1,7 +1,7 @@
-"""What the slide lists of fastai 1 and 2 have in common: how they start and how they split. One text, so one meaning.
+"""Shared start and split methods of the slide lists of fastai 1 and 2.
 
-The words are those of fastai 1's data block. Items are slides, never windows, until the loaders are made: whatever
-splits them cannot put windows of one slide on both sides.
+The names are those of fastai 1's data block. Items are slides, never windows, until the loaders are made: no split can
+put windows of one slide on both sides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from patchaug.slides.slide import Slide
 
 
 def validation_count(slides: int, valid_pct: float) -> int:
-    """How many of some slides validate: their share rounded down, as fastai does, but at least one on each side.
+    """Return the number of validation slides: the fraction rounded down, as fastai does, but at least one on each side.
 
     Raises:
         OptionError: There are fewer than two slides, or the share is not between 0 and 1.
@@ -41,11 +41,11 @@ def validation_count(slides: int, valid_pct: float) -> int:
 def as_items(sources: Iterable[Any], names: Sequence[str] | None = None) -> Array:
     """Convert slides or masks to fastai 1's items: an object array (n,) of `Path` and `LazySlideItem`.
 
-    numpy would take a list of equal arrays apart into pixels, and a list of tuples into a table.
+    NumPy would split a list of equal arrays into pixels, and a list of tuples into a table.
 
     Args:
         sources: Paths, arrays, tensors, `Raster`s, `Slide`s; or the numbers of windows, which stay as they are.
-        names: What slides without a path are called; windows are drawn by name.
+        names: Names of slides without a path; windows are drawn by name.
 
     Raises:
         OptionError: Something else stands among them, or there are more or fewer names.
@@ -78,7 +78,7 @@ def _as_item(number: int, source: Any, name: str | None) -> Any:
 
 
 def column(frame: Any, name: int | str) -> Array:
-    """A column of a pandas data frame, by name or number.
+    """Return a column of a pandas data frame, by name or number.
 
     Raises:
         OptionError: There is no such column, some of its rows are empty, or a file that was read by `from_csv` names
@@ -138,7 +138,7 @@ class SlideListMixin:
     def from_folder(
         cls, path: str | os.PathLike[str], *, recurse: bool = True, include: Sequence[str] = (), **kwargs: Any
     ) -> Any:
-        """All slides below a folder, see `get_slide_files`; `include` names the subfolders to look into.
+        """Collect all slides below a folder, see `get_slide_files`; `include` names the subfolders to look into.
 
         Raises:
             MissingError: There is no such folder, or no slide in it.
@@ -147,13 +147,13 @@ class SlideListMixin:
 
     @classmethod
     def from_lists(cls, sources: Iterable[Any], path: str | os.PathLike[str] = ".", **kwargs: Any) -> Any:
-        """Slides given one by one: paths, arrays, open slides."""
+        """Collect slides given one by one: paths, arrays, open slides."""
         make: Any = cls  # fastai's lists take items first
         return make(as_items(sources), path=Path(path), **kwargs)
 
     @classmethod
     def from_arrays(cls, images: Iterable[Any], *, names: Sequence[str] | None = None, **kwargs: Any) -> Any:
-        """Slides in memory, uint8 (height, width, 3) each; nothing is copied.
+        """Collect slides in memory, uint8 (height, width, 3) each; nothing is copied.
 
         Args:
             images: The arrays.
@@ -167,7 +167,7 @@ class SlideListMixin:
         cls, df: Any, path: str | os.PathLike[str] = ".", cols: int | str = 0, folder: str | None = None,
         suffix: str = "", **kwargs: Any,
     ) -> Any:  # fmt: skip
-        """Paths from a column of a pandas data frame, below `path` and `folder`, with `suffix` added."""
+        """Read paths from a column of a pandas data frame, below `path` and `folder`, with `suffix` added."""
         root = Path(path, folder or "")
         return cls.from_lists([root / f"{name}{suffix}" for name in column(df, cols)], path=path, inner_df=df, **kwargs)
 
@@ -176,7 +176,7 @@ class SlideListMixin:
         cls, path: str | os.PathLike[str], csv_name: str, header: Any = "infer", delimiter: str | None = None,
         **kwargs: Any,
     ) -> Any:  # fmt: skip
-        """As `from_df`, from a file below `path`, which may only name what lies below it too.
+        """Read paths as `from_df` does, from a CSV file below `path` that names only files below `path`.
 
         Raises:
             MissingError: There is no such file.
@@ -192,12 +192,12 @@ class SlideListMixin:
         return cls.from_df(frame, path=path, **kwargs)
 
     def split_by_idx(self: _SlideListLike, valid_idx: Iterable[int]) -> Any:
-        """Slides with these numbers are for validation."""
+        """Use the slides with these numbers for validation."""
         valid = list(valid_idx)
         return self.split_by_idxs(np.setdiff1d(np.arange(len(self.items)), valid), valid)
 
     def split_by_rand_pct(self: Any, valid_pct: float = 0.2, seed: int | None = None) -> Any:
-        """A share of the slides, at least one, is for validation: by numpy's legacy generator, as in fastai 1.
+        """Use a fraction of the slides, at least one, for validation: by numpy's legacy generator, as in fastai 1.
 
         Raises:
             OptionError: There are fewer than two slides.
@@ -206,11 +206,11 @@ class SlideListMixin:
         return self.split_by_idx(np.random.RandomState(seed).permutation(len(self.items))[:count])
 
     def split_by_valid_func(self: Any, func: Callable[[Any], bool]) -> Any:
-        """Slides for which the function of path or array is true are for validation."""
+        """Use the slides for which the function of path or array is true for validation."""
         return self.split_by_idx([i for i, item in enumerate(self.items) if func(source_of(item))])
 
     def split_by_files(self: Any, valid_names: Iterable[Any]) -> Any:
-        """Slides with these file names, or names of arrays, are for validation.
+        """Use the slides with these file names, or names of arrays, for validation.
 
         Raises:
             OptionError: No slide has one of the names.
@@ -222,15 +222,15 @@ class SlideListMixin:
         return self.split_by_idx([i for i, name in enumerate(found) if name in names])
 
     def split_by_fname_file(self: Any, fname: str, path: str | os.PathLike[str] | None = None) -> Any:
-        """Slides whose file names stand in a file, one a line, are for validation."""
+        """Use the slides whose names are in a text file, one per line, for validation."""
         lines = Path(self.path if path is None else path, fname).read_text().splitlines()
         return self.split_by_files([line.strip() for line in lines if line.strip()])
 
     def split_by_folder(self: Any, train: str = "train", valid: str = "valid") -> Any:
-        """Slides below these folders of `path` are for training and for validation, all others for neither."""
+        """Use the slides below these two folders of `path` for training and for validation; leave out all others."""
         first = [item.relative_to(self.path).parts[0] if isinstance(item, Path) else "" for item in self.items]
         return self.split_by_idxs(*([i for i, name in enumerate(first) if name == one] for one in (train, valid)))
 
     def split_from_df(self: Any, col: int | str = 2) -> Any:
-        """Slides for which a column of the data frame is true are for validation."""
+        """Use the slides for which a column of the data frame is true for validation."""
         return self.split_by_idx(np.flatnonzero(column(self.inner_df, col).astype(bool)))

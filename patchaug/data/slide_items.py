@@ -39,7 +39,7 @@ class LazySlideItem:
         self.source, self.ram, self.mpp, self.name = source, ram, mpp, name
 
     def at(self, plan: Plan, draw: Draw) -> LazySlideItem:
-        """A copy that stands for one window."""
+        """Return a copy that stands for one window."""
         new = copy.copy(self)
         new.plan, new.draw = plan, draw
         return new
@@ -56,11 +56,21 @@ class LazySlideItem:
 
 
 class SlideImage(LazySlideItem):
-    """The image of a slide."""
+    """The image of a slide.
+
+    Example:
+        >>> SlideImage("slides/slide0.tiff")
+        SlideImage(slides/slide0.tiff)
+    """
 
 
 class SlideMask(LazySlideItem):
-    """The mask of a slide, with the names of its classes."""
+    """The mask of a slide, with the names of its classes.
+
+    Example:
+        >>> SlideMask("slides/slide0_mask.tiff", codes=["background", "nucleus"]).codes
+        ['background', 'nucleus']
+    """
 
     def __init__(
         self, source: Any, *, codes: list[str] | None = None, ignore_index: int | None = None, ram: int | str = "auto"
@@ -70,12 +80,12 @@ class SlideMask(LazySlideItem):
 
 
 def source_of(item: Any) -> Any:
-    """What a user's function is called with: the path or array of an item."""
+    """Return the path or array of an item: the argument of a user's function."""
     return item.source if isinstance(item, LazySlideItem) else item
 
 
 def name_of(item: Any) -> str | None:
-    """What an item was named by its user; None for paths, which name themselves."""
+    """Return the name that the user gave an item; None for paths, which are named by their file."""
     return item.name if isinstance(item, LazySlideItem) else None
 
 
@@ -142,7 +152,7 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
 
 
 class SharedSources:
-    """Arrays of items while a process is being started: what the slides already share is not copied once more.
+    """Replace arrays of items by references while a process is being started: slides already share their pixels.
 
     Args:
         items: For each slide, its `SlideImage` and, where it has one, its `SlideMask`.
@@ -159,7 +169,7 @@ class SharedSources:
                     self._rasters[id(source)] = raster
 
     def swapped(self, item: Any) -> Any:
-        """An item, or its like, whose arrays are those of the slides where it is unpickled."""
+        """Return the item with each array replaced by one that unpickles as the slide's own array."""
         if isinstance(item, np.ndarray):
             raster = self._rasters.get(id(item))
             return item if raster is None else _ArrayOfRaster(raster)

@@ -15,7 +15,7 @@ SMALL = "small"
 
 
 def small(pretrained: bool = False) -> nn.Sequential:
-    """A stem at full resolution and three residual stages, 8 to 64 channels, from scratch.
+    """Build a stem at full resolution and three residual stages, 8 to 64 channels, with random weights.
 
     The default of `patchaug demo`: on two CPU cores its U-Net trains ten times as many patches a second as resnet18's.
     """
@@ -31,10 +31,10 @@ def small(pretrained: bool = False) -> nn.Sequential:
 
 
 def architecture(name: str) -> Callable[..., Any]:
-    """The function that makes an encoder: "small", or a model of torchvision such as "resnet18".
+    """Return the function that builds an encoder: "small", or a model of torchvision such as "resnet18".
 
     Raises:
-        OptionError: There is no such encoder.
+        OptionError: The name is unknown.
     """
     if name == SMALL:
         return small

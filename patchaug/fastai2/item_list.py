@@ -36,6 +36,14 @@ class SlideDataBunch(DataLoaders):
     Attributes:
         train_dl, valid_dl: The loaders, `train` and `valid` of fastai 2.
         classes: Names of the classes, `vocab` of fastai 2.
+
+    Example:
+        >>> from patchaug import PatchOptions
+        >>> mask_of = lambda image: image.with_name(f"{image.stem}_mask.tiff")
+        >>> data = (SlideItemList.from_folder("slides", patch=PatchOptions(64)).split_by_rand_pct(0.34, seed=42)
+        ...         .label_from_func(mask_of, classes=["background", "nucleus"]).databunch(bs=1, num_workers=0))
+        >>> len(data.train_dl)
+        2
     """
 
     @property

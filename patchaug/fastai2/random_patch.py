@@ -49,6 +49,11 @@ class RandomPatch(ItemTransform):
 
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
+
+    Example:
+        >>> patch = RandomPatch(512, per_slide=64, foreground=0.5, seed=42)
+        >>> patch.samplers.valid
+        Grid(size=512, overlap=0, offset='fixed', level=0, mpp=None)
     """
 
     order = -10  # before every other item transform: they want pixels, and would pass over a handle without a word

@@ -1,4 +1,4 @@
-"""A trained model over a whole slide: batches in, class map out, for fastai 1 and 2 alike."""
+"""Run a trained model over the windows of a slide: batches in, class map out, for fastai 1 and 2."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from patchaug.sampling.plan import Plan
 
 
 def predict_map(model: nn.Module, plan: Plan, batches: Iterable[torch.Tensor], out: Any = None) -> Any:
-    """The class of each pixel of a slide: the argmax of the model's output on the windows of a grid.
+    """Predict the class of each pixel of a slide: the argmax of the model's output on the windows of a grid.
 
     In memory at any time: one batch with its activations, and a band of the slide of at most a window's height.
 
     Args:
         model: A module that gives (n, classes, height, width) for (n, channels, height, width).
         plan: The grid of one slide, see `class_bands`.
-        batches: Its windows as the model wants them, in order.
+        batches: Its windows as inputs of the model, float32 (n, channels, height, width), in order.
         out: Where to put the map, see `class_map`.
 
     Returns:

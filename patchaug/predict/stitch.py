@@ -1,8 +1,8 @@
 """The class map of a whole slide, from the predictions of a grid's windows: row by row of the grid, in bounded memory.
 
 Where windows overlap, each pixel is taken from the one in which it lies farther from the edge: the overlap is cut in
-half. So each row of the grid owns a band of the slide's rows, which is finished when the grid's row is, and nothing
-else is held: a band is at most as many rows as a window, of the slide's width.
+half. Each row of the grid owns a band of the slide's rows, which is complete when the grid's row is. Only one band is
+in memory: at most as many rows as a window, of the slide's width.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from patchaug.sampling.plan import Plan
 
 
 def class_bands(plan: Plan, maps: Iterable[Array]) -> Iterator[tuple[int, Array]]:
-    """The rows of a slide's class map from the top down, as (first row, rows).
+    """Yield the rows of a slide's class map from the top down, as (first row, rows).
 
     Args:
         plan: The grid of one slide.
@@ -31,7 +31,7 @@ def class_bands(plan: Plan, maps: Iterable[Array]) -> Iterator[tuple[int, Array]
         bands are the level, each row once.
 
     Raises:
-        OptionError: The plan is no fixed grid over one slide in reading order.
+        OptionError: The plan is not a fixed grid over one slide in reading order.
     """
     if len(plan.slides) != 1 or plan.shuffle or not isinstance(plan.sampler, Grid) or plan.sampler.offset != "fixed":
         raise OptionError(f"a class map is stitched from one slide's fixed grid, in order; got {plan}")
@@ -53,12 +53,12 @@ def class_bands(plan: Plan, maps: Iterable[Array]) -> Iterator[tuple[int, Array]
 
 
 def class_map(plan: Plan, maps: Iterable[Array], out: Any = None) -> Any:
-    """The whole class map; see `class_bands`.
+    """Assemble the whole class map; see `class_bands`.
 
     Args:
         plan: The grid of one slide.
         maps: For each window of the plan, in its order, the class numbers (height, width).
-        out: Where to put it, anything with shape, dtype and assignment of rows: an array, a `numpy.memmap`, a zarr
+        out: Destination, anything with shape, dtype and assignment of rows: an array, a `numpy.memmap`, a zarr
             array. Default: a new array, of the maps' dtype.
 
     Returns:

@@ -49,7 +49,7 @@ class ImageRaster(TiledRaster):
         >>> from patchaug import Window
         >>> from patchaug.readers import ImageRaster
         >>> Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save("a.png")
-        >>> ImageRaster("a.png", mask=False, ram=1 << 20).read(Window(10, 20, 8, 4)).shape
+        >>> ImageRaster("a.png", mask=False, ram=1 << 30).read(Window(10, 20, 8, 4)).shape
         (4, 8, 3)
     """
 

@@ -25,7 +25,7 @@ _MEMFD = hasattr(os, "memfd_create")
 
 
 def is_starting_process() -> bool:
-    """Whether the current pickle is for a process that is being started by spawn or forkserver.
+    """Return True while the current pickle is for a process that is being started by spawn or forkserver.
 
     Only such a pickle may contain handles of anonymous memory. Every other pickle contains values.
     """
@@ -126,7 +126,7 @@ class ByteLocks:
         fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, byte)
 
     def held_by_others(self, byte: int) -> bool:
-        """Whether another process holds or shares a byte that this process does not."""
+        """Return True if another process holds or shares a byte that this process does not."""
         try:
             fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except OSError:
