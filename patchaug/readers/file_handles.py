@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from patchaug.core.memory.anonymous import identity
 from patchaug.errors import ReadError
 
 T = TypeVar("T")
@@ -101,10 +102,10 @@ class Descriptor:
         self._lock = threading.Lock()
         self._path, self._check = path, check
         self.fd = self._open()
-        self._identity = _identity(self.fd)
+        self._identity = identity(self.fd)
 
     def __del__(self) -> None:
-        if self.fd >= 0 and _identity(self.fd) == self._identity:
+        if self.fd >= 0 and identity(self.fd) == self._identity:
             os.close(self.fd)
 
     def _open(self) -> int:
@@ -145,17 +146,17 @@ class Descriptor:
                 data += more
             status = os.fstat(fd)
         except OSError:
-            if _identity(fd) == self._identity:
+            if identity(fd) == self._identity:
                 raise
             return b"", None
         return data, status if (status.st_dev, status.st_ino) == self._identity else None
 
     def _open_again(self) -> None:
         with self._lock:
-            if _identity(self.fd) == self._identity:  # another thread was faster
+            if identity(self.fd) == self._identity:  # another thread was faster
                 return
             fd = self._open()
-            if _identity(fd) != self._identity:
+            if identity(fd) != self._identity:
                 os.close(fd)
                 raise ChangedError(f"{self._path}: file was replaced since it was first opened; open the slide again")
             self.fd = fd
@@ -166,12 +167,3 @@ class Descriptor:
         with self._lock:  # Windows has no pread; nothing forks there, so a lock is enough
             os.lseek(fd, offset, os.SEEK_SET)
             return os.read(fd, count)
-
-
-def _identity(fd: int) -> tuple[int, int] | None:
-    """Return device and inode of an open file; None for a closed descriptor."""
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

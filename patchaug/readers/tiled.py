@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.core.memory.anonymous import is_starting_process
+from patchaug.core.memory.anonymous import LostDescriptorError, is_starting_process
 from patchaug.core.memory.arena import Arena, arena
 from patchaug.core.memory.tile_cache import PrivateTileCache, SharedTileCache, TileCache
 from patchaug.core.windows import Window
@@ -104,7 +104,7 @@ class TiledRaster(FileRaster):
 
     def __getstate__(self) -> dict[str, Any]:
         # Only a process that is being started can share memory with this one.
-        shared = self._arena if is_starting_process() else None
+        shared = self._arena if is_starting_process() and self._arena is not None and self._arena.whole else None
         return super().__getstate__() | {"_arena": shared}
 
     def read_layout(self) -> Layout:
@@ -192,7 +192,7 @@ class TiledRaster(FileRaster):
             require_inside(self.name, self.level_dimensions, window)
             raise AssertionError("unreachable")
         cache = self._tile_cache
-        if self.ram and (cache is None or (self._arena is not None and self._arena.token is not self._cache_token)):
+        if self.ram and (cache is None or not self._keeps_cache()):
             cache = self._open_cache()
         tw, th, across = grid.tile_width, grid.tile_height, grid.across
         shape, dtype, first = layout.shapes[level], layout.dtype, layout.firsts[level]
@@ -219,12 +219,20 @@ class TiledRaster(FileRaster):
         if cache is None or cache.full(math.prod(shape) * layout.dtype.itemsize):
             return self.decode_rows(level, number, window, rows)
         decode: Callable[[], Array] = lambda: self.decode_tile(level, number, window)  # noqa: E731
-        return cache.fetch(layout.firsts[level] + number, shape, layout.dtype, decode)
+        try:
+            return cache.fetch(layout.firsts[level] + number, shape, layout.dtype, decode)
+        except LostDescriptorError:
+            return decode()
+
+    def _keeps_cache(self) -> bool:
+        """Return whether this process has attached the cache, and still holds its lock."""
+        arena = self._arena
+        return arena is None or (arena.token is self._cache_token and arena.intact)
 
     def _open_cache(self) -> TileCache | None:
         """Return this process's view of the tile cache; None if tiles are not cached."""
         cache = self._tile_cache
-        if (cache is None or not cache.attached) and self.ram:
+        if (cache is None or not cache.attached or not self._keeps_cache()) and self.ram:
             self._tile_cache = cache = self._attach_cache()
             self._cache_token = None if self._arena is None else self._arena.token
         return cache
@@ -233,7 +241,7 @@ class TiledRaster(FileRaster):
         layout = self.layout
         if self._fingerprint is None:
             self.require_unchanged()
-        if self._arena is None:
+        if self._arena is None or not self._arena.intact:
             self._arena = arena()
         if self._arena is None:
             return PrivateTileCache(self.ram)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.memory.anonymous import LostDescriptorError
 from patchaug.core.memory.arena import UNIT
 from patchaug.core.memory.tile_cache import TileCache
 from patchaug.core.windows import Window
@@ -129,7 +130,10 @@ class ImageRaster(TiledRaster):
 
     def _fetch_tile(self, store: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
         layout = self.layout
-        return self._reserve().fill(0, layout.shapes[0], layout.dtype, self._decode)
+        try:
+            return self._reserve().fill(0, layout.shapes[0], layout.dtype, self._decode)
+        except LostDescriptorError:  # decode again, into memory that another part of the program has not closed
+            return self._reserve().fill(0, layout.shapes[0], layout.dtype, self._decode)
 
     def _decode(self, out: Array) -> None:
         """Decode all pixels into a given array."""

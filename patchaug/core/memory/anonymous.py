@@ -9,7 +9,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
@@ -21,6 +21,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 HAS_FILE_LOCKS = fcntl is not None
+# Maps that are never closed: Python closes a copy of the descriptor with them, which may belong to another file.
+_abandoned: list[mmap.mmap] = []
 _MEMFD = hasattr(os, "memfd_create")
 
 
@@ -30,6 +32,53 @@ def is_starting_process() -> bool:
     Only such a pickle may contain handles of anonymous memory. Every other pickle contains values.
     """
     return get_spawning_popen() is not None
+
+
+class LostDescriptorError(OSError):
+    """Raised when another part of the program has closed a descriptor of shared memory."""
+
+
+def identity(fd: int) -> tuple[int, int] | None:
+    """Return device and inode of an open file; None for a closed descriptor."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class OwnedDescriptor:
+    """A file descriptor that knows its file.
+
+    A program may close descriptors that it did not open (`os.closerange` in a daemon), and their numbers then belong to
+    other files: to write, lock or close would harm those. So each use verifies the identity first.
+
+    Args:
+        fd: The descriptor, which this object will close.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd, self._identity = fd, identity(fd)
+
+    @property
+    def intact(self) -> bool:
+        """Return whether the descriptor still belongs to its file."""
+        return identity(self.fd) == self._identity
+
+    def verified(self) -> int:
+        """Return the descriptor.
+
+        Raises:
+            LostDescriptorError: It belongs to no file, or to another.
+        """
+        if not self.intact:
+            raise LostDescriptorError(f"descriptor {self.fd} of shared memory was closed elsewhere in the program")
+        return self.fd
+
+    def close(self) -> None:
+        """Close the descriptor, unless it belongs to another file now."""
+        if self.intact:
+            os.close(self.fd)
 
 
 class MemoryFile:
@@ -47,8 +96,17 @@ class MemoryFile:
 
     def __init__(self, size: int, fd: int | None = None) -> None:
         self.size = size
-        self.fd = _new_memory(size) if fd is None else fd
-        weakref.finalize(self, os.close, self.fd).atexit = False
+        self.descriptor = OwnedDescriptor(_new_memory(size) if fd is None else fd)
+        weakref.finalize(self, _close, self.descriptor, self.__dict__).atexit = False
+
+    @property
+    def fd(self) -> int:
+        """The file descriptor.
+
+        Raises:
+            LostDescriptorError: Another part of the program has closed it.
+        """
+        return self.descriptor.verified()
 
     @cached_property
     def map(self) -> mmap.mmap:
@@ -57,14 +115,20 @@ class MemoryFile:
 
     def write(self, at: int, data: memoryview) -> None:
         """Write bytes at an offset; into new pages this costs half of what writing into the map costs."""
-        while data and _MEMFD:
-            done = os.pwrite(self.fd, data, at)
+        while data and _MEMFD and self.descriptor.intact:
+            done = os.pwrite(self.descriptor.fd, data, at)
             data, at = data[done:], at + done
         if data:
             self.map[at : at + len(data)] = data
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_memory, (self.size, reduction.DupFd(self.fd))
+
+
+def _close(descriptor: OwnedDescriptor, attributes: dict[str, Any]) -> None:
+    if not descriptor.intact and "map" in attributes:
+        _abandoned.append(attributes["map"])
+    descriptor.close()
 
 
 def _new_memory(size: int) -> int:
@@ -95,7 +159,16 @@ class ByteLocks:
     """
 
     def __init__(self, fd: int | None = None) -> None:
-        self.fd = _new_lock_file() if fd is None else fd
+        self.descriptor = OwnedDescriptor(_new_lock_file() if fd is None else fd)
+
+    @property
+    def fd(self) -> int:
+        """The file descriptor.
+
+        Raises:
+            LostDescriptorError: Another part of the program has closed it, which has released all locks.
+        """
+        return self.descriptor.verified()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_locks, (reduction.DupFd(self.fd),)
@@ -122,13 +195,15 @@ class ByteLocks:
         fcntl.lockf(self.fd, fcntl.LOCK_SH, 1, byte)
 
     def release(self, byte: int) -> None:
-        """Release a byte."""
-        fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, byte)
+        """Release a byte; closing the descriptor has released it already."""
+        with suppress(LostDescriptorError):
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, byte)
 
     def held_by_others(self, byte: int) -> bool:
         """Return True if another process holds or shares a byte that this process does not."""
+        fd = self.fd
         try:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except OSError:
             return True
         self.release(byte)

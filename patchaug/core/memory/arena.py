@@ -65,6 +65,16 @@ class Arena:
         self._users: Counter[int] = Counter()  # of each table, in this process
         self._detached: deque[tuple[int, object]] = deque()
 
+    @property
+    def intact(self) -> bool:
+        """Return whether this process still has its locks, and with them a claim to the memory."""
+        return self.locks.descriptor.intact
+
+    @property
+    def whole(self) -> bool:
+        """Return whether another process can be given the memory and its locks."""
+        return self.intact and self.file.descriptor.intact
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _arena_of_parent, (self.file, self.locks)
 
@@ -218,15 +228,18 @@ _lock = threading.Lock()
 
 
 def arena() -> Arena | None:
-    """Return this program's arena, created at the first call; None on systems without file locks or without room."""
+    """Return this program's arena, created at the first call; None on systems without file locks or without room.
+
+    Where another part of the program has closed its descriptors, a new one takes its place.
+    """
     global _arena
-    if _arena is None and HAS_FILE_LOCKS:
+    if HAS_FILE_LOCKS and (_arena is None or not _arena.intact):
         with _lock:
-            if _arena is None:
+            if _arena is None or not _arena.intact:
                 try:
                     capacity = most_memory() // UNIT * UNIT
                     _arena = Arena(MemoryFile(capacity), ByteLocks())
-                except OSError:  # a limit on address space
+                except (OSError, ValueError):  # a limit on address space, with no room or little
                     return None
     return _arena
 

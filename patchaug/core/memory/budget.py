@@ -46,7 +46,7 @@ def budget(ram: int | str, cached: int = 0) -> int:
 
 
 def most_memory() -> int:
-    """Return the upper limit of any budget in bytes: the machine's memory, or half of the address space."""
+    """Return the upper limit of any budget in bytes: the machine's memory, or half of the free address space."""
     import psutil
 
     return min(int(psutil.virtual_memory().total), _address_space() // 2)
@@ -64,10 +64,14 @@ def _free_memory() -> int:
 
 
 def _address_space() -> int:
-    """Return the limit on this process's address space in bytes (`ulimit -v`)."""
+    """Return the bytes that this process may still map (`ulimit -v`, less what is mapped already)."""
     try:
         import resource
     except ImportError:  # Windows
         return 1 << 62
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return 1 << 62 if limit == resource.RLIM_INFINITY else limit
+    if limit == resource.RLIM_INFINITY:
+        return 1 << 62
+    import psutil
+
+    return max(limit - int(psutil.Process().memory_info().vms), 0)
