@@ -38,9 +38,11 @@ class WindowError(PatchaugError, ValueError):
     """Raised when a window is invalid, or does not fit into its slide.
 
     Example:
-        >>> slide.read(Window(500, 0, 64, 64))
-        Traceback (most recent call last):
-        WindowError: ...
+        >>> try:
+        ...     _ = slide.read(Window(500, 0, 64, 64))
+        ... except WindowError:
+        ...     print("the window leaves the slide")
+        the window leaves the slide
     """
 
 
@@ -49,9 +51,11 @@ class ForegroundError(PatchaugError, ValueError):
 
     Example:
         >>> empty = open_slide(image, mask * 0, name="empty")
-        >>> Plan([empty], Foreground(64))
-        Traceback (most recent call last):
-        ForegroundError: ...
+        >>> try:
+        ...     _ = Plan([empty], Foreground(64))
+        ... except ForegroundError:
+        ...     print("there is no labelled pixel")
+        there is no labelled pixel
     """
 
 
@@ -59,9 +63,11 @@ class FrameError(PatchaugError, ValueError):
     """Raised when image and mask show different frames, or a raster returns a wrong shape, dtype or channels.
 
     Example:
-        >>> open_slide(image, mask[:-7], name="cut")
-        Traceback (most recent call last):
-        FrameError: ...
+        >>> try:
+        ...     _ = open_slide(image, mask[:-7], name="cut")
+        ... except FrameError:
+        ...     print("the sizes differ")
+        the sizes differ
     """
 
 
@@ -69,9 +75,11 @@ class LabelError(PatchaugError, ValueError):
     """Raised when a mask holds a class number without a code, or pixels that are not integers.
 
     Example:
-        >>> Plan([open_slide(image, mask + 5, codes=["background", "nucleus"])], Foreground(64))
-        Traceback (most recent call last):
-        LabelError: ...
+        >>> try:
+        ...     _ = Plan([open_slide(image, mask + 5, codes=["background", "nucleus"])], Foreground(64))
+        ... except LabelError:
+        ...     print("the codes do not name class 5")
+        the codes do not name class 5
     """
 
 
@@ -79,9 +87,11 @@ class OptionError(PatchaugError, ValueError):
     """Raised when an option is unknown, of a wrong type, or out of its limits.
 
     Example:
-        >>> Foreground(64, foreground=1.5)
-        Traceback (most recent call last):
-        OptionError: foreground must be a probability, 0 to 1, got 1.5
+        >>> try:
+        ...     _ = Foreground(64, foreground=1.5)
+        ... except OptionError:
+        ...     print("a probability is 0 to 1")
+        a probability is 0 to 1
     """
 
 
@@ -89,9 +99,11 @@ class MissingError(PatchaugError, FileNotFoundError):
     """Raised when files do not exist.
 
     Example:
-        >>> open_slide("no_such_slide.tiff")
-        Traceback (most recent call last):
-        MissingError: ...
+        >>> try:
+        ...     _ = open_slide("no_such_slide.tiff")
+        ... except MissingError:
+        ...     print("the file does not exist")
+        the file does not exist
     """
 
 
@@ -100,9 +112,11 @@ class ReadError(PatchaugError, OSError):
 
     Example:
         >>> _ = Path("broken.tiff").write_bytes(b"II*")
-        >>> open_slide("broken.tiff")
-        Traceback (most recent call last):
-        ReadError: ...
+        >>> try:
+        ...     _ = open_slide("broken.tiff")
+        ... except ReadError:
+        ...     print("the file is broken")
+        the file is broken
     """
 
 
@@ -111,9 +125,11 @@ class WriteError(PatchaugError, OSError):
 
     Example:
         >>> Path("options.json").mkdir()
-        >>> PatchOptions(64).save("options.json")
-        Traceback (most recent call last):
-        WriteError: ...
+        >>> try:
+        ...     PatchOptions(64).save("options.json")
+        ... except WriteError:
+        ...     print("a folder has this name")
+        a folder has this name
     """
 
 
@@ -121,6 +137,11 @@ _MAX_LINE = 250  # characters; with seed and index the last line of an error sta
 
 
 def placed(error: ReadError | MissingError, place: str) -> ReadError | MissingError:
-    """Append a place to an error's text; on a line of its own where one line would be too long to read."""
+    """Append a place to an error's text; on a line of its own where one line would be too long to read.
+
+    Example:
+        >>> placed(ReadError("the tile is damaged"), "slide a.tiff")
+        ReadError('the tile is damaged; slide a.tiff')
+    """
     text = f"{error}; {place}"
     return type(error)(text if len(text) <= _MAX_LINE else f"{error}\n{place}")

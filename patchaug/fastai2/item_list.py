@@ -42,8 +42,8 @@ class SlideDataBunch(DataLoaders):
         >>> mask_of = lambda image: image.with_name(f"{image.stem}_mask.tiff")
         >>> data = (SlideItemList.from_folder("slides", patch=PatchOptions(64)).split_by_rand_pct(0.34, seed=42)
         ...         .label_from_func(mask_of, classes=["background", "nucleus"]).databunch(bs=1, num_workers=0))
-        >>> len(data.train_dl)
-        2
+        >>> isinstance(data, SlideDataBunch), len(data.train_dl)
+        (True, 2)
     """
 
     @property

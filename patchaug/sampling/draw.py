@@ -23,7 +23,7 @@ class Draw:
         >>> import numpy as np
         >>> from patchaug import Grid, Plan, open_slide
         >>> plan = Plan([open_slide(np.zeros((64, 64, 3), np.uint8))], Grid(32), shuffle=False)
-        >>> draw = plan[5]
+        >>> draw: Draw = plan[5]
         >>> draw.epoch, draw.draw, draw.window
         (1, 1, Window(x=32, y=0, width=32, height=32, level=0))
     """

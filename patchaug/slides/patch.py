@@ -25,6 +25,8 @@ class Patch(NamedTuple):
         >>> patch = slide.read(Window(x=8, y=4, width=32, height=16))
         >>> patch.image.shape, patch.mask.shape
         ((16, 32, 3), (16, 32))
+        >>> isinstance(patch, Patch)
+        True
     """
 
     image: Array
