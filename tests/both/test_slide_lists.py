@@ -213,7 +213,7 @@ def test_windows_are_drawn_by_name() -> None:
         (lambda a, m: databunch(a, m, patch=None), OptionError, r"know its windows: say patch=PatchOptions\("),
         (lambda a, m: start(a[:1]).split_by_rand_pct(0.1), OptionError, "one slide cannot be split.* add a slide"),
         (lambda a, m: start(a).split_by_files(["x"]), OptionError, "no slide is called x"),
-        (lambda a, m: labelled(a, m).transform(get_transforms()), OptionError, "say tfm_y=True"),
+        (lambda a, m: labelled(a, m).transform(get_transforms()), OptionError, "set tfm_y=True"),
         (lambda a, m: SlideItemList.from_folder("no such"), MissingError, "there is no folder no such"),
         (lambda a, m: SlideItemList.from_csv(".", "no.csv"), MissingError, "there is no file no.csv"),
         (lambda a, m: SlideItemList.from_arrays(a, names=["x"]), OptionError, "2 slides have 1 names"),
