@@ -7,6 +7,9 @@ A raster needs only the names of the protocol `Raster`. It may also define:
 - `tile_size(level)`: (width, height) of its storage tiles in pixels of the level.
 - `missing_tiles()`: (missing, total) number of storage tiles that its file leaves out.
 - `uncached()`: the same raster without a cache of decoded tiles.
+- `georeference`: a `Georeference`, the place of its pixels on the map.
+- `holds_classes`: True for a mask whose values are class numbers already, whatever `codes` says of files.
+- `exact_levels`: True for a mask whose coarser levels are the level-0 labels under the pixels' centres.
 """
 
 from __future__ import annotations
@@ -61,3 +64,13 @@ def uncached(raster: Raster) -> Raster:
         return raster
     other: Raster = hook()
     return other
+
+
+def holds_classes(raster: Raster) -> bool:
+    """Return whether a mask's values are class numbers already; by default they are those of a file."""
+    return bool(getattr(raster, "holds_classes", False))
+
+
+def exact_levels(raster: Raster) -> bool:
+    """Return whether coarser levels hold the level-0 labels under their pixels' centres; by default unknown."""
+    return bool(getattr(raster, "exact_levels", False))

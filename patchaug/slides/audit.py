@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate, islice
@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.budget import budget
 from patchaug.core.outputs import checked_output
 from patchaug.core.progress import progress
 from patchaug.core.validation import checked_integer
 from patchaug.core.windows import Window
-from patchaug.errors import MissingError, PatchaugError, ReadError
+from patchaug.errors import MissingError, PatchaugError
 from patchaug.readers import (
     Raster,
     codec_of,
@@ -30,7 +31,10 @@ from patchaug.readers import (
     uncached,
 )
 from patchaug.slides.checksums import compare_manifest, write_manifest
+from patchaug.slides.class_numbers import unknown_of, unknown_values
+from patchaug.slides.class_raster import ClassRaster
 from patchaug.slides.discovery import find_masks, get_slide_files
+from patchaug.slides.mask_values import add_values
 from patchaug.slides.slide import Slide
 
 Values = dict[int, tuple[int, tuple[int, int]]]  # {class: (pixels, the place of one)}
@@ -165,19 +169,34 @@ def _check_slide(
         (found,) = find_masks([image], masks)
         report = replace(report, mask=str(found))
         mask = open_mask(found, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room)
-        slide = Slide(opened, mask, name=image.name, codes=codes, ignore_index=ignore_index)  # do they show one frame?
+        Slide(opened, mask, name=image.name, codes=codes, ignore_index=ignore_index)  # do they show one frame?
     except MissingError as error:
         return replace(report, problems=(*report.problems, str(error).split(": ")[0]))
     except PatchaugError as error:
         return replace(report, problems=(*report.problems, _short(error, image)))
-    tiles, problems, values = _decode(mask, sample, count=True)
+    labels = ClassRaster(uncached(mask), ClassCodes.of(codes), ignore_index, image.name)
+    tiles, problems, values = _decode(labels.raster, sample, labels.stored)
     problems = [f"mask {found.name}: {problem}" for problem in problems]
-    problems += _unknown(slide, values)
-    pixels = {value: pixels for value, (pixels, _) in sorted(values.items())}
+    if labels.classes is not None and unknown_of(values, labels.classes, ignore_index):
+        problems.append(unknown_values(values, labels.classes, ignore_index))
     return replace(
-        report, tiles=report.tiles + tiles, missing=report.missing + missing_tiles(mask)[0], pixels=pixels,
-        problems=(*report.problems, *problems),
+        report, tiles=report.tiles + tiles, missing=report.missing + missing_tiles(mask)[0],
+        pixels=_by_class(values, labels), problems=(*report.problems, *problems),
     )  # fmt: skip
+
+
+def _by_class(values: Values, labels: ClassRaster) -> dict[int, int]:
+    """Pixels of each class; of values where the mask's own are the classes."""
+    if not labels.maps:
+        return {value: pixels for value, (pixels, _) in sorted(values.items())}
+    assert labels.classes is not None
+    of_each: dict[int, int] = {}
+    unknown = unknown_of(values, labels.classes, labels.ignore_index)
+    known = [value for value in values if value not in unknown]
+    numbers = labels.classes.mapped(np.array(known, np.int64), labels.ignore_index)[0]
+    for value, number in zip(known, numbers.tolist(), strict=True):
+        of_each[number] = of_each.get(number, 0) + values[value][0]
+    return dict(sorted(of_each.items()))
 
 
 def _short(error: PatchaugError, path: Path) -> str:
@@ -187,17 +206,18 @@ def _short(error: PatchaugError, path: Path) -> str:
     return text
 
 
-def _unknown(slide: Slide, values: Values) -> Iterator[str]:
-    """Class numbers that no code names."""
-    codes = slide.codes
-    for value, (pixels, (x, y)) in sorted(values.items()):
-        if codes is not None and value != slide.ignore_index and not 0 <= value < len(codes):
-            yield f"its mask holds class {value} at x={x} y={y} ({pixels} px); codes name 0 to {len(codes) - 1}"
+def _decode(
+    raster: Raster, sample: int | None, labels: Callable[[Window], Any] | None = None
+) -> tuple[int, list[str], Values]:
+    """Read every tile of every level, or some; how many, what was wrong, and {value: (pixels, a place)} of level 0.
 
-
-def _decode(raster: Raster, sample: int | None, *, count: bool = False) -> tuple[int, list[str], Values]:
-    """Read every tile of every level, or some; how many, what was wrong, and {class: (pixels, a place)} of level 0."""
+    Args:
+        raster: What is read.
+        sample: Number of tiles; None for all.
+        labels: Reads the windows of a mask.
+    """
     raster = uncached(raster)  # each tile is read once
+    read_one = raster.read if labels is None else labels
     windows = _windows(raster, sample)
     damaged: list[str] = []
     values: Values = {}
@@ -205,22 +225,24 @@ def _decode(raster: Raster, sample: int | None, *, count: bool = False) -> tuple
     with ThreadPoolExecutor() as threads:
         read = iter(windows)
         while some := list(islice(read, _AT_ONCE)):  # decoders release the interpreter, so threads are enough
-            for window, result in zip(some, threads.map(lambda window: _try(raster, window), some), strict=True):
+            for window, result in zip(
+                some, threads.map(lambda window: _try(raster, read_one, window), some), strict=True
+            ):
                 done += 1
                 if isinstance(result, str):
                     damaged.append(result)
-                elif count and window.level == 0:
-                    _count(values, result, window)
+                elif labels is not None and window.level == 0:
+                    add_values(values, result, window)
     problems = damaged[:_SHOWN]
     if len(damaged) > _SHOWN:
         problems.append(f"{len(damaged)} of {done} tiles cannot be read; the first {_SHOWN} are listed")
     return done, problems, values
 
 
-def _try(raster: Raster, window: Window) -> Any:
+def _try(raster: Raster, read: Callable[[Window], Any], window: Window) -> Any:
     try:
-        return raster.read(window)
-    except (ReadError, MissingError) as error:
+        return read(window)
+    except PatchaugError as error:
         return str(error).removeprefix(f"{path_of(raster) or raster.name}: ")
 
 
@@ -241,18 +263,3 @@ def _windows(raster: Raster, sample: int | None) -> Iterator[Window]:
         (width, height), (tw, th) = raster.level_dimensions[level], sides[level]
         x, y = column * tw, row * th
         yield Window(x, y, min(tw, width - x), min(th, height - y), level)
-
-
-def _count(values: Values, cells: Any, window: Window) -> None:
-    if cells.dtype == np.uint8:  # counting is many times as fast as sorting
-        of_each = np.bincount(cells.ravel())
-        found = np.flatnonzero(of_each)
-        counts = of_each[found]
-    else:
-        found, counts = np.unique(cells, return_counts=True)
-    for value, pixels in zip(found.tolist(), counts.tolist(), strict=True):
-        if value in values:
-            values[value] = (values[value][0] + pixels, values[value][1])
-        else:
-            y, x = divmod(int(np.argmax(cells == value)), window.width)
-            values[value] = (pixels, (window.x + x, window.y + y))

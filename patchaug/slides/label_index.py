@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -10,15 +11,31 @@ from patchaug.core.arrays import Array
 from patchaug.core.progress import progress
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
+from patchaug.readers import Raster
+from patchaug.slides.class_raster import ClassRaster
 from patchaug.slides.label_runs import BLOCK, index_mask
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment, Cells
-from patchaug.slides.pixel_format import CheckedRaster
 
 _BAND_PIXELS = 2**25  # rows of a mask that are indexed at a time: 32 Mpx
 
 
-def index_labels(name: str, mask: CheckedRaster, alignment: Alignment, level: int) -> Labels:
+class Reads(Protocol):
+    """A mask that is read by windows."""
+
+    @property
+    def raster(self) -> Raster:
+        """The mask as its file holds it."""
+
+    @property
+    def ignore_index(self) -> int | None:
+        """Label of places beyond the mask."""
+
+    def read(self, window: Window) -> Array:
+        """Read integers, (height, width)."""
+
+
+def index_labels(name: str, mask: Reads, alignment: Alignment, level: int, own: int | None = None) -> Labels:
     """Index the labels of a mask on a level of the image; reads the mask once, in bands.
 
     Args:
@@ -26,14 +43,15 @@ def index_labels(name: str, mask: CheckedRaster, alignment: Alignment, level: in
         mask: The mask.
         alignment: The image's levels over the mask's.
         level: The level of the image.
+        own: Level of the mask to read in place of its level 0: one that holds the same labels.
 
     Raises:
         ReadError: The mask cannot be read.
     """
-    cells = alignment.cells(level)
+    cells = alignment.cells(level) if own is None else _every_cell(alignment.image[level], own)
     width, height = len(cells.columns), len(cells.rows)
     # A multiple of the usual tile heights, so that no tile is decoded for two bands; of a block at least.
-    read_per_row = (int(cells.columns[-1]) + 1) * (int(cells.rows[-1]) + 1) // height
+    read_per_row = max(int(cells.columns[-1]) + 1, 1) * max(int(cells.rows[-1]) + 1, 1) // height
     rows = max(_BAND_PIXELS // max(read_per_row, 1), BLOCK)
     rows -= rows % (1024 if rows >= 1024 else BLOCK)
     read = partial(_read_cells, name, mask, cells)
@@ -43,18 +61,85 @@ def index_labels(name: str, mask: CheckedRaster, alignment: Alignment, level: in
     return Labels(*alignment.image[level], columns, lines, runs)
 
 
-def _read_cells(name: str, mask: CheckedRaster, cells: Cells, x: int, y: int, width: int, height: int) -> Array:
+def _every_cell(size: tuple[int, int], level: int) -> Cells:
+    """Return one pixel of a mask's level for each of the image's."""
+    columns, rows = (np.arange(length, dtype=np.int64) for length in size)
+    return Cells(level, columns, rows, np.arange(size[0] + 1), np.arange(size[1] + 1))
+
+
+def _read_cells(name: str, mask: Reads, cells: Cells, x: int, y: int, width: int, height: int) -> Array:
     """The mask's integers that a level of the image asks for, (height, width) of them."""
     try:
-        return read_at(mask, cells.columns[x : x + width], cells.rows[y : y + height], cells.level)
+        if cells.level:
+            return mask.read(Window(x, y, width, height, cells.level))
+        return read_at(mask, cells.columns[x : x + width], cells.rows[y : y + height])
     except ReadError as error:
         raise ReadError(f"{error}; mask of slide {name}") from error
 
 
-def read_at(mask: CheckedRaster, columns: Array, rows: Array, level: int) -> Array:
-    """Read the mask's integers at rising columns and rows, integer (rows, columns)."""
-    x, y = int(columns[0]), int(rows[0])
-    part = mask.read(Window(x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1, level))
-    if part.shape == (len(rows), len(columns)):
-        return part  # one mask pixel for each
-    return np.asarray(part[np.ix_(rows - y, columns - x)])
+def read_at(mask: Reads, columns: Array, rows: Array) -> Array:
+    """Read the integers of a mask's level 0 at rising columns and rows, in bands of bounded memory.
+
+    Columns and rows outside the mask get its `ignore_index`.
+
+    Args:
+        mask: The mask.
+        columns: int64, -1 and the mask's width stand for places beyond it.
+        rows: The same for rows.
+
+    Returns:
+        Integer (rows, columns).
+    """
+    size = mask.raster.level_dimensions[0]
+    inside = [(at >= 0) & (at < length) for at, length in ((columns, size[0]), (rows, size[1]))]
+    if not (inside[0].all() and inside[1].all()):
+        assert mask.ignore_index is not None  # `align` requires it
+        filled = np.full((len(rows), len(columns)), mask.ignore_index, np.min_scalar_type(mask.ignore_index))
+        if not (inside[0].any() and inside[1].any()):
+            return filled
+        part = read_at(mask, columns[inside[0]], rows[inside[1]])
+        filled = filled.astype(np.result_type(filled, part))
+        filled[np.ix_(inside[1], inside[0])] = part
+        return filled
+    x, width = int(columns[0]), int(columns[-1] - columns[0]) + 1
+    height = int(rows[-1] - rows[0]) + 1
+    if width * height <= _BAND_PIXELS or len(rows) == 1:
+        part = mask.read(Window(x, int(rows[0]), width, height))
+        if part.shape == (len(rows), len(columns)):
+            return part  # one mask pixel for each
+        return np.asarray(part[np.ix_(rows - rows[0], columns - x)])
+    middle = len(rows) // 2
+    return np.concatenate([read_at(mask, columns, rows[:middle]), read_at(mask, columns, rows[middle:])])
+
+
+def same_labels(mask: ClassRaster, alignment: Alignment, level: int) -> bool:
+    """Return whether the mask's own level of that size holds the level-0 labels under its pixels' centres.
+
+    Args:
+        mask: The mask.
+        alignment: The image's levels over the mask's.
+        level: Level of the image; the mask has one of its size.
+    """
+    own = alignment.same_level[level]
+    assert own is not None
+    width, height = alignment.image[level]
+    rows = max(_BAND_PIXELS // max(width, 1), 1)
+    for top in range(0, height, rows):
+        stop = min(top + rows, height)
+        columns, lines = alignment.under(level, 0, 0, width), alignment.under(level, 1, top, stop)
+        if not np.array_equal(
+            mask.stored(Window(0, top, width, stop - top, own)), read_at(_Stored(mask), columns, lines)
+        ):
+            return False
+    return True
+
+
+class _Stored:
+    """A mask whose values are read as its file holds them."""
+
+    def __init__(self, mask: ClassRaster) -> None:
+        self.raster, self.ignore_index, self._mask = mask.raster, mask.ignore_index, mask
+
+    def read(self, window: Window) -> Array:
+        """Read the integers of the file."""
+        return self._mask.stored(window)

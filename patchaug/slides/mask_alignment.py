@@ -20,62 +20,103 @@ Sizes = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Alignment:
-    """An image's levels over a mask's.
+    """An image's levels over a mask's level 0.
+
+    Labels at any level are those of level 0 under the pixel's centre. Another level of the mask is read in place of
+    level 0 only where it is known to hold the same.
 
     Attributes:
         image: (width, height) of the image's levels.
         mask: (width, height) of the mask's levels.
         scale: Level-0 pixels of the image per level-0 pixel of the mask, (x, y).
+        origin: Place of the image's corner in level-0 pixels of the mask, (x, y); None where both show one extent.
         same_level: For each level of the image, the mask's level of the same size, or None.
+        whole: For each level of the image that the mask has too, the whole factor by which both are coarser, or None.
     """
 
     image: Sizes
     mask: Sizes
     scale: tuple[Fraction, Fraction]
+    origin: tuple[Fraction, Fraction] | None = None
     same_level: tuple[int | None, ...] = field(init=False)
+    whole: tuple[int | None, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         same = tuple(self.mask.index(size) if size in self.mask else None for size in self.image)
+        if self.origin is not None:
+            same = (None,) * len(same)
         object.__setattr__(self, "same_level", same)
+        whole = (next(iter(whole_factors(self.image[0], size)), None) if own else None
+                 for size, own in zip(self.image, same, strict=True))  # fmt: skip
+        object.__setattr__(self, "whole", tuple(whole))
 
     @classmethod
     def of(cls, name: str, image: Sizes, mask: Sizes, mask_name: str) -> Alignment:
-        """Verify that a mask can lie under an image.
+        """Verify that a mask can lie under an image of the same extent.
 
         Raises:
-            FrameError: The mask has neither the image's size, nor that of one of its levels, nor a whole part of it.
+            FrameError: The mask's size is not the image's over one factor.
         """
-        (width, height), (mask_width, mask_height) = image[0], mask[0]
-        if (width, height) == (mask_width, mask_height):
+        whole, part = image[0], mask[0]
+        if whole == part:
             return cls(image, mask, (Fraction(1), Fraction(1)))
-        if (mask_width, mask_height) in image:
-            return cls(image, mask, (Fraction(width, mask_width), Fraction(height, mask_height)))
-        for factor in whole_factors((width, height), (mask_width, mask_height)):
+        by_sizes = Fraction(whole[0], part[0]), Fraction(whole[1], part[1])
+        if part in image:
+            return cls(image, mask, by_sizes)
+        for factor in whole_factors(whole, part):
             return cls(image, mask, (Fraction(factor), Fraction(factor)))
-        raise FrameError(
-            f"{name}: the image has {width} x {height} px, its mask ({mask_name}) {mask_width} x {mask_height} px; "
-            f"a mask must be of the image's size, of the size of one of its levels, or smaller by a whole factor"
+        for factor in whole_factors(part, whole):
+            return cls(image, mask, (Fraction(1, factor), Fraction(1, factor)))
+        start = (
+            f"{name}: the image has {whole[0]} x {whole[1]} px, its mask ({mask_name}) {part[0]} x {part[1]} px; "
+            f"a mask must have the image's size, or that size over one factor"
+        )
+        if max(abs(whole[0] - part[0]), abs(whole[1] - part[1])) <= 1:
+            raise FrameError(f"{start}; one pixel less or more says nothing of where it is: crop or pad the mask")
+        if not _one_factor(whole, part):
+            width, height = (float(factor) for factor in by_sizes)
+            raise FrameError(f"{start}, and these are {width:.4g} and {height:.4g}; export the mask of the whole image")
+        return cls(image, mask, by_sizes)
+
+    @classmethod
+    def placed(
+        cls, image: Sizes, mask: Sizes, scale: tuple[Fraction, Fraction], origin: tuple[Fraction, Fraction]
+    ) -> Alignment:
+        """Lay a mask of another extent under an image, by where both are on the map."""
+        if set(scale) == {1} and set(origin) == {0} and image[0] == mask[0]:
+            return cls(image, mask, scale)
+        return cls(image, mask, scale, origin)
+
+    @property
+    def covers(self) -> bool:
+        """Whether each pixel of the image lies on the mask."""
+        if self.origin is None:
+            return True
+        return all(
+            int(at[0]) >= 0 and int(at[-1]) < length
+            for axis, length in enumerate(self.mask[0])
+            for at in (self.under(0, axis, 0, self.image[0][axis]),)
         )
 
-    def mask_level(self, level: int) -> int:
-        """Return the mask's level to read for an image level: the coarsest with a pixel for each of its pixels."""
-        width, height = self.image[level]
-        if (width, height) in self.mask:
-            return self.mask.index((width, height))
-        return max((k for k, size in enumerate(self.mask) if size[0] >= width and size[1] >= height), default=0)
-
     def under(self, level: int, axis: int, start: int, stop: int) -> Array:
-        """Return columns (axis 0) or rows (1) of the mask under the image's start..stop-1; int64, never falling."""
-        mask_level = self.mask_level(level)
-        here, length = self.image[level][axis], self.mask[mask_level][axis]
-        if self.image[level] == self.mask[mask_level]:
-            return np.arange(start, stop, dtype=np.int64)
-        l0_length = self.image[0][axis]
-        # Level-0 pixels per mask pixel at this level; exact for the whole factor of level 0, else by the sizes.
-        per = self.scale[axis] if mask_level == 0 else Fraction(l0_length, length)
-        ratio = Fraction(l0_length, here) / per / 2
-        at = 2 * np.arange(start, stop, dtype=np.int64) + 1  # twice the pixels' centres
-        return np.asarray(np.minimum(at * ratio.numerator // ratio.denominator, length - 1))
+        """Return columns (axis 0) or rows (1) of the mask's level 0 under the image's start..stop-1.
+
+        Returns:
+            int64, never falling; -1 before the mask's first and its length after its last.
+        """
+        here, length, l0_length = self.image[level][axis], self.mask[0][axis], self.image[0][axis]
+        at, factor = np.arange(start, stop, dtype=np.int64), self.whole[level]
+        if factor is None:
+            l0 = (2 * at + 1) * l0_length // (2 * here)  # under the centres
+        else:  # a pyramid whose sizes are rounded: its pixels are squares of level 0
+            l0 = np.minimum(at * factor + factor // 2, l0_length - 1)
+        twice = 2 * l0 + 1
+        ratio = 1 / (2 * self.scale[axis])
+        if self.origin is None:
+            return np.asarray(np.minimum(twice * ratio.numerator // ratio.denominator, length - 1))
+        first = self.origin[axis]
+        places = twice * (ratio.numerator * first.denominator) + first.numerator * ratio.denominator
+        return np.clip(places // (ratio.denominator * first.denominator), -1, length)
 
     def cells(self, level: int) -> Cells:
         """Return the mask's pixels that a level of the image asks for."""
@@ -83,10 +124,10 @@ class Alignment:
         for axis in (0, 1):
             length = self.image[level][axis]
             under = self.under(level, axis, 0, length)
-            first = np.flatnonzero(np.diff(under, prepend=-1))
+            first = np.flatnonzero(np.diff(under, prepend=-2))
             asked.append(under[first])
             edges.append(np.append(first, length))
-        return Cells(self.mask_level(level), *asked, *edges)
+        return Cells(0, *asked, *edges)
 
 
 def whole_factors(image: tuple[int, int], mask: tuple[int, int]) -> list[int]:
@@ -101,6 +142,16 @@ def whole_factors(image: tuple[int, int], mask: tuple[int, int]) -> list[int]:
         for whole, side in zip(image, mask, strict=True)
     ]  # fmt: skip
     return sorted(fits[0] & fits[1], key=lambda f: sum(abs(w - s * f) for w, s in zip(image, mask, strict=True)))
+
+
+def _one_factor(whole: tuple[int, int], part: tuple[int, int]) -> bool:
+    """Return whether one factor gives both sides of a part, each rounded down, up or to the nearest."""
+    for below, above in ((0, 2), (2, 0), (1, 1)):  # halves of a pixel that the quotient may be less, or more
+        least = max(Fraction(2 * side, 2 * cut + above) for side, cut in zip(whole, part, strict=True))
+        most = min(Fraction(2 * side, max(2 * cut - below, 1)) for side, cut in zip(whole, part, strict=True))
+        if least < most:
+            return True
+    return False
 
 
 @dataclass(frozen=True, eq=False)

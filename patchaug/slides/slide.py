@@ -6,24 +6,29 @@ resolution: each pixel of the window gets the mask pixel under its centre (`patc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from patchaug.core.arrays import Array
+from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.core.validation import Size, checked_positive, refuses_old_names
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, ReadError, WindowError, placed
 from patchaug.readers import Raster
 from patchaug.readers.base import require_inside
-from patchaug.slides.class_numbers import checked_codes, class_number, require_known_classes
-from patchaug.slides.label_index import index_labels, read_at
+from patchaug.slides.class_numbers import class_number
+from patchaug.slides.class_raster import ClassRaster
+from patchaug.slides.label_index import index_labels, read_at, same_labels
 from patchaug.slides.labels import Labels
-from patchaug.slides.mask_alignment import Alignment
+from patchaug.slides.mask_place import align
+from patchaug.slides.mask_values import explained, require_known_classes
 from patchaug.slides.patch import Patch as Patch
 from patchaug.slides.patch import mirror_patch, resize_patch
 from patchaug.slides.pixel_format import CheckedRaster
+
+Codes = Sequence[str] | Mapping[str, Any] | ClassCodes
 
 
 class Slide:
@@ -33,7 +38,7 @@ class Slide:
         image: Reads the image; uint8, 1 or 3 channels.
         mask: Reads the class numbers, integers; None for a slide without labels.
         name: Name of the slide in errors; its windows are drawn by this name.
-        codes: Class names in the order of the mask's integers.
+        codes: Class names in the order of the mask's integers, or a mapping from name to the values of the file.
         ignore_index: Integer that means "no label".
         path: Path of the image, None for arrays.
         mpp: Micrometres per pixel at level 0, or (x, y) of them; default: those of the image.
@@ -57,19 +62,19 @@ class Slide:
         mask: Raster | None = None,
         *,
         name: str,
-        codes: Sequence[str] | None = None,
+        codes: Codes | None = None,
         ignore_index: int | None = None,
         path: str | None = None,
         mpp: float | tuple[float, float] | None = None,
     ) -> None:
         self.name, self.path = name, path
-        self.codes, self.ignore_index = checked_codes(codes), ignore_index
+        classes = ClassCodes.of(codes)
+        self.codes, self.ignore_index = None if classes is None else classes.names, ignore_index
         self._mpp = None if mpp is None else _both(mpp)
         self._image = CheckedRaster(image, "image", name)
-        self._mask = None if mask is None else CheckedRaster(mask, "mask", name)
-        self._alignment = (
-            None if mask is None else Alignment.of(name, image.level_dimensions, mask.level_dimensions, mask.name)
-        )
+        self._mask = None if mask is None else ClassRaster(mask, classes, ignore_index, name)
+        self._alignment = None if self._mask is None else align(name, image, self._mask.raster, ignore_index)
+        self._same_labels: dict[int, bool] = {}  # whether the mask's own level holds those of its level 0
         self._label_indexes: dict[tuple[str, int], Labels] = {}
 
     @property
@@ -202,13 +207,22 @@ class Slide:
     def _read_mask(self, window: Window) -> Array:
         if self._mask is None or self._alignment is None:
             raise FrameError(f"{self.name}: it has no mask to read")
-        level = self._alignment.same_level[window.level]
+        level = self._own_level(window.level)
         if level is not None:  # one mask pixel for each pixel of the image's level
             same = window.level == level
             return self._mask.read(window if same else Window(window.x, window.y, window.width, window.height, level))
         columns = self._alignment.under(window.level, 0, window.x, window.right)
         rows = self._alignment.under(window.level, 1, window.y, window.bottom)
-        return read_at(self._mask, columns, rows, self._alignment.mask_level(window.level))
+        return read_at(self._mask, columns, rows)
+
+    def _own_level(self, level: int) -> int | None:
+        """The mask's level that holds the labels of an image level pixel by pixel; None where it must be level 0."""
+        assert self._mask is not None
+        assert self._alignment is not None
+        own = self._alignment.same_level[level]
+        if own is None or own == 0 or self._mask.exact_levels or self._same_labels.get(level):
+            return own
+        return None
 
     def labels(self, level: int = 0) -> Labels:
         """Return the label index of a level; the first call reads the whole mask and checks it against the codes.
@@ -216,7 +230,7 @@ class Slide:
         Raises:
             FrameError: There is no mask.
             WindowError: There is no such level.
-            LabelError: The mask holds a number that is neither a code nor `ignore_index`.
+            LabelError: The mask holds a value that is neither a code nor `ignore_index`.
         """
         return self.label_index("mask", level, lambda: self._index_mask(level))
 
@@ -241,8 +255,12 @@ class Slide:
     def _index_mask(self, level: int) -> Labels:
         if self._mask is None or self._alignment is None:
             raise FrameError(f"{self.name}: it has no mask to index")
-        labels = index_labels(self.name, self._mask, self._alignment, level)
-        require_known_classes(self.name, labels, level, self.codes, self.ignore_index)
+        if self._alignment.same_level[level] and not self._mask.exact_levels and level not in self._same_labels:
+            self._same_labels[level] = same_labels(self._mask, self._alignment, level)
+        own = self._own_level(level)
+        with explained(self.name, self._mask):
+            labels = index_labels(self.name, self._mask, self._alignment, level, own)
+        require_known_classes(self.name, self._mask, labels, level)
         return labels
 
     def class_number(self, code: int | str) -> int:

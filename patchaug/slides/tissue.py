@@ -13,10 +13,10 @@ import numpy as np
 
 from patchaug.errors import ForegroundError
 from patchaug.readers import ArrayRaster
+from patchaug.slides.class_raster import ClassRaster
 from patchaug.slides.label_index import index_labels
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment
-from patchaug.slides.pixel_format import CheckedRaster
 from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail, thumbnail_level
 
@@ -74,4 +74,4 @@ def _index_tissue(slide: Slide, level: int) -> Labels:
         for l0_length, length in zip(slide.dimensions, slide.level_dimensions[read], strict=True)
     )
     alignment = Alignment(slide.level_dimensions, raster.level_dimensions, (scale[0], scale[1]))
-    return index_labels(slide.name, CheckedRaster(raster, "mask", slide.name), alignment, level)
+    return index_labels(slide.name, ClassRaster(raster, None, None, slide.name), alignment, level)
