@@ -17,6 +17,7 @@ from patchaug.readers.base import Sizes, require_inside
 from patchaug.readers.file import UnsupportedError, describe
 from patchaug.readers.file_handles import discard, get_or_open
 from patchaug.readers.openslide_origins import SIDE, Piece, pieces
+from patchaug.readers.tiff.preflight import TILE_LIMIT
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class OpenSlideRaster(TiledRaster):
                 self._parsed = _read_info(slide)
             except Exception as error:  # also bounds that are no numbers, or leave the slide
                 discard(self._key)
-                raise ReadError(f"{self.path}: OpenSlide cannot read its header ({describe(error)})") from error
+                why = str(error) if isinstance(error, ReadError) else describe(error)
+                raise ReadError(f"{self.path}: OpenSlide cannot read its header ({why})") from error
         return self._parsed
 
     def read_layout(self) -> Layout:
@@ -204,6 +206,13 @@ def _read_info(slide: OpenSlide) -> _SlideInfo:
     mpp = (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
     red, green, blue = bytes.fromhex(properties.get("openslide.background-color", "FFFFFF"))
     sizes, offsets = _bounded_levels(properties, slide.level_dimensions, slide.level_downsamples)
+    for level in range(len(sizes)):
+        across, down = (int(properties.get(f"openslide.level[{level}].tile-{side}", 1)) for side in ("width", "height"))
+        if across * down > TILE_LIMIT:
+            raise ReadError(
+                f"tiles of {across} x {down} px on level {level} are above the limit of {TILE_LIMIT >> 20} Mpx; "
+                f"save it with tiles of 256 px"
+            )
     grids = tuple(TileGrid(w, h, min(w, SIDE), min(h, SIDE)) for w, h in sizes)
     truncates = properties.get("openslide.vendor") == "leica"
     return _SlideInfo(

@@ -154,3 +154,22 @@ def fifo(path: Path) -> Path:
     """Make a pipe without a writer; a process that opens it waits for ever."""
     os.mkfifo(path)
     return path
+
+
+def with_field(path: Path, tag: int, kind: int, count: int, value: bytes) -> Path:
+    """Change the field of a TIFF's first page: type, count, and value or offset; longer values go to the file's end."""
+    data = bytearray(path.read_bytes())
+    order, big = "<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+")
+    letter, room, head = ("Q", 8, 12) if big else ("I", 4, 8)
+    (at,) = struct.unpack_from(f"{order}{letter}", data, 8 if big else 4)
+    (fields,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, at)
+    for number in range(fields):
+        start = at + (8 if big else 2) + number * (20 if big else 12)
+        if struct.unpack_from(f"{order}H", data, start) == (tag,):
+            struct.pack_into(f"{order}HH{letter}", data, start, tag, kind, count)
+            if len(value) > room:
+                value, data = struct.pack(f"{order}{letter}", len(data)), data + value
+            data[start + head : start + head + room] = value.ljust(room, b"\0")
+            path.write_bytes(data)
+            return path
+    raise LookupError(f"there is no field {tag}")

@@ -16,10 +16,10 @@ SECONDS = 5  # processor time of the child, so that other processes do not short
 PATIENCE = 60  # seconds of wall time, for a child that waits
 
 
-def _limited(function: Callable[..., Any], args: tuple[Any, ...], answer: Any, seconds: int) -> None:
+def _limited(function: Callable[..., Any], args: tuple[Any, ...], answer: Any, seconds: int, memory: int) -> None:
     with open("/proc/self/statm") as file:
         now = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (now + memory, now + memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # a forked child starts at 0
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
@@ -33,7 +33,7 @@ def _limited(function: Callable[..., Any], args: tuple[Any, ...], answer: Any, s
 
 
 def limited(
-    function: Callable[..., Any], *args: Any, seconds: int = SECONDS, patience: float = PATIENCE
+    function: Callable[..., Any], *args: Any, seconds: int = SECONDS, patience: float = PATIENCE, memory: int = MEMORY
 ) -> tuple[str, Any]:
     """Return ("value", result of the function), (name, text) of its PatchaugError, or what went wrong.
 
@@ -41,7 +41,7 @@ def limited(
     "DIED" a process that ended by itself.
     """
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=_limited, args=(function, args, theirs, seconds))
+    child = multiprocessing.get_context("fork").Process(target=_limited, args=(function, args, theirs, seconds, memory))
     child.start()
     theirs.close()
     try:

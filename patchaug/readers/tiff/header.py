@@ -20,12 +20,12 @@ from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes
 from patchaug.readers.codecs.decompress import CODECS, Packing, load
 from patchaug.readers.file import UnsupportedError, describe
+from patchaug.readers.tiff.preflight import TILE_LIMIT, require_sound
 from patchaug.readers.tiled import TileGrid
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
 
-TILE_LIMIT = 64 << 20  # pixels
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # Overlapping tiles, padded levels or several areas: OpenSlide knows how these makers lay their slides out.
@@ -87,6 +87,7 @@ def read_header(path: str, *, mask: bool) -> Header:
     """
     import tifffile
 
+    require_sound(path)
     try:
         with tifffile.TiffFile(path) as tiff:
             series = tiff.series[0]
@@ -109,9 +110,7 @@ def read_header(path: str, *, mask: bool) -> Header:
     except ReadError:
         raise
     except Exception as error:  # a broken header raises whatever the parser met first
-        raise UnsupportedError(
-            f"{path}: broken TIFF header ({describe(error)}); copy or export the file again"
-        ) from error
+        raise ReadError(f"{path}: broken TIFF header ({describe(error)}); copy or export the file again") from error
 
 
 def _kind(page: Any) -> tuple[Any, int, bool]:

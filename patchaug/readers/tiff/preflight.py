@@ -1,0 +1,164 @@
+"""Check the structure of a TIFF before a library parses it: the number of pages, and the fields that sizes follow from.
+
+Libraries believe these fields. One lying entry keeps tifffile busy for minutes, and a tile of 46,000 px lets OpenSlide
+end the whole process where memory is limited. So what fails here is passed to no other library.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from patchaug.errors import ReadError
+
+TILE_LIMIT = 64 << 20  # pixels
+PAGES = 4096
+_ENTRIES = 4096  # fields of a page
+_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # unsigned whole numbers, by TIFF's number of the type
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_SIDE = (1 << 32) - 1
+# Name, and the largest value, of fields that hold one number.
+_NUMBERS = {
+    256: ("ImageWidth", _SIDE), 257: ("ImageLength", _SIDE), 277: ("SamplesPerPixel", 65535),
+    278: ("RowsPerStrip", (1 << 64) - 1), 322: ("TileWidth", _SIDE), 323: ("TileLength", _SIDE),
+    32997: ("ImageDepth", 65535), 32998: ("TileDepth", 65535),
+}  # fmt: skip
+_LISTS = {258: "BitsPerSample", 273: "StripOffsets", 279: "StripByteCounts", 324: "TileOffsets", 325: "TileByteCounts",
+          330: "SubIFDs"}  # fmt: skip
+_NDPI = 65420  # Hamamatsu stores offsets in a layout of its own
+
+
+class _Entry(NamedTuple):
+    """A field of a page: number and type of the field, its count of values, and where they are."""
+
+    kind: int
+    count: int
+    at: int
+
+
+class _Tiff:
+    """The file with its byte order and the layout of classic TIFF or BigTIFF."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file, self.size = file, size
+        head = self.read(0, 16)
+        self.order = "<" if head[:2] == b"II" else ">"
+        self.big = self.numbers(head[2:4], "H") == (43,)
+        self.first = self.number_at(8 if self.big else 4, "Q" if self.big else "I")
+
+    def read(self, at: int, count: int) -> bytes:
+        """Read bytes, fewer at the end of the file."""
+        if not 0 <= at < self.size:
+            return b""
+        self.file.seek(at)
+        return self.file.read(min(count, self.size - at))
+
+    def numbers(self, data: bytes, letter: str) -> tuple[int, ...]:
+        """Unpack as many numbers as the bytes hold."""
+        whole = len(data) - len(data) % struct.calcsize(f"{self.order}{letter}")
+        return tuple(number for (number,) in struct.iter_unpack(f"{self.order}{letter}", data[:whole]))
+
+    def number_at(self, at: int, letter: str) -> int:
+        """Return the number at an offset; 0 beyond the end of the file."""
+        found = self.numbers(self.read(at, struct.calcsize(f"{self.order}{letter}")), letter)
+        return found[0] if found else 0
+
+    def page(self, at: int) -> tuple[dict[int, _Entry], int]:
+        """Return the fields of a page, and the offset of the next page; 0 after the last."""
+        wide, letter = (8, "Q") if self.big else (2, "H")
+        count = self.number_at(at, letter)
+        if count > _ENTRIES:
+            raise ValueError(f"has {count} fields, at most {_ENTRIES} are read")
+        length = 20 if self.big else 12
+        fields: dict[int, _Entry] = {}
+        data = self.read(at + wide, count * length)
+        for number in range(len(data) // length):
+            start = number * length
+            tag, kind, values = struct.unpack_from(f"{self.order}HH{'Q' if self.big else 'I'}", data, start)
+            inside = at + wide + start + (12 if self.big else 8)
+            if _SIZES.get(kind, 1) * values > (8 if self.big else 4):
+                inside = self.number_at(inside, "Q" if self.big else "I")
+            fields.setdefault(tag, _Entry(kind, values, inside))
+        return fields, self.number_at(at + wide + count * length, "Q" if self.big else "I")
+
+
+def require_sound(path: str) -> bool:
+    """Check the fields of all pages that sizes follow from; reads a few kilobytes.
+
+    Args:
+        path: A TIFF or BigTIFF.
+
+    Returns:
+        False for the layout of Hamamatsu's NDPI, which is not checked.
+
+    Raises:
+        ReadError: A field has no whole number, a number out of its limits, or more values than the file has bytes;
+            a tile is too large; or there are too many pages.
+    """
+    page = 0
+    try:
+        with open(path, "rb") as file:
+            tiff = _Tiff(file, os.fstat(file.fileno()).st_size)
+            for page, fields in enumerate(_pages(tiff)):
+                if page >= PAGES:
+                    raise ReadError(
+                        f"{path}: holds more than {PAGES} pages, the limit; save the picture as a TIFF of its own"
+                    )
+                if _NDPI in fields:
+                    return False
+                width, height = _require_sound_page(tiff, fields)
+                if width * height > TILE_LIMIT:
+                    raise ReadError(
+                        f"{path}: tiles of {width} x {height} px are above the limit of {TILE_LIMIT >> 20} Mpx; "
+                        f"save it with tiles of 256 px"
+                    )
+    except ReadError:
+        raise
+    except ValueError as error:
+        raise ReadError(f"{path}: broken TIFF header (page {page} {error}); copy or export the file again") from None
+    except OSError as error:
+        raise ReadError(f"{path}: the system cannot read it ({error.strerror or error})") from error
+    return True
+
+
+def _pages(tiff: _Tiff) -> Iterator[dict[int, _Entry]]:
+    """Iterate over the fields of all pages, and of the pages below them; each page once."""
+    waiting, seen = [tiff.first], set()
+    while waiting:
+        at = waiting.pop()
+        if at in seen or not 0 < at < tiff.size:
+            continue
+        seen.add(at)
+        fields, following = tiff.page(at)
+        waiting.append(following)
+        below = fields.get(330)
+        if below is not None and below.kind in _FORMATS:
+            letter = _FORMATS[below.kind]
+            size = struct.calcsize(letter)
+            waiting += tiff.numbers(tiff.read(below.at, min(below.count, PAGES + 1) * size), letter)
+        yield fields
+
+
+def _require_sound_page(tiff: _Tiff, fields: dict[int, _Entry]) -> tuple[int, int]:
+    """Return (width, height) of the tiles, (1, 1) without; raise ValueError for a field that cannot be true."""
+    values = {}
+    for tag, (name, most) in _NUMBERS.items():
+        if tag not in fields:
+            continue
+        kind, count, at = fields[tag]
+        if kind not in _FORMATS or count < 1:
+            raise ValueError(f"has a field {name} of type {kind} with {count} values, it is one unsigned whole number")
+        values[tag] = tiff.number_at(at, _FORMATS[kind])
+        if not 1 <= values[tag] <= most:
+            raise ValueError(f"has {name} {values[tag]}, it must be in 1..{most}")
+    for tag, name in _LISTS.items():
+        if tag not in fields:
+            continue
+        kind, count, at = fields[tag]
+        if kind not in _FORMATS:
+            raise ValueError(f"has a field {name} of type {kind}, it holds unsigned whole numbers")
+        if at + count * _SIZES[kind] > tiff.size:
+            raise ValueError(f"says that {count} numbers {name} begin at byte {at} of a file of {tiff.size} bytes")
+    return values.get(322, 1), values.get(323, 1)
