@@ -87,7 +87,7 @@ def read_header(path: str, *, mask: bool) -> Header:
     """
     import tifffile
 
-    require_sound(path)
+    checked = require_sound(path)
     try:
         with tifffile.TiffFile(path) as tiff:
             series = tiff.series[0]
@@ -110,7 +110,8 @@ def read_header(path: str, *, mask: bool) -> Header:
     except ReadError:
         raise
     except Exception as error:  # a broken header raises whatever the parser met first
-        raise ReadError(f"{path}: broken TIFF header ({describe(error)}); copy or export the file again") from error
+        kind = ReadError if checked else UnsupportedError  # what is broken is not handed on
+        raise kind(f"{path}: broken TIFF header ({describe(error)}); copy or export the file again") from error
 
 
 def _kind(page: Any) -> tuple[Any, int, bool]:

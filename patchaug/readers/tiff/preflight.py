@@ -31,10 +31,10 @@ _NDPI = 65420  # Hamamatsu stores offsets in a layout of its own
 
 
 class _Entry(NamedTuple):
-    """A field of a page: number and type of the field, its count of values, and where they are."""
+    """A field of a page: type of its values, how many there are, and where they are."""
 
     kind: int
-    count: int
+    values: int
     at: int
 
 
@@ -137,7 +137,7 @@ def _pages(tiff: _Tiff) -> Iterator[dict[int, _Entry]]:
         if below is not None and below.kind in _FORMATS:
             letter = _FORMATS[below.kind]
             size = struct.calcsize(letter)
-            waiting += tiff.numbers(tiff.read(below.at, min(below.count, PAGES + 1) * size), letter)
+            waiting += tiff.numbers(tiff.read(below.at, min(below.values, PAGES + 1) * size), letter)
         yield fields
 
 

@@ -20,7 +20,7 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError, ReadError
 from patchaug.readers.file import Fingerprint, require_equal
-from patchaug.readers.tiff.header import TILE_LIMIT
+from patchaug.readers.tiff.preflight import TILE_LIMIT
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 from patchaug.readers.zarr.chunks import Chunks, count_missing
 from patchaug.readers.zarr.multiscales import Multiscale, Plane, find_multiscale
