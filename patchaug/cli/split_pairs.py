@@ -9,7 +9,8 @@ from pathlib import Path
 from patchaug.cli.common import require
 from patchaug.data.item_list import validation_count
 from patchaug.options.fields import TrainOptions
-from patchaug.slides.discovery import find_masks, get_slide_files
+from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.pairing import find_masks
 
 Pairs = list[tuple[Path, Path]]
 

@@ -18,7 +18,8 @@ from patchaug.data.item_list import column, require_apart, validation_count
 from patchaug.errors import OptionError
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.random_patch import RandomPatch
-from patchaug.slides.discovery import find_masks, get_slide_files
+from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.pairing import find_masks
 
 
 class Pair(NamedTuple):
@@ -136,7 +137,7 @@ class SlideDataLoaders(DataLoaders):
             PatchaugError: A slide cannot be opened, or its windows are impossible.
         """
         files = get_slide_files(Path(path, images))
-        pairs = list(zip(files, find_masks(files, Path(path, masks)), strict=True))
+        pairs = list(zip(files, find_masks(files, Path(path, masks), root=Path(path, images)), strict=True))
         train, valid = _random_split(len(pairs), valid_pct, seed)(pairs)
         return cls.from_lists([pairs[i] for i in train], [pairs[i] for i in valid], path=path, **kwargs)
 

@@ -33,8 +33,9 @@ from patchaug.readers import (
 from patchaug.slides.checksums import compare_manifest, write_manifest
 from patchaug.slides.class_numbers import unknown_of, unknown_values
 from patchaug.slides.class_raster import ClassRaster
-from patchaug.slides.discovery import find_masks, get_slide_files
+from patchaug.slides.discovery import get_slide_files
 from patchaug.slides.mask_values import add_values
+from patchaug.slides.pairing import find_masks
 from patchaug.slides.slide import Slide
 
 Values = dict[int, tuple[int, tuple[int, int]]]  # {class: (pixels, the place of one)}
@@ -110,10 +111,10 @@ def audit_slides(
     room = budget(ram)
     images = list(_images(paths))
     if new_manifest is not None:  # before the hours that tiles may take
-        checked_output(new_manifest, "manifest", [".json"], inputs=[*images, manifest])
+        checked_output(new_manifest, "manifest", [".json"], inputs=[*(image for _, image in images), manifest])
     reports = [
-        _check_slide(image, masks, codes, ignore_index, sample, room)
-        for image in progress(images, len(images), "checking slides")
+        _check_slide(image, root, masks, codes, ignore_index, sample, room)
+        for root, image in progress(images, len(images), "checking slides")
     ]
     files = [file for one in reports for file in (one.path, one.mask) if file is not None]
     if manifest is not None:
@@ -141,17 +142,19 @@ def _changes_of(file: str, changes: dict[str, str], report: Report) -> list[str]
     return [*told[:_SHOWN], *more]
 
 
-def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
+    """Yield each slide after the folder that it was found in."""
     for path in map(Path, paths):
         if path.is_dir() and not is_zarr(path):
-            yield from get_slide_files(path)
+            yield from ((path, file) for file in get_slide_files(path))
         else:
-            yield path
+            yield path.parent, path
 
 
 def _check_slide(
-    image: Path, masks: Any, codes: Sequence[str] | None, ignore_index: int | None, sample: int | None, room: int
-) -> Report:
+    image: Path, root: Path, masks: Any, codes: Sequence[str] | None, ignore_index: int | None, sample: int | None,
+    room: int,
+) -> Report:  # fmt: skip
     report = Report(str(image))
     try:
         opened = open_raster(image, ram=room)
@@ -166,7 +169,7 @@ def _check_slide(
     if masks is None:
         return report
     try:
-        (found,) = find_masks([image], masks)
+        (found,) = find_masks([image], masks, root=root)
         report = replace(report, mask=str(found))
         mask = open_mask(found, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room)
         Slide(opened, mask, name=image.name, codes=codes, ignore_index=ignore_index)  # do they show one frame?

@@ -1,4 +1,4 @@
-"""Which files are slides, and which mask belongs to which: names only, nothing is opened."""
+"""Which files are slides: names only, nothing is opened. Masks are paired with them in pairing.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from patchaug.errors import MissingError, OptionError
+from patchaug.errors import MissingError
 from patchaug.readers import known_suffixes
 
 MASK = "_mask"
@@ -37,50 +37,13 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
     suffixes = known_suffixes("image")
     found = sorted(
         file
-        for file in _files(root, recurse, folders)
-        if _parts(file)[1] in suffixes and not file.name.startswith(".") and not _parts(file)[0].endswith(MASK)
+        for file in walk_files(root, recurse, folders)
+        if split_suffix(file)[1] in suffixes
+        and not file.name.startswith(".")
+        and not split_suffix(file)[0].endswith(MASK)
     )
     if not found:
         raise MissingError(f"no slides in {root}; known suffixes are {', '.join(sorted(suffixes))}")
-    return found
-
-
-def find_masks(images: Iterable[Path], masks: str | os.PathLike[str]) -> list[Path]:
-    """Find the mask of each image in a folder: a picture or polygons of the same stem, or that stem and "_mask".
-
-    Raises:
-        MissingError: Images have no mask; all of them are listed.
-        OptionError: An image has several.
-    """
-    folder = Path(masks)
-    if folder.is_file():
-        raise MissingError(f"{folder} is a file; give the folder that it lies in: masks are found there by their names")
-    if not folder.is_dir():
-        raise MissingError(f"there is no folder {folder}; masks are looked for in a folder")
-    images = list(images)
-    known = {image.resolve() for image in images}
-    suffixes = known_suffixes("image", "mask", "annotations")
-    by_stem: dict[str, list[Path]] = {}
-    for file in _files(folder, True, ()):
-        # Images may lie in the same folder: an image is nobody's mask.
-        stem, suffix = _parts(file)
-        if suffix in suffixes and not file.name.startswith(".") and file.resolve() not in known:
-            by_stem.setdefault(stem, []).append(file)
-    found, missing = [], []
-    for image in images:
-        candidates = by_stem.get(_parts(image)[0], []) + by_stem.get(_parts(image)[0] + MASK, [])
-        if len(candidates) > 1:
-            names = ", ".join(str(file) for file in candidates)
-            raise OptionError(f"{image.name} has {len(candidates)} masks in {folder}: {names}; keep one")
-        if candidates:
-            found.append(candidates[0])
-        else:
-            missing.append(image.name)
-    if missing:
-        raise MissingError(
-            f"{len(missing)} of {len(images)} slides have no mask in {folder}: {', '.join(missing)}; "
-            f"a mask is named like its image, or with {MASK} after the stem"
-        )
     return found
 
 
@@ -91,8 +54,8 @@ def require_files(paths: Iterable[str | os.PathLike[str]], what: str) -> None:
         raise MissingError(f"{len(missing)} {what} do not exist: {', '.join(missing)}")
 
 
-def _parts(file: Path) -> tuple[str, str]:
-    """Stem and suffix; ".gz" belongs to the suffix before it, ".zip" to ".zarr"."""
+def split_suffix(file: Path) -> tuple[str, str]:
+    """Return stem and suffix; ".gz" belongs to the suffix before it, ".zip" to ".zarr"."""
     name = file.name
     length = len(file.suffix)
     if file.suffix.lower() == ".gz" or name.lower().endswith(".zarr.zip"):
@@ -100,8 +63,8 @@ def _parts(file: Path) -> tuple[str, str]:
     return name[: len(name) - length], name[len(name) - length :].lower()
 
 
-def _files(root: Path, recurse: bool, folders: Sequence[str]) -> Iterable[Path]:
-    """Files, and folders of zarr."""
+def walk_files(root: Path, recurse: bool, folders: Sequence[str]) -> Iterable[Path]:
+    """Yield the files below a folder, and the folders of zarr."""
     for folder, inside, names in os.walk(root):
         names += [name for name in inside if name.lower().endswith(".zarr")]
         inside[:] = [name for name in inside if not name.startswith(".") and not name.lower().endswith(".zarr")]

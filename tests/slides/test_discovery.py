@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from patchaug import MissingError, OptionError
-from patchaug.slides.discovery import find_masks, get_slide_files, require_files
+from patchaug.slides.discovery import get_slide_files, require_files
+from patchaug.slides.pairing import find_masks
 
 
 @pytest.fixture
@@ -88,14 +89,16 @@ def test_all_missing_masks_are_listed_at_once(folder: Path) -> None:
     """Not one at a time."""
     (folder / "masks" / "a.png").unlink()
     (folder / "masks" / "c.png").unlink()
-    with pytest.raises(MissingError, match=r"2 of 4 slides have no mask in .*masks: a.TIFF, c.ndpi; a mask is named"):
+    with pytest.raises(
+        MissingError, match=r"2 of 4 slides have no mask in .*masks: a.TIFF, sub/c.ndpi; a mask is named"
+    ):
         find_masks(get_slide_files(folder / "images"), folder / "masks")
 
 
 def test_two_masks_for_a_slide_are_refused(folder: Path) -> None:
-    """Nobody could say which one is meant."""
+    """Both are listed."""
     (folder / "masks" / "a_mask.png").touch()
-    with pytest.raises(OptionError, match=r"a.TIFF has 2 masks.*a.png.*a_mask.png; keep one"):
+    with pytest.raises(OptionError, match=r"a.TIFF has 2 masks: a.png, a_mask.png; keep one of each"):
         find_masks(get_slide_files(folder / "images"), folder / "masks")
 
 
