@@ -53,6 +53,8 @@ ONLY = {
     "cv2": {"augment"},
     "skimage": {"slides", "core"},
     "shapely": {"readers"},
+    "pyogrio": {"readers"},
+    "pyproj": {"readers"},
     "rich": {"core", "cli"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},

@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.class_codes import ClassCodes
 from patchaug.errors import OptionError
+from patchaug.readers.annotations.geojson import LABEL
 from patchaug.readers.annotations.polygon_mask import PolygonRaster
+from patchaug.readers.annotations.vector_files import MAGIC as VECTORS
 from patchaug.readers.array import ArrayRaster
 from patchaug.readers.base import Raster, Sizes
+from patchaug.readers.georeference import Georeference
 from patchaug.readers.openslide import OpenSlideRaster
 from patchaug.readers.registry import HEAD_BYTES, register_reader
 from patchaug.readers.tiff.header import MAGIC
@@ -33,7 +37,7 @@ def register_builtin() -> None:
     """Fill the table of readers; of equal priority the first one is tried first."""
     register_reader(
         "polygons", annotations=_open_polygons, accepts=_is_annotations, priority=PRIORITY, replace=True,
-        suffixes=[".geojson", ".geojson.gz", ".json", ".json.gz", ".xml"],
+        suffixes=[".geojson", ".geojson.gz", ".json", ".json.gz", ".xml", ".gpkg", ".shp", ".fgb"],
     )  # fmt: skip
     for name, open_object, accepts in (
         ("tensors", _open_tensor, _is_tensor),
@@ -142,7 +146,7 @@ def _open_array(source: Array, *, mask: bool, ram: int, name: str | None) -> Ras
 
 
 def _checked(array: Array, name: str, *, mask: bool) -> Array:
-    if mask and (array.ndim != 2 or array.dtype.kind not in "bui"):
+    if mask and (array.ndim != 2 or array.dtype.kind not in "buif"):
         raise OptionError(f"{name}: a mask must be integers (height, width), got {array.dtype} {array.shape}")
     if not mask and (array.dtype != np.uint8 or (array.ndim == 3 and array.shape[2] not in (1, 3))):
         raise OptionError(
@@ -153,13 +157,15 @@ def _checked(array: Array, name: str, *, mask: bool) -> Array:
 
 
 def _is_annotations(source: Any) -> bool:
-    """Return whether a source is parsed GeoJSON, or a file of JSON or XML, compressed by gzip or not."""
+    """Return whether a source is parsed GeoJSON, or a file of JSON, XML or vectors, compressed by gzip or not."""
     if not isinstance(source, str):
         return isinstance(source, (Mapping, list)) or hasattr(source, "__geo_interface__")
     if not os.path.isfile(source):
         return False
     with open(source, "rb") as file:
         head = file.read(HEAD_BYTES)
+    if head.startswith(VECTORS):
+        return True
     if head.startswith(b"\x1f\x8b"):
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, 64)
@@ -169,13 +175,21 @@ def _is_annotations(source: Any) -> bool:
 
 
 def _open_polygons(
-    source: Any, *, sizes: Sizes, codes: Sequence[str] | None, ignore_index: int | None, name: str | None
-) -> Raster:
-    source = getattr(source, "__geo_interface__", source)
-    polygons = PolygonRaster(source, sizes, codes=codes, ignore_index=ignore_index, name=name)
-    if outside := polygons.outside():
+    source: Any, *, sizes: Sizes, codes: Sequence[str] | None, ignore_index: int | None, name: str | None,
+    classes: ClassCodes | None = None, outside: str | int | None = None, label: str = LABEL, invalid: str = "raise",
+    place: Georeference | None = None,
+) -> Raster:  # fmt: skip
+    if hasattr(source, "__geo_interface__"):  # a GeoDataFrame keeps its coordinate system beside the features
+        crs, source = getattr(source, "crs", None), source.__geo_interface__
+        if crs is not None:
+            source = {**source, "crs": crs.to_string()}
+    polygons = PolygonRaster(
+        source, sizes, codes=classes or codes, ignore_index=ignore_index, name=name, outside=outside, label=label,
+        invalid=invalid, place=place,
+    )  # fmt: skip
+    if beyond := polygons.outside():
         warnings.warn(
-            f"{polygons.what}: {len(outside)} of {len(polygons.polygons.values)} polygons lie outside the image "
+            f"{polygons.what}: {len(beyond)} of {len(polygons.polygons.values)} polygons lie outside the image "
             f"and are not drawn",
             stacklevel=6,  # the caller of open_slide
         )

@@ -5,9 +5,21 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
+
 from patchaug.core.arrays import Array
+from patchaug.core.class_codes import ClassCodes
+from patchaug.core.windows import Window
+from patchaug.errors import LabelError, OptionError, PatchaugError, ReadError
 from patchaug.readers.base import Raster
+from patchaug.readers.colours import ColourRaster, common_colours
+from patchaug.readers.constant import ConstantRaster
+from patchaug.readers.georeference import Georeference
+from patchaug.readers.hooks import codec_of, holds_classes, path_of
 from patchaug.readers.registry import open_registered
+
+_LOSSY = ("JPEG", "OJPEG", "APERIO_JP2000_YCBC", "APERIO_JP2000_RGB", "JPEG2000", "WEBP", "LERC", "JPEGXL")
+_COLOURS = 64  # colours of a picture from which it is taken for a photograph
 
 
 def open_raster(
@@ -54,19 +66,28 @@ def open_mask(
     codes: Any = None,
     ignore_index: int | None = None,
     ram: int = 0,
+    outside: str | int | None = None,
+    label: str = "classification",
+    invalid: str = "raise",
+    place: Georeference | None = None,
 ) -> Raster:
     """Open a mask; annotations are parsed and checked here, of other files only the header is read.
 
     Args:
-        source: What `open_raster` takes; or a GeoJSON or ASAP file, parsed GeoJSON, or an object with
-            `__geo_interface__`.
+        source: What `open_raster` takes; or a file of polygons (GeoJSON, ASAP, GeoPackage, Shapefile, FlatGeobuf),
+            parsed GeoJSON, or an object with `__geo_interface__`; or one class number for the whole slide.
         sizes: (width, height) of the image's levels, finest first.
-        codes: Class names, in the order of the mask's integers; required for polygons.
+        codes: Class names, in the order of the mask's integers, or a mapping from name to values of the file; required
+            for polygons.
         ignore_index: Integer of the mask that means "no label".
         ram: Budget in bytes for decoded pixels, see `open_raster`.
+        outside: What no polygon covers: a class name, or `ignore_index`.
+        label: Property of the polygons that holds the class.
+        invalid: "raise", "skip" or "repair" polygons without a clear inside.
+        place: Place of the image on the map, for polygons in coordinates of a map.
 
     Returns:
-        The raster; integers (height, width).
+        The raster; values of the file (height, width). Class numbers where it has `holds_classes`.
 
     Raises:
         PatchaugError: See `open_raster` and `PolygonRaster`.
@@ -77,7 +98,81 @@ def open_mask(
         >>> open_mask(np.ones((40, 60), np.uint8), ((60, 40),)).level_dimensions
         ((60, 40),)
     """
+    classes = ClassCodes.of(codes)
     if isinstance(source, Raster):
         return source
-    frame = {"sizes": sizes, "codes": codes, "ignore_index": ignore_index, "name": None}
-    return open_registered(source, {"annotations": frame, "mask": {"ram": ram, "name": None}})
+    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
+        return _constant(int(source), sizes, classes, ignore_index)
+    frame = {
+        "sizes": sizes, "codes": None if classes is None else list(classes.names), "ignore_index": ignore_index,
+        "name": None, "classes": classes, "outside": outside, "label": label, "invalid": invalid, "place": place,
+    }  # fmt: skip
+    if classes is not None and classes.colours:
+        return _coloured(open_registered(source, {"annotations": frame, "image": {"ram": ram, "name": None}}))
+    try:
+        raster = open_registered(source, {"annotations": frame, "mask": {"ram": ram, "name": None}})
+    except (ReadError, OptionError) as error:
+        hint = _colours_of(source, classes, ram)
+        if hint is None:
+            raise
+        raise LabelError(f"{error}; {hint}") from None
+    if getattr(raster, "white_is_0", False) and (classes is None or classes.values is None):
+        names = ["background", "object"] if classes is None or len(classes.names) != 2 else classes.names
+        raise LabelError(
+            f"{raster.name}: a 1-bit mask that stores white as 0 (MINISWHITE); tifffile and GDAL read it so, "
+            f'Pillow inverted; say which bit is which: codes={{"{names[0]}": 0, "{names[1]}": 1}}, or '
+            f'{{"{names[0]}": 1, "{names[1]}": 0}} where {names[1]!r} is shown white'
+        )
+    return raster
+
+
+def _constant(value: int, sizes: Any, classes: ClassCodes | None, ignore_index: int | None) -> Raster:
+    """Return a mask of one class.
+
+    Raises:
+        OptionError: The number is no class.
+    """
+    if value != ignore_index and not 0 <= value < (2**31 if classes is None else len(classes.names)):
+        known = "0 or more" if classes is None else f"0 to {len(classes.names) - 1} ({', '.join(classes.names)})"
+        raise OptionError(f"mask={value} must be a class number of the whole slide, {known}, or ignore_index")
+    return ConstantRaster(value, sizes)
+
+
+def _coloured(raster: Raster) -> Raster:
+    """Return a picture as a mask of colours.
+
+    Raises:
+        ReadError: Its compression alters colours.
+    """
+    if holds_classes(raster):
+        return raster
+    path = path_of(raster)
+    if path is not None and (codec_of(raster) in _LOSSY or _is_jpeg(path)):
+        raise ReadError(f"{path}: JPEG alters the colours of classes; save the mask as PNG or as TIFF with deflate")
+    return ColourRaster(raster)
+
+
+def _is_jpeg(path: str) -> bool:
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(3) == b"\xff\xd8\xff"
+
+
+def _colours_of(source: Any, classes: ClassCodes | None, ram: int) -> str | None:
+    """Return which codes would take the colours of a picture that was meant as a mask; None where it is none."""
+    try:
+        picture = _coloured(open_registered(source, {"image": {"ram": ram, "name": None}}))
+        assert isinstance(picture, ColourRaster)
+        window_size = picture.level_dimensions[0]
+        if picture.picture.read(Window(0, 0, 1, 1)).shape[2:] not in ((3,), (4,)):
+            return None
+        found = common_colours(picture.picture)
+    except (PatchaugError, AssertionError):
+        return None
+    if len(found) > _COLOURS:
+        return f"its {window_size[0]} x {window_size[1]} px hold {len(found)} colours or more: is it a photograph?"
+    names = list(classes.names) if classes is not None else []
+    names += [f"class {number}" for number in range(len(names), len(found))]
+    pairs = ", ".join(f'"{name}": "#{colour:06x}"' for name, colour in zip(names, found, strict=False))
+    return f"it holds {len(found)} colours; say which class each is, such as codes={{{pairs}}}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from patchaug.core.validation import checked_integer
@@ -13,6 +14,8 @@ from patchaug.readers.base import Raster
 from patchaug.readers.file import UnsupportedError, describe, fingerprint
 
 Opener = Callable[..., Raster]
+# Options of annotations that an opener may leave out of its parameters, and their defaults.
+OPTIONAL = {"classes": None, "outside": None, "label": "classification", "invalid": "raise", "place": None}
 HEAD_BYTES = 4096  # bytes of a file that are compared with `magic`
 
 _readers: list[Reader] = []  # highest priority first
@@ -76,7 +79,8 @@ def register_reader(
         image: Opens a source as an image, called as `image(source, name=..., ram=...)`. Returns a `Raster`.
         mask: Opens a source as a mask of class numbers, called in the same way.
         annotations: Opens a source as a mask in the frame of an image, called as
-            `annotations(source, name=..., sizes=..., codes=..., ignore_index=...)`.
+            `annotations(source, name=..., sizes=..., codes=..., ignore_index=...)`; it may take `classes` (a
+            `ClassCodes`), `outside`, `label`, `invalid` and `place` (a `Georeference`) too.
         suffixes: File names that `get_slide_files` and mask folders list, such as ".raw".
         magic: First bytes of the format's files.
         accepts: Predicate of the absolute path (str) or of the object that was passed.
@@ -208,7 +212,7 @@ def _opened(reader: Reader, kind: str, source: Any, options: dict[str, Any]) -> 
     opener = reader.opener(kind)
     assert opener is not None
     try:
-        raster = opener(source, **options)
+        raster = opener(source, **_accepted(reader, opener, options))
         if not isinstance(raster, Raster):
             raise OptionError(
                 f"reader {reader.name!r} must return a Raster, with name, level_dimensions, level_downsamples, mpp "
@@ -220,6 +224,22 @@ def _opened(reader: Reader, kind: str, source: Any, options: dict[str, Any]) -> 
         called = source if isinstance(source, str) else type(source).__name__
         raise ReadError(f"{called}: reader {reader.name!r} failed ({describe(error)})") from error
     return raster
+
+
+def _accepted(reader: Reader, opener: Opener, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that an opener takes; the newer ones of annotations only where it names them.
+
+    Raises:
+        OptionError: An option that was set is not among them.
+    """
+    parameters = signature(opener).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return options
+    taken = {one.name for one in parameters}
+    for name, default in OPTIONAL.items():
+        if name not in taken and options.get(name, default) != default and name in ("outside", "label", "invalid"):
+            raise OptionError(f"{name}={options[name]!r} is not an option of reader {reader.name!r}; leave it out")
+    return {name: value for name, value in options.items() if name in taken or name not in OPTIONAL}
 
 
 def _head(path: str) -> bytes:

@@ -15,8 +15,9 @@ from patchaug.core.memory.arena import UNIT
 from patchaug.core.memory.tile_cache import TileCache
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
-from patchaug.readers.codecs.image_headers import require_whole_png
+from patchaug.readers.codecs.image_headers import grey_divisor, require_whole_png
 from patchaug.readers.file import UnsupportedError, describe
+from patchaug.readers.georeference import Georeference
 from patchaug.readers.hooks import BLOCK
 from patchaug.readers.tiff.header import is_tiff
 from patchaug.readers.tiff.reader import TiffRaster
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 _BAND = 4 << 20  # pixels converted at a time
-_MASK_MODES = {"1": "u1", "L": "u1", "P": "u1", "I;16": "u2", "I;16B": "u2", "I;16L": "u2", "I": "i4"}
+_MASK_MODES = {"1": "u1", "L": "u1", "P": "u1", "I;16": "u2", "I;16B": "u2", "I;16L": "u2", "I": "i4", "F": "f4"}
 _EOI = b"\xff\xd9"  # how a JPEG ends
-_SCALED = {1: 1, 2: 85, 4: 17}  # Pillow spreads grey of so many bits over 0 to 255
 
 
 class ImageRaster(TiledRaster):
@@ -87,6 +87,18 @@ class ImageRaster(TiledRaster):
     def mpp(self) -> tuple[float, float] | None:
         """Micrometres per pixel as (x, y), where a TIFF stores it."""
         return self._info[1]
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """Place on the map, where a TIFF stores it."""
+        tiff = self._stripped_tiff()
+        return None if tiff is None else tiff.georeference
+
+    @property
+    def white_is_0(self) -> bool:
+        """Whether bits of a TIFF are stored as 0 for white, which readers show in two ways."""
+        tiff = self._stripped_tiff()
+        return tiff is not None and tiff.white_is_0
 
     def _cache_key(self) -> tuple[object, ...]:
         return (self.mask,)
@@ -216,7 +228,7 @@ class ImageRaster(TiledRaster):
 
         turned, _ = _orientation(picture)
         transparent = not self.mask and _has_transparency(picture)
-        divisor = _grey_divisor(self.path) if self.mask else 1
+        divisor = grey_divisor(self.path) if self.mask else 1
         picture.load()
         upright = picture if turned is None else picture.transpose(turned)
         width, height = upright.size
@@ -281,11 +293,3 @@ def _decode_directly(path: str, picture: ImageFile, out: Array, mask: bool) -> b
         except Exception:
             return False
     return True
-
-
-def _grey_divisor(path: str) -> int:
-    """Return Pillow's factor for the grey values of a PNG of 2 or 4 bits; 1 for other files."""
-    with open(path, "rb") as file:
-        head = file.read(26)
-    grey_png = head.startswith(b"\x89PNG") and head[25] == 0
-    return _SCALED.get(head[24], 1) if grey_png else 1

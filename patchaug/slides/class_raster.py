@@ -31,11 +31,13 @@ class ClassRaster:
     def __init__(self, raster: Raster, classes: ClassCodes | None, ignore_index: int | None, slide: str) -> None:
         if classes is not None and classes.colours and not holds_classes(raster):
             raster = raster if isinstance(raster, ColourRaster) else ColourRaster(raster)
+        if classes is not None and holds_classes(raster):
+            classes = ClassCodes(classes.names)
         self._checked = CheckedRaster(raster, "mask", slide)
         self.slide, self.ignore_index = slide, ignore_index
         self.classes = classes
         self.exact_levels = exact_levels(raster)
-        self.maps = classes is not None and not classes.identity and not holds_classes(raster)
+        self.maps = classes is not None and not classes.identity
 
     @property
     def raster(self) -> Raster:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from patchaug.core.arrays import Array
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import refuses_old_names
 from patchaug.readers import Raster, cached_bytes, open_mask, open_raster, path_of
-from patchaug.slides.slide import Slide
+from patchaug.readers.georeference import georeference_of
+from patchaug.slides.slide import Codes, Slide
 
 Source = str | os.PathLike[str] | Array | Raster
 
@@ -19,11 +20,14 @@ Source = str | os.PathLike[str] | Array | Raster
 @refuses_old_names
 def open_slide(
     image: Source,
-    mask: Source | Mapping[str, Any] | list[Any] | None = None,
+    mask: Source | Mapping[str, Any] | list[Any] | int | None = None,
     *,
     name: str | None = None,
-    codes: Sequence[str] | None = None,
+    codes: Codes | None = None,
     ignore_index: int | None = None,
+    outside: str | int | None = None,
+    label: str = "classification",
+    invalid: str = "raise",
     ram: int | str = "auto",
     mpp: float | tuple[float, float] | None = None,
 ) -> Slide:
@@ -32,11 +36,16 @@ def open_slide(
     Args:
         image: Path (of a file, or of a zarr folder), uint8 array (height, width) or (height, width, channels), torch
             tensor, `zarr.Array` on the disk, or `Raster`.
-        mask: The same, with one integer per pixel (of the image's size, or coarser by a whole factor); or polygons, as
-            a GeoJSON or ASAP file or as parsed GeoJSON, see docs/polygons.md.
+        mask: The same, with one value per pixel (of the image's size, or of that size over one factor); or polygons, as
+            a file or as parsed GeoJSON, see docs/polygons.md; or one class number for the whole slide.
         name: Name of the slide in errors; its windows are drawn by this name. Default: the file's name.
-        codes: Class names, in the order of the mask's integers. With codes, any other number is an error.
+        codes: Class names, in the order of the mask's integers; or a mapping from name to what the file holds: a value,
+            a list of them, a range, or a colour such as "#ff0000". With codes, any other value is an error.
         ignore_index: Integer of the mask that means "no label"; it may be outside the codes.
+        outside: What no polygon covers: a class name, or `ignore_index` for sparse annotation. Default: the first code;
+            it must be set where that is drawn too.
+        label: Property of polygons that holds the class, such as "class".
+        invalid: What to do with points, lines and outlines that cross themselves: "raise", "skip", or "repair".
         ram: Bytes of decoded pixels to cache, or "8GB"; "auto": half of the free memory, 0: none. All slides and
             workers share one budget (`patchaug.core.memory.budget.budget`). PNG, JPEG and stripped TIFF must fit in
             whole.
@@ -68,5 +77,8 @@ def open_slide(
         name = Path(path).name if path is not None else "array"
     labels = None
     if mask is not None:
-        labels = open_mask(mask, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room)
+        labels = open_mask(
+            mask, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room, outside=outside,
+            label=label, invalid=invalid, place=georeference_of(opened),
+        )  # fmt: skip
     return Slide(opened, labels, name=name, codes=codes, ignore_index=ignore_index, path=path, mpp=mpp)

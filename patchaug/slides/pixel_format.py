@@ -116,6 +116,8 @@ class CheckedRaster:
             raise FrameError(self._text(window, f"shape {pixels.shape}", expected))
         if pixels.dtype == bool:
             return pixels.view(np.uint8)
+        if pixels.dtype.kind == "f":
+            return self._whole(pixels, window)
         if pixels.dtype.kind not in "ui":
             raise LabelError(
                 self._text(
@@ -125,6 +127,19 @@ class CheckedRaster:
                 )
             )  # fmt: skip
         return pixels
+
+    def _whole(self, pixels: Array, window: Window) -> Array:
+        """Return floats that are whole numbers as integers."""
+        wrong = ~(np.abs(pixels) < 2.0**53) | (np.rint(pixels) != pixels)  # true for NaN as well
+        if wrong.any():
+            y, x = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            at = f"x={window.x + int(x)} y={window.y + int(y)} ({int(wrong.sum())} px of the window)"
+            cure = "pass whole numbers, such as (mask > 0.5).astype(numpy.uint8)"
+            if np.isnan(pixels[y, x]):
+                cure = "with ignore_index=255 pass numpy.nan_to_num(mask, nan=255).astype(numpy.uint8)"
+            text = f"{self.slide}: the mask {self.raster.name!r} holds {pixels[y, x]} at {at}"
+            raise LabelError(f"{text}, no class number; {cure}")
+        return np.asarray(pixels, np.int64)
 
     def _text(self, window: Window, value: str, limit: str) -> str:
         return (

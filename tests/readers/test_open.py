@@ -87,7 +87,7 @@ def test_arrays_and_rasters():
     [
         (np.zeros((4, 4)), False),
         (np.zeros((4, 4, 2), np.uint8), False),
-        (np.zeros((4, 4), np.float32), True),
+        (np.zeros((4, 4), np.complex64), True),
         (np.zeros((4, 4, 1), np.uint8), True),
     ],
 )

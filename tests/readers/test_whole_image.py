@@ -186,11 +186,9 @@ def test_images_that_are_not_8_bit_colours_are_refused(tmp_path, mode):
         ImageRaster(tmp_path / "a", mask=False, ram=RAM).require_fits()
 
 
-@pytest.mark.parametrize(
-    ("mode", "word"), [("RGB", "one integer"), ("RGBA", "one integer"), ("CMYK", "JPEG alters"), ("F", "float32")]
-)
+@pytest.mark.parametrize(("mode", "word"), [("RGB", "one integer"), ("RGBA", "one integer"), ("CMYK", "JPEG alters")])
 def test_masks_of_colours_are_refused(tmp_path, mode, word):
-    """Colours, transparency, floats and lossy formats hold no class numbers."""
+    """Colours, transparency and lossy formats hold no class numbers."""
     _save(tmp_path / "a", mode)
     with pytest.raises(ReadError, match=word):
         ImageRaster(tmp_path / "a", mask=True, ram=RAM).require_fits()

@@ -1,10 +1,10 @@
-"""Features common to all annotation formats: polygons with a class, and the checks that they must pass."""
+"""Features common to all annotation formats: polygons with a class, and what is wrong with some of them."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from patchaug.readers.file import describe
 BYTES = 256 << 20  # of the text, unpacked: parsed, it takes about ten times as much
 VERTICES = 10**7
 COORDINATE = 2.0**31  # no slide is as wide; beyond 2^53 whole pixels could not be told apart
+PIXELS = "pixels"  # the coordinate system of annotations that count pixels of level 0
 
 
 class Feature(NamedTuple):
@@ -23,13 +24,29 @@ class Feature(NamedTuple):
 
     Attributes:
         number: Index in the file, from 0.
-        name: Class name; None for features without a class.
-        polygons: For each polygon its outer ring and its holes; float64 (points, 2) of level-0 (x, y).
+        name: Class name, or the value of the file that stands for the class; None for features without a class.
+        polygons: For each polygon its outer ring and its holes; float64 (points, 2) of (x, y).
     """
 
     number: int
-    name: str | None
+    name: str | int | None
     polygons: list[list[Array]]
+
+
+class Annotations(NamedTuple):
+    """The features of one source.
+
+    Attributes:
+        features: Those that have an area.
+        problems: (number of the feature, what is wrong with it).
+        crs: Coordinate system, `PIXELS`, or None where the source does not name one.
+        attributes: For each property of the features, how often it has each value.
+    """
+
+    features: list[Feature]
+    problems: list[tuple[int, str]]
+    crs: str | None
+    attributes: dict[str, Counter[str]]
 
 
 def text_of(path: str) -> bytes:
@@ -53,7 +70,7 @@ def text_of(path: str) -> bytes:
     return data
 
 
-def ring_of(where: str, points: Any) -> Array:
+def ring_of(points: Any) -> Array:
     """Convert a ring to float64 (points, 2); a third coordinate (height) is dropped.
 
     Raises:
@@ -62,16 +79,16 @@ def ring_of(where: str, points: Any) -> Array:
     try:
         ring = np.array([point[:2] for point in points], np.float64)
     except (TypeError, ValueError, OverflowError, LookupError):
-        raise ReadError(f"{where}: a ring must be a list of [x, y], got {str(points)[:60]}") from None
+        raise ReadError(f"a ring must be a list of [x, y], got {str(points)[:60]}") from None
     if ring.ndim != 2 or ring.shape[1] != 2:
-        raise ReadError(f"{where}: a ring must be a list of [x, y], got {str(points)[:60]}")
+        raise ReadError(f"a ring must be a list of [x, y], got {str(points)[:60]}")
     wrong = ~(np.abs(ring) < COORDINATE)  # true for NaN as well
     if wrong.any():
-        raise ReadError(f"{where}: coordinate {ring[wrong][0]} is no place on a slide; correct or delete it")
+        raise ReadError(f"coordinate {ring[wrong][0]} is no place on a slide")
     if len(ring) > 1 and (ring[0] == ring[-1]).all():
         ring = ring[:-1]
     if len(ring) < 3:
-        raise ReadError(f"{where}: a ring has {len(ring)} points, an area needs 3; correct or delete it")
+        raise ReadError(f"a ring has {len(ring)} points, an area needs 3")
     return ring
 
 
@@ -86,29 +103,3 @@ def shapely_module() -> Any:
     except ImportError:
         raise OptionError('polygon masks need shapely; install it with pip install "patchaug[polygons]"') from None
     return shapely
-
-
-def require_sound(what: str, features: Iterable[Feature]) -> None:
-    """Check that each polygon is valid: rings do not cross, holes lie inside.
-
-    Raises:
-        ReadError: Some do not (the first is named with its reason), or there are too many vertices.
-    """
-    shapely = shapely_module()
-    flat = [(feature.number, rings) for feature in features for rings in feature.polygons]
-    rings = [ring for _, polygon in flat for ring in polygon]
-    vertices = sum(map(len, rings))
-    if vertices > VERTICES:
-        raise ReadError(f"{what}: {vertices:,} vertices are above the limit of {VERTICES:,}; simplify the outlines")
-    if not flat:
-        raise ReadError(f"{what}: holds no polygon; export the annotations again, or give no mask")
-    of_ring = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
-    linear = shapely.linearrings(np.concatenate(rings), indices=of_ring)
-    polygons = shapely.polygons(linear, indices=np.repeat(np.arange(len(flat)), [len(polygon) for _, polygon in flat]))
-    bad = np.flatnonzero(~shapely.is_valid(polygons))
-    if len(bad):
-        number, reason = flat[bad[0]][0], shapely.is_valid_reason(polygons[bad[0]])
-        raise ReadError(
-            f"{what}: feature {number} has no clear inside ({reason}), and so {len(bad)} of {len(flat)} polygons; "
-            f"correct them, or rewrite them through shapely.make_valid"
-        )

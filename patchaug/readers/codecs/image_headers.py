@@ -20,6 +20,8 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _DECISIVE = {b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf", b"IEND"}  # PNG: what pixels follow from
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's type of colour
 
+_SCALED = {1: 1, 2: 85, 4: 17}  # Pillow spreads grey of so many bits over 0 to 255
+
 
 def frame_size(data: bytes) -> tuple[int, int] | None:
     """Return the (width, height) that JPEG, JPEG 2000, WebP, JPEG XL or PNG data declare; None for other data."""
@@ -179,3 +181,11 @@ def require_whole_png(path: str) -> None:
                 raise ReadError(f"{path}: its {kind.decode()} chunk has a wrong CRC-32; copy the file again")
     if found < wanted:
         raise ReadError(f"{path}: the picture's data end after {found} of {wanted} bytes; copy the file again")
+
+
+def grey_divisor(path: str) -> int:
+    """Return Pillow's factor for the grey values of a PNG of 2 or 4 bits; 1 for other files."""
+    with open(path, "rb") as file:
+        head = file.read(26)
+    grey_png = head.startswith(b"\x89PNG") and head[25] == 0
+    return _SCALED.get(head[24], 1) if grey_png else 1

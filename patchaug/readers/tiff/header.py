@@ -20,6 +20,7 @@ from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes
 from patchaug.readers.codecs.decompress import CODECS, Packing, load
 from patchaug.readers.file import UnsupportedError, describe
+from patchaug.readers.georeference import STAGE, Georeference, from_geotiff
 from patchaug.readers.tiff.preflight import TILE_LIMIT, require_sound
 from patchaug.readers.tiled import TileGrid
 
@@ -66,6 +67,8 @@ class Header:
     samples: int
     mpp: tuple[float, float] | None
     codec: str  # how tiles are coded, in TIFF's word
+    georeference: Georeference | None = None
+    white_is_0: bool = False  # of 1-bit masks
 
     @property
     def dimensions(self) -> Sizes:
@@ -106,6 +109,8 @@ def read_header(path: str, *, mask: bool) -> Header:
                 first.samplesperpixel,
                 _mpp(tiff, first),
                 _tag_name(first.compression),
+                _place(tiff, first, _mpp(tiff, first)),
+                mask and int(first.photometric) == 0,
             )
     except ReadError:
         raise
@@ -158,9 +163,10 @@ def _require_mask(path: str, page: Any) -> None:
     """Require one losslessly stored integer per pixel."""
     if page.samplesperpixel != 1:
         raise ReadError(f"{path}: {page.samplesperpixel} samples per pixel, a mask has 1; save class numbers")
-    if page.dtype is None or page.dtype.kind not in "bui":
+    if page.dtype is None or page.dtype.kind not in "buif":
         raise ReadError(f"{path}: samples are {page.dtype}, a mask holds integers; save class numbers")
-    if int(page.photometric) not in (1, 3):  # MINISBLACK, PALETTE
+    one_bit = page.bitspersample == 1 and int(page.photometric) == 0  # MINISWHITE; `open_mask` asks which bit is which
+    if int(page.photometric) not in (1, 3) and not one_bit:  # MINISBLACK, PALETTE
         raise ReadError(
             f"{path}: photometric is {_tag_name(page.photometric)}, a mask has MINISBLACK or PALETTE; save it so"
         )
@@ -238,6 +244,21 @@ def _mpp(tiff: TiffFile, page: Any) -> tuple[float, float] | None:
         # tags that are missing or of a wrong type, zero denominators, XML that is none: the file does not say
         return None
     return (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
+
+
+def _place(tiff: TiffFile, page: Any, mpp: tuple[float, float] | None) -> Georeference | None:
+    """Return the place on the map, or on the stage where the file stores an origin; None if absent."""
+    try:
+        tags = page.geotiff_tags if 33550 in page.tags or 34264 in page.tags else None
+        if tags:
+            return from_geotiff(tags)
+        if mpp is None or tiff.is_svs or 286 not in page.tags or 287 not in page.tags:
+            return None
+        x, y = (origin[0] / origin[1] for origin in (page.tags.valueof(286), page.tags.valueof(287)))
+        unit = {2: 25400.0, 3: 10000.0}[int(page.tags.valueof(296, 2))]
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None  # the file does not say
+    return Georeference((mpp[0], 0.0, x * unit, 0.0, mpp[1], y * unit), STAGE)
 
 
 def _ome_mpp(text: str) -> tuple[float, float]:

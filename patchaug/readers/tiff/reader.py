@@ -18,6 +18,7 @@ from patchaug.readers.codecs.decompress import unpack_tile
 from patchaug.readers.codecs.image_headers import first_rows, frame_size, require_jpeg_end
 from patchaug.readers.file import require_same
 from patchaug.readers.file_handles import Descriptor, get_or_open
+from patchaug.readers.georeference import Georeference
 from patchaug.readers.tiff.header import Header, Level, read_header
 from patchaug.readers.tiled import Layout, TiledRaster
 
@@ -89,6 +90,16 @@ class TiffRaster(TiledRaster):
         """Micrometres per pixel at level 0 as (x, y); None if the file does not store it."""
         return self.header.mpp
 
+    @property
+    def georeference(self) -> Georeference | None:
+        """Place on the map; None if the file does not store it."""
+        return self.header.georeference
+
+    @property
+    def white_is_0(self) -> bool:
+        """Whether bits are stored as 0 for white, which readers show in two ways."""
+        return self.header.white_is_0
+
     def decode_tile(self, level: int, number: int, window: Window) -> Array:
         """Decode one tile."""
         return self.decode_rows(level, number, window, self.header.levels[level].tile_height)
@@ -129,6 +140,8 @@ class TiffRaster(TiledRaster):
                 f"its data claim {claimed[0]} x {claimed[1]} px, tiles have {level.tile_width} x {level.tile_height}"
             )
         pixels: Any = level.decode(data, number, jpegtables=level.tables)[0]
+        if header.dtype == bool and pixels.dtype == np.uint8:  # fax: one byte for each bit
+            pixels = pixels.astype(bool)
         if pixels.dtype != header.dtype:
             raise ReadError(f"decodes to {pixels.dtype}, the header says {header.dtype}")
         plane: Array = pixels[0] if header.samples > 1 else pixels[0, :, :, 0]
