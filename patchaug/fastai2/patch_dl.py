@@ -17,6 +17,7 @@ from fastai.data.transforms import ToTensor
 from fastai.vision.core import AddMaskCodes
 from torch.utils.data import get_worker_info
 
+from patchaug.core.stop_signals import outlive_stop_signals
 from patchaug.data.batch_memory import BatchBuffers, batch_buffers_for
 from patchaug.data.isolated_rng import isolated_rng
 from patchaug.data.loader_arguments import require_full_batch, require_known_arguments
@@ -238,6 +239,10 @@ class PatchDL(WorkerPickling, TfmdDL):
         if self.plan is None:
             raise OptionError("a loader without slides has no state to load; make it from slides first")
         self._position.load_state_dict(state, self.state_dict(), self._batches_of_epoch())
+
+    def wif(self) -> None:
+        """Let a worker outlive Ctrl-C and SIGTERM until the main process has saved its state."""
+        outlive_stop_signals()
 
     def create_item(self, index: int | None) -> tuple[Any, ...]:
         """Return the tuple of an index, its slides as lazy items of one window; fastai passes None for any item."""
