@@ -43,3 +43,21 @@ def require_full_batch(patches: int, batch_size: int) -> None:
             f"an epoch has {patches} patches, fewer than the batch size {batch_size}, and incomplete batches are "
             f"dropped; raise per_slide or lower bs"
         )
+
+
+def batch_size_of(bs: int, batch_size: int | None, default: int = 64) -> int:
+    """Return the batch size that `bs` and its alias `batch_size` ask for.
+
+    Args:
+        bs: Batch size, `default` where none was set.
+        batch_size: The alias, or None.
+        default: fastai's default of `bs`.
+
+    Raises:
+        OptionError: Both are set, and differ.
+    """
+    if batch_size is None:
+        return bs
+    if bs not in (default, batch_size):
+        raise OptionError(f"bs={bs} and batch_size={batch_size} both set the batch size; keep bs")
+    return batch_size

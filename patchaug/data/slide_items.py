@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from patchaug.slides.discovery import require_files
 from patchaug.slides.open import open_slide
 from patchaug.slides.resolution import region
 from patchaug.slides.slide import Slide
+from patchaug.slides.slide_group import SlideGroup
 
 
 class LazySlideItem:
@@ -90,7 +92,10 @@ def name_of(item: Any) -> str | None:
 
 
 def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
-    """Open the slide of an item: its first image and, where it has one, its mask.
+    """Open the slide of an item: its first image and, where it has one, its mask; a `SlideGroup` of several.
+
+    The second image and the second mask are the second slide of the group, and so on. A mask without an image of its
+    own lies on the first image.
 
     Args:
         item: The elements of a tuple of fastai's.
@@ -98,14 +103,22 @@ def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
 
     Raises:
         OptionError: The item holds no slide.
-        FrameError: A mask is asked of an open slide that has none.
+        FrameError: A mask is asked of an open slide that has none, or the sizes of images or masks differ.
         PatchaugError: See `open_slide`.
     """
     elements = list(item)
-    image = next((e for e in elements if isinstance(e, SlideImage)), None)
-    mask = next((e for e in elements if isinstance(e, SlideMask)), None)
-    if image is None:
+    images = [element for element in elements if isinstance(element, SlideImage)]
+    masks = [element for element in elements if isinstance(element, SlideMask)]
+    if not images:
         raise OptionError("an item holds no slide; the first block of the DataBlock must be a SlideBlock")
+    slides = [
+        _open_pair(image or images[0], mask, name if number == 1 else f"{name}, element {number}")
+        for number, (image, mask) in enumerate(zip_longest(images, masks), 1)
+    ]
+    return slides[0] if len(slides) == 1 else SlideGroup(slides)
+
+
+def _open_pair(image: SlideImage, mask: SlideMask | None, name: str) -> Slide:
     source, mpp = image.source, image.mpp
     called = image.name or (None if image.path is not None else name)
     if isinstance(source, Slide):
@@ -146,8 +159,11 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
         require_files([path for path in paths if path is not None], what)
     slides = [slide_of(item, name=f"array {number}") for number, item in enumerate(items)]
     for slide in slides:
-        if slide.mask is not None and slide.codes is not None:
-            slide.labels(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
+        if isinstance(slide, SlideGroup):
+            slide.require_level(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
+        for member in slide.members:
+            if member.mask is not None and member.codes is not None:
+                member.labels(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
     return slides
 
 
@@ -162,8 +178,13 @@ class SharedSources:
     def __init__(self, items: Sequence[Iterable[Any]], slides: Sequence[Slide]) -> None:
         self._rasters: dict[int, ArrayRaster] = {}
         for item, slide in zip(items, slides, strict=True):
+            images, masks = iter(slide.members), iter(slide.members)
             for element in item:
-                raster = slide.image if isinstance(element, SlideImage) else slide.mask
+                raster = None
+                if isinstance(element, SlideImage):
+                    raster = next(images).image
+                elif isinstance(element, SlideMask):
+                    raster = next(masks).mask
                 source = getattr(element, "source", None)
                 if isinstance(source, np.ndarray) and isinstance(raster, ArrayRaster) and raster.dtype == source.dtype:
                     self._rasters[id(source)] = raster

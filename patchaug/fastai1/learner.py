@@ -17,7 +17,7 @@ from fastai.vision.interpret import SegmentationInterpretation
 from patchaug.core.atomic import atomic_write
 from patchaug.data.export import drop_activations
 from patchaug.errors import OptionError
-from patchaug.fastai1.label_list import SlideLabelList
+from patchaug.fastai1.mask_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
 from patchaug.predict.predict_slide import GridBatches, grid_batches, predict_slide
 from patchaug.slides.slide import Slide
@@ -29,6 +29,10 @@ def _grid_batches(learn: Learner, slide: Slide) -> GridBatches:
     valid = getattr(data.valid_ds, "x", None)
     if not isinstance(valid, SlideItemList):
         raise OptionError(f"predict_slide needs a learner trained on slides; its items are a {type(valid).__name__}")
+    if len(slide.members) > 1:
+        raise OptionError(
+            f"the model has one input, and predict_slide got {len(slide.members)} slides; call it with one"
+        )
     # Every window of the grid, and an error for one that cannot be read.
     items = valid.new([slide], patch=valid.patch.model_copy(update={"valid": "grid", "on_error": "raise"}))
     items.make_windows()

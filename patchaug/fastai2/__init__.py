@@ -3,7 +3,6 @@
 import patchaug.fastai2.learner_patches  # noqa: F401 - importing it puts them in their places
 from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
-from patchaug.fastai2.checkpoint import Checkpoint
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.item_list import SlideDataBunch, SlideItemList, get_transforms
 from patchaug.fastai2.learner import SlideInterpretation
@@ -13,7 +12,6 @@ from patchaug.predict.predict_slide import predict_slide
 from patchaug.slides.discovery import get_slide_files
 
 __all__ = [
-    "Checkpoint",
     "PatchDL",
     "RandomPatch",
     "SlideBlock",

@@ -21,7 +21,6 @@ from fasttransform import Transform
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.slide_items import SlideImage, SlideMask, name_of, source_of
 from patchaug.errors import OptionError
-from patchaug.fastai2.crop_halo import CropHalo
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.readers import Raster
 from patchaug.slides.slide import Slide
@@ -97,7 +96,7 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
         >>> SlideBlock(ram="2GB").dl_type.__name__
         'PatchDL'
     """
-    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=[PatchToFloat, CropHalo], dl_type=PatchDL)
+    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=PatchToFloat, dl_type=PatchDL)
 
 
 @refuses_old_names

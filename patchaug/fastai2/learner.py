@@ -9,8 +9,10 @@ from fastai.interpret import SegmentationInterpretation
 from fastai.learner import Learner, _ConstantFunc
 
 from patchaug.errors import OptionError
+from patchaug.fastai2.lazy_items import prediction_item
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.fastai2.random_patch import random_patch
+from patchaug.fastai2.transform_geometry import require_whole_windows
 from patchaug.predict.predict_slide import GridBatches, grid_batches, predict_slide
 from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
@@ -21,10 +23,12 @@ def _grid_batches(learn: Learner, slide: Slide) -> GridBatches:
     valid = learn.dls.valid
     if not isinstance(valid, PatchDL):
         raise OptionError(f"predict_slide needs a learner trained on slides; its loader is a {type(valid).__name__}")
+    item = prediction_item(valid.layout, valid.n_inp, slide)
     options = random_patch(valid.after_item)
     plan = Plan([slide], options.samplers.test, seed=options.seed, shuffle=False)
-    loader = learn.dls.test_dl([slide], plan=plan)
-    return GridBatches(plan, (batch[0] for batch in loader))
+    require_whole_windows(valid, plan.read(plan[0]).image)
+    loader = learn.dls.test_dl([slide], plan=plan, lazy_items=[item])
+    return GridBatches(plan, (tuple(batch)[: len(item)] for batch in loader))
 
 
 Learner.predict_slide = predict_slide

@@ -17,16 +17,18 @@ from fastai.data.transforms import ToTensor
 from fastai.vision.core import AddMaskCodes
 from torch.utils.data import get_worker_info
 
-from patchaug.core.stop_signals import outlive_stop_signals
 from patchaug.data.batch_memory import BatchBuffers, batch_buffers_for
 from patchaug.data.isolated_rng import isolated_rng
-from patchaug.data.loader_arguments import require_full_batch, require_known_arguments
+from patchaug.data.loader_arguments import batch_size_of, require_full_batch, require_known_arguments
 from patchaug.data.run_position import RunPosition
 from patchaug.data.slide_items import LazySlideItem, slides_of
 from patchaug.errors import OptionError
+from patchaug.fastai2.crop_halo import with_crop
+from patchaug.fastai2.lazy_items import Layout, layout_of, lazy_items_of
 from patchaug.fastai2.pixels import pixels_of
 from patchaug.fastai2.random_patch import RandomPatch, random_patch
 from patchaug.fastai2.show_windows import show_with_windows
+from patchaug.fastai2.transform_geometry import require_croppable
 from patchaug.fastai2.worker_pickling import WorkerPickling
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.slide import Slide
@@ -54,10 +56,12 @@ class PatchDL(WorkerPickling, TfmdDL):
         shuffle: Mix the slides' windows anew in each epoch.
         num_workers: Processes that read; default: fastai's.
         n: Not supported: the number of patches follows from `per_slide` or the grid.
+        batch_size: Another name of `bs`.
         epoch: Epoch of the first pass.
         split: "train", "valid" or "test"; default: the split of the dataset.
         plan: The windows; default: made from the slides and the `RandomPatch`.
         lazy_items: Items of the dataset, where they are known.
+        layout: Kinds of an item's elements, for a loader without items.
         **kwargs: As for fastai's `TfmdDL`.
 
     Attributes:
@@ -91,10 +95,12 @@ class PatchDL(WorkerPickling, TfmdDL):
         num_workers: int | None = None,
         *,
         n: int | None = None,
+        batch_size: int | None = None,
         epoch: int = 0,
         split: str | None = None,
         plan: Plan | None = None,
         lazy_items: list[tuple[Any, ...]] | None = None,
+        layout: Layout = (),
         **kwargs: Any,
     ) -> None:
         require_known_arguments(
@@ -103,12 +109,14 @@ class PatchDL(WorkerPickling, TfmdDL):
         )  # fmt: skip
         if n is not None:
             raise OptionError(f"n={n}: the number of patches in an epoch follows from per_slide or the grid; set that")
+        bs = batch_size_of(bs, batch_size)
         # All state comes before super().__init__: Normalize without statistics asks for a batch from inside it.
-        self.split = split or ("valid" if getattr(dataset, "split_idx", None) == 1 else "train")
+        self.split = split or ("valid" if getattr(dataset, "split_idx", None) else "train")
         self._position = RunPosition(epoch)
         self._buffers: BatchBuffers | None = None  # shared memory for the batches of the pass that is beginning
         self._recorded: list[Draw] | None = None  # draws of the items, while `show_batch` makes a batch
-        self.lazy_items = [tuple(dataset[i]) for i in range(len(dataset))] if lazy_items is None else lazy_items
+        self.lazy_items = lazy_items_of(dataset) if lazy_items is None else lazy_items
+        self.layout = layout_of(self.lazy_items) or layout
         if plan is None and self.lazy_items:
             options = random_patch(kwargs.get("after_item"))
             slides = slides_of(self.lazy_items, options.samplers.of(self.split))
@@ -117,7 +125,9 @@ class PatchDL(WorkerPickling, TfmdDL):
         patches = 0 if plan is None else len(plan)
         if kwargs.get("drop_last"):
             require_full_batch(patches, bs or 1)
+        kwargs["after_batch"] = with_crop(kwargs.get("after_batch"), self.plan)
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, n=patches, **kwargs)
+        require_croppable(self)
 
     @property
     def epoch(self) -> int:
@@ -138,11 +148,14 @@ class PatchDL(WorkerPickling, TfmdDL):
         same: dict[str, Any] = {  # fastai's `new` forgets these
             "persistent_workers": self.fake_l.persistent_workers,
             "pin_memory_device": self.fake_l.pin_memory_device,
+            "layout": self.layout,
         }
         if dataset is None:
             same |= {"epoch": self.epoch, "split": self.split, "plan": self.plan, "lazy_items": self.lazy_items}
         elif self.split != "train":
             same["split"] = "test"  # fastai makes test loaders from the validation loader
+        if "batch_size" in kwargs:
+            kwargs["bs"] = batch_size_of(kwargs.get("bs", 64), kwargs.pop("batch_size"))
         return super().new(dataset, cls, **{**same, **kwargs})
 
     def get_idxs(self) -> list[int]:
@@ -239,10 +252,6 @@ class PatchDL(WorkerPickling, TfmdDL):
         if self.plan is None:
             raise OptionError("a loader without slides has no state to load; make it from slides first")
         self._position.load_state_dict(state, self.state_dict(), self._batches_of_epoch())
-
-    def wif(self) -> None:
-        """Let a worker outlive Ctrl-C and SIGTERM until the main process has saved its state."""
-        outlive_stop_signals()
 
     def create_item(self, index: int | None) -> tuple[Any, ...]:
         """Return the tuple of an index, its slides as lazy items of one window; fastai passes None for any item."""

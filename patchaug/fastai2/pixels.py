@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,21 +19,22 @@ def pixels_of(item: Iterable[Any], patch: Patch, *, as_tensor: bool = False) -> 
 
     Args:
         item: Elements of one of fastai's tuples.
-        patch: Image (height, width, channels) and mask (height, width).
+        patch: Image (height, width, channels) and mask (height, width); a part for each image or mask of the item.
         as_tensor: Return what fastai's `ToTensor` makes of the Pillow images, with two copies of the pixels fewer.
 
     Returns:
         The elements: `PILImage` and `PILMask`, or `TensorImage` (channels, height, width) and `TensorMask` (height,
         width) with `as_tensor` and for pixels without a Pillow mode. Other elements stay as they are.
     """
-    return [_pixels(element, patch, as_tensor) for element in item]
+    images, masks = (part.image for part in patch.parts), (part.mask for part in patch.parts)
+    return [_pixels(element, images, masks, as_tensor) for element in item]
 
 
-def _pixels(element: Any, patch: Patch, as_tensor: bool) -> Any:
+def _pixels(element: Any, images: Iterator[Array], masks: Iterator[Array | None], as_tensor: bool) -> Any:
     if isinstance(element, SlideImage):
-        return _image(patch.image, as_tensor)
+        return _image(next(images), as_tensor)
     if isinstance(element, SlideMask):
-        return _mask(patch.mask, as_tensor)
+        return _mask(next(masks), as_tensor)
     return element
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from functools import singledispatch
 from typing import Any, NamedTuple
 
-import torch
-
 from patchaug.errors import OptionError
-from patchaug.predict.run_model import predict_map
+from patchaug.predict.run_model import Inputs, predict_map
 from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
+from patchaug.slides.slide_group import SlideGroup
 
 
 class GridBatches(NamedTuple):
@@ -20,11 +19,11 @@ class GridBatches(NamedTuple):
 
     Attributes:
         plan: Grid of the slide, see `class_bands`.
-        batches: Images of its windows in order, float (n, channels, height, width) each.
+        batches: Images of its windows in order, float (n, channels, height, width) each; tuples for several inputs.
     """
 
     plan: Plan
-    batches: Iterable[torch.Tensor]
+    batches: Iterable[Inputs]
 
 
 @singledispatch
@@ -53,7 +52,8 @@ def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
 
     Args:
         learn: A `Learner` trained on slides, or loaded by `load_learner`.
-        slide: A `Slide`, or any source that `open_slide` accepts; its mask is ignored.
+        slide: A `Slide`, or any source that `open_slide` accepts; its mask is ignored. A tuple of them for a model of
+            several inputs.
         out: Destination of the map, of the map's shape: an array, a `numpy.memmap`, a zarr array. Default: a new array.
 
     Returns:
@@ -77,6 +77,8 @@ def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
         >>> predict_slide(learn, image).shape
         (64, 96)
     """
-    opened = slide if isinstance(slide, Slide) else open_slide(slide)
-    grid = grid_batches(learn, opened.without_mask())
+    sources = slide if isinstance(slide, (tuple, list)) else [slide]
+    opened = [one if isinstance(one, Slide) else open_slide(one) for one in sources]
+    whole = opened[0] if len(opened) == 1 else SlideGroup(opened)
+    grid = grid_batches(learn, whole.without_mask())
     return predict_map(learn.model, grid.plan, grid.batches, out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from patchaug.errors import OptionError
 from patchaug.predict.stitch import class_map
 from patchaug.sampling.plan import Plan
 
+Inputs: TypeAlias = torch.Tensor | tuple[torch.Tensor, ...]
 
-def predict_map(model: nn.Module, plan: Plan, batches: Iterable[torch.Tensor], out: Any = None) -> Any:
+
+def predict_map(model: nn.Module, plan: Plan, batches: Iterable[Inputs], out: Any = None) -> Any:
     """Predict the class of each pixel of a slide: the argmax of the model's output on the windows of a grid.
 
     In memory at any time: one batch with its activations, and a band of the slide of at most a window's height.
@@ -25,7 +27,8 @@ def predict_map(model: nn.Module, plan: Plan, batches: Iterable[torch.Tensor], o
     Args:
         model: A module that gives (n, classes, height, width) for (n, channels, height, width).
         plan: The grid of one slide, see `class_bands`.
-        batches: Its windows as inputs of the model, float32 (n, channels, height, width), in order.
+        batches: Its windows as inputs of the model, float32 (n, channels, height, width), in order; a tuple for a model
+            of several inputs.
         out: Where to put the map, see `class_map`.
 
     Returns:
@@ -39,10 +42,13 @@ def predict_map(model: nn.Module, plan: Plan, batches: Iterable[torch.Tensor], o
         return class_map(plan, _maps(model, plan, batches), out)
 
 
-def _maps(model: nn.Module, plan: Plan, batches: Iterable[torch.Tensor]) -> Iterator[Array]:
+def _maps(model: nn.Module, plan: Plan, batches: Iterable[Inputs]) -> Iterator[Array]:
     window = plan[0].window  # those of a grid have one size
-    for images in batches:
-        scores = model(images)
+    for batch in batches:
+        inputs = batch if isinstance(batch, tuple) else (batch,)
+        images, scores = inputs[0], model(*inputs)
+        if not isinstance(scores, torch.Tensor):
+            raise OptionError(f"the model gives a {type(scores).__name__}, and a class map needs one tensor of scores")
         if scores.ndim != 4 or scores.shape[1] < 2 or scores.shape[-2:] != images.shape[-2:]:
             raise OptionError(
                 f"for windows of shape {tuple(images.shape)} the model gives {tuple(scores.shape)}, and a class map "

@@ -89,7 +89,8 @@ class Plan:
         self._sides = sides(sampler.size)  # (height, width) of the patches
         if augment is not None:
             for slide in self.slides:
-                augment.require_known_labels(slide)
+                for member in slide.members:
+                    augment.require_known_labels(member)
         self.halo: Halo = _halo(augment, halo, edge, sampler)
         self._distributions: list[WindowDistribution] | None = self._make_distributions()
         self._starts = list(accumulate((one.count for one in self._distributions), initial=0))
@@ -223,8 +224,8 @@ class Plan:
             patch = slide.read_around(window, read, size)
         if self.augment is None:
             return patch
-        generator = self._generator(_AUGMENT, draw.epoch, draw.slide, draw.draw)
-        return self.augment(patch, *self._sides, generator)
+        augment, key = self.augment, (_AUGMENT, draw.epoch, draw.slide, draw.draw)
+        return patch.each(lambda part: augment(part, *self._sides, self._generator(*key)))
 
     def transform_seed(self, draw: Draw) -> int:
         """Return the seed, below 2^32, of the random transforms that run on the draw's patch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,15 @@ class Patch(NamedTuple):
 
     image: Array
     mask: Array | None
+
+    @property
+    def parts(self) -> tuple[Patch, ...]:
+        """The patch of each slide that was read through the window; a `PatchGroup` has several."""
+        return (self,)
+
+    def each(self, change: Callable[[Patch], Patch]) -> Patch:
+        """Return the patch changed; of a `PatchGroup` each part."""
+        return change(self)
 
 
 def resize_patch(patch: Patch, size: Size) -> Patch:

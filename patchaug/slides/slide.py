@@ -88,6 +88,11 @@ class Slide:
         return None if self._mask is None else self._mask.raster
 
     @property
+    def members(self) -> tuple[Slide, ...]:
+        """The slides that are read through one window; a `SlideGroup` has several."""
+        return (self,)
+
+    @property
     def id(self) -> int:
         """Hash of the name, below 2^32: the slide's word in the key of its samples."""
         return id_of(self.name)
