@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from patchaug.errors import ReadError
-from patchaug.readers.annotations.features import PIXELS, Annotations, Feature, ring_of
+from patchaug.readers.annotations.features import ELEMENTS, PIXELS, Annotations, Feature, ring_of
 from patchaug.readers.file import describe
 
 _AREAS = ("Polygon", "Spline", "Rectangle")  # splines are joined by straight lines, as all readers of the format do
@@ -19,6 +19,8 @@ def parse_asap(what: str, source: bytes) -> Annotations:
     """
     if b"<!DOCTYPE" in source or b"<!ENTITY" in source:  # entities can make gigabytes of a kilobyte
         raise ReadError(f"{what}: XML with a DOCTYPE is not read; export the annotations again")
+    if source.count(b"</") + source.count(b"/>") > ELEMENTS:
+        raise ReadError(f"{what}: more than {ELEMENTS:,} elements, the limit; simplify the outlines, or split the file")
     try:
         root = ElementTree.fromstring(source)
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding

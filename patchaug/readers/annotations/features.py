@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections import Counter
 from typing import Any, NamedTuple
@@ -15,8 +16,14 @@ from patchaug.readers.file import describe
 
 BYTES = 256 << 20  # of the text, unpacked: parsed, it takes about ten times as much
 VERTICES = 10**7
+RING = 10**6  # points of a ring; parsed, a point takes 200 bytes until it is two numbers of 8
+HOLES = 50_000  # of a polygon: to check those that lie on each other takes the square of their number
+ELEMENTS = 2 * 10**6  # of an XML text, each of which takes 400 bytes
 COORDINATE = 2.0**31  # no slide is as wide; beyond 2^53 whole pixels could not be told apart
 PIXELS = "pixels"  # the coordinate system of annotations that count pixels of level 0
+
+
+_END = re.compile(rb"\]\s*\]")  # of a ring
 
 
 class Feature(NamedTuple):
@@ -70,6 +77,52 @@ def text_of(path: str) -> bytes:
     return data
 
 
+def require_modest(what: str, text: bytes) -> None:
+    """Check how much a JSON text would take when it is parsed, from its brackets alone.
+
+    Raises:
+        ReadError: There are too many features, numbers or points, or a ring has too many points.
+    """
+    limits = ((b"[", 2 * VERTICES, "lists"), (b",", 3 * VERTICES, "values"), (b"{", RING * 4, "objects"))
+    for sign, most, things in limits:
+        count = text.count(sign)
+        if count > most:
+            raise ReadError(f"{what}: {count:,} {things} are above the limit of {most:,}; simplify the outlines")
+    start, left = 0, text.count(b"[")
+    while left > RING:
+        ring = _END.search(text, start)
+        end = len(text) if ring is None else ring.end()
+        points = text.count(b"[", start, end)
+        if points > RING + 4:
+            raise ReadError(
+                f"{what}: a ring of {points:,} points is above the limit of {RING:,}; simplify the outlines, or export "
+                f"the labels as TIFF"
+            )
+        start, left = end, left - points
+
+
+def compact(value: dict[str, Any]) -> dict[str, Any]:
+    """Turn the rings of a parsed polygon into arrays of numbers, which take a tenth of the memory."""
+    if value.get("type") == "Polygon" and isinstance(value.get("coordinates"), list):
+        value["coordinates"] = [_compact_ring(ring) for ring in value["coordinates"]]
+    elif value.get("type") == "MultiPolygon" and isinstance(value.get("coordinates"), list):
+        value["coordinates"] = [
+            [_compact_ring(ring) for ring in rings] if isinstance(rings, list) else rings
+            for rings in value["coordinates"]
+        ]
+    return value
+
+
+def _compact_ring(ring: Any) -> Any:
+    if not isinstance(ring, list) or len(ring) < 64:
+        return ring
+    try:
+        points = np.array([point[:2] for point in ring], np.float64)
+    except (TypeError, ValueError, OverflowError, LookupError):
+        return ring  # the error follows where the feature has a number
+    return points if points.ndim == 2 else ring
+
+
 def ring_of(points: Any) -> Array:
     """Convert a ring to float64 (points, 2); a third coordinate (height) is dropped.
 
@@ -77,7 +130,7 @@ def ring_of(points: Any) -> Array:
         ReadError: The ring has too few points, or a coordinate is outside any slide.
     """
     try:
-        ring = np.array([point[:2] for point in points], np.float64)
+        ring = points if isinstance(points, np.ndarray) else np.array([point[:2] for point in points], np.float64)
     except (TypeError, ValueError, OverflowError, LookupError):
         raise ReadError(f"a ring must be a list of [x, y], got {str(points)[:60]}") from None
     if ring.ndim != 2 or ring.shape[1] != 2:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from patchaug.errors import ReadError
-from patchaug.readers.annotations.features import Annotations, Feature, ring_of
+from patchaug.readers.annotations.features import Annotations, Feature, compact, require_modest, ring_of
 from patchaug.readers.file import describe
 
 LABEL = "classification"  # QuPath's property
@@ -28,8 +28,9 @@ def parse_geojson(what: str, source: bytes | Any, label: str = LABEL) -> Annotat
         ReadError: The text is not GeoJSON.
     """
     if isinstance(source, bytes):
+        require_modest(what, source)
         try:
-            source = json.loads(source)
+            source = json.loads(source, object_hook=compact)
         except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError, too
             raise ReadError(f"{what}: is no GeoJSON ({describe(error)[:120]}); export the annotations again") from None
     crs = None

@@ -10,7 +10,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.errors import OptionError, ReadError
-from patchaug.readers.annotations.features import VERTICES, Annotations, Feature, shapely_module
+from patchaug.readers.annotations.features import HOLES, VERTICES, Annotations, Feature, shapely_module
 
 Invalid = Literal["raise", "skip", "repair"]
 _LISTED = 40  # features that an error lists by number, for each reason
@@ -66,6 +66,8 @@ def _crossing(what: str, features: list[Feature]) -> tuple[list[Feature], list[s
     vertices = sum(len(ring) for _, rings in flat for ring in rings)
     if vertices > VERTICES:
         raise ReadError(f"{what}: {vertices:,} vertices are above the limit of {VERTICES:,}; simplify the outlines")
+    if (rings := max((len(rings) for _, rings in flat), default=0)) > HOLES:
+        raise ReadError(f"{what}: a polygon of {rings:,} rings is above the limit of {HOLES:,}; simplify it")
     if flat:
         polygons = _shapes([rings for _, rings in flat])
         for at in np.flatnonzero(~shapely.is_valid(polygons)):

@@ -10,6 +10,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
+from patchaug.readers.codecs.image_headers import frame_channels, frame_size
 from patchaug.readers.file import describe
 
 # How TIFF numbers them.
@@ -98,3 +99,33 @@ def unpack_tile(data: bytes, packing: Packing, shape: tuple[int, int, int]) -> A
     if packing.differences:
         imagecodecs.delta_decode(tile, axis=1, out=tile)
     return tile
+
+
+def require_claims(data: bytes, width: int, height: int, values: int) -> None:
+    """Check the size that compressed image data declare, before a decoder allocates it.
+
+    Args:
+        data: The data, as stored.
+        width, height: Of the tile, in pixels.
+        values: Numbers that the tile may hold in all.
+
+    Raises:
+        ReadError: They declare more than the tile has.
+    """
+    size = frame_size(data)
+    if size is not None and (size[0] > width or size[1] > height or min(size) < 1):
+        raise ReadError(f"its data claim {size[0]} x {size[1]} px, tiles have {width} x {height}")
+    channels = frame_channels(data)
+    if size is not None and channels is not None and not 0 < size[0] * size[1] * channels <= values:
+        raise ReadError(f"its data claim {channels} channels of {size[0]} x {size[1]} px, a tile has {values} numbers")
+
+
+def unwrap_lerc(data: bytes, limit: int) -> bytes:
+    """Return LERC data without the deflate or Zstandard around them.
+
+    Raises:
+        ReadError: They unpack to more than `limit` bytes and some for their header, or are damaged.
+    """
+    if data[:5] == b"Lerc2" or data[:8] == b"CntZImag":
+        return data
+    return bytes(unpack("zstd" if data[:4] == b"\x28\xb5\x2f\xfd" else "zlib", data, limit + limit // 8 + 4096))

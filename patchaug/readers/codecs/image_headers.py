@@ -13,7 +13,7 @@ from patchaug.errors import ReadError
 
 _EOI = b"\xff\xd9"
 _JXL = b"\0\0\0\x0cJXL \r\n\x87\n"
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG: start of frame, of any process
+_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # JPEG: start of frame, of any process
 _SEQUENTIAL = {0xC0, 0xC1}  # JPEG: of those, baseline and extended, Huffman
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # JPEG: markers without a length
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -24,8 +24,19 @@ _SCALED = {1: 1, 2: 85, 4: 17}  # Pillow spreads grey of so many bits over 0 to 
 
 
 def frame_size(data: bytes) -> tuple[int, int] | None:
-    """Return the (width, height) that JPEG, JPEG 2000, WebP, JPEG XL or PNG data declare; None for other data."""
+    """Return the (width, height) that compressed image data declare; None for data of an unknown format."""
     try:
+        if data[:6] == b"Lerc2 " or data[:10] == b"CntZImage ":
+            return _lerc_size(data)[:2]
+        if data[:4] == b"II\xbc\x01":
+            return _jpegxr_size(data)
+        if data[4:8] == b"ftyp":
+            at = data.index(b"ispe") + 8
+            width, height = struct.unpack_from(">II", data, at)
+            return width, height
+        if data[:4] == b"qoif":
+            width, height = struct.unpack_from(">II", data, 4)
+            return width, height
         if data[:2] == b"\xff\xd8":
             return _jpeg_size(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -39,9 +50,49 @@ def frame_size(data: bytes) -> tuple[int, int] | None:
         if data[start : start + 4] == b"\xff\x4f\xff\x51":
             right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
             return right - left, bottom - top
-    except (struct.error, IndexError):  # cut off: the decoder says so
+    except (struct.error, IndexError, ValueError):  # cut off: the decoder says so
         pass
     return None
+
+
+def frame_channels(data: bytes) -> int | None:
+    """Return how many numbers a pixel has in JPEG, JPEG 2000 or LERC data; None for other data."""
+    try:
+        if data[:6] == b"Lerc2 " or data[:10] == b"CntZImage ":
+            return _lerc_size(data)[2]
+        if data[:2] == b"\xff\xd8":
+            at = _jpeg_frame(data)
+            return None if at is None else data[at + 9]
+        start = _inside(data, b"jp2c") if data[4:8] == b"jP  " else 0
+        if data[start : start + 4] == b"\xff\x4f\xff\x51":
+            (channels,) = struct.unpack_from(">H", data, start + 40)
+            return int(channels)
+    except (struct.error, IndexError):
+        pass
+    return None
+
+
+def _lerc_size(data: bytes) -> tuple[int, int, int]:
+    """Return (width, height, numbers a pixel) of LERC; data may hold several bands one after the other."""
+    if data[:10] == b"CntZImage ":
+        height, width = struct.unpack_from("<ii", data, 18)
+        return width, height, max(1, data.count(b"CntZImage "))
+    (version,) = struct.unpack_from("<i", data, 6)
+    at = 14 if version >= 3 else 10
+    height, width = struct.unpack_from("<ii", data, at)
+    values = struct.unpack_from("<i", data, at + 8)[0] if version >= 4 else 1
+    return width, height, values * max(1, data.count(b"Lerc2 "))
+
+
+def _jpegxr_size(data: bytes) -> tuple[int, int] | None:
+    """Return the size in the tag table of a JPEG XR file."""
+    (at,) = struct.unpack_from("<I", data, 4)
+    (fields,) = struct.unpack_from("<H", data, at)
+    sides = {}
+    for number in range(min(fields, 64)):
+        tag, kind, _ = struct.unpack_from("<HHI", data, at + 2 + 12 * number)
+        sides[tag] = struct.unpack_from("<H" if kind == 3 else "<I", data, at + 10 + 12 * number)[0]
+    return (sides[0xBC80], sides[0xBC81]) if {0xBC80, 0xBC81} <= set(sides) else None
 
 
 def require_jpeg_end(data: bytes) -> None:

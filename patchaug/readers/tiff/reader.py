@@ -14,8 +14,8 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
-from patchaug.readers.codecs.decompress import unpack_tile
-from patchaug.readers.codecs.image_headers import first_rows, frame_size, require_jpeg_end
+from patchaug.readers.codecs.decompress import require_claims, unpack_tile, unwrap_lerc
+from patchaug.readers.codecs.image_headers import first_rows, require_jpeg_end
 from patchaug.readers.file import require_same
 from patchaug.readers.file_handles import Descriptor, get_or_open
 from patchaug.readers.georeference import Georeference
@@ -134,11 +134,10 @@ class TiffRaster(TiledRaster):
                 tile = tile[..., 0]
         if tile is not None:
             return tile
-        claimed = frame_size(data)
-        if claimed is not None and (claimed[0] > level.tile_width or claimed[1] > level.tile_height):
-            raise ReadError(
-                f"its data claim {claimed[0]} x {claimed[1]} px, tiles have {level.tile_width} x {level.tile_height}"
-            )
+        values = level.tile_width * level.tile_height * header.samples
+        if header.codec == "LERC":
+            data = unwrap_lerc(data, values * header.dtype.itemsize)
+        require_claims(data, level.tile_width, level.tile_height, values)
         pixels: Any = level.decode(data, number, jpegtables=level.tables)[0]
         if header.dtype == bool and pixels.dtype == np.uint8:  # fax: one byte for each bit
             pixels = pixels.astype(bool)

@@ -16,8 +16,8 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
-from patchaug.readers.codecs.decompress import load, unpack
-from patchaug.readers.codecs.image_headers import frame_size, require_jpeg_end
+from patchaug.readers.codecs.decompress import load, unpack, unwrap_lerc
+from patchaug.readers.codecs.image_headers import frame_channels, frame_size, require_jpeg_end
 from patchaug.readers.file import describe
 
 Unpack = Callable[[bytes, int], Any]  # (data, most bytes that may come out) -> bytes or an array
@@ -25,6 +25,28 @@ Unpack = Callable[[bytes, int], Any]  # (data, most bytes that may come out) -> 
 _SLACK = 64  # bytes: checksums that lie within what is packed
 _COMMON = {"blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"}
 _PROGRAMS = {"pickle"}  # decoding would run a program that the file holds
+# What unpacks into a given room, by its name in imagecodecs.
+_BOUNDED = {"blosc", "blosc2", "brotli", "bz2", "deflate", "lz4", "lz4f", "lzf", "lzfse", "lzma", "lzw", "packbits",
+            "snappy", "zlib", "zlibng", "zopfli", "zstd"}  # fmt: skip
+# What declares its size in a header that `frame_size` knows.
+_PICTURES = {
+    "apng",
+    "avif",
+    "htj2k",
+    "jpeg",
+    "jpeg2k",
+    "jpegls",
+    "jpegxl",
+    "jpegxr",
+    "lerc",
+    "png",
+    "qoi",
+    "spng",
+    "webp",
+}
+# What gives about as many bytes as it takes, in numcodecs and imagecodecs.
+_FILTERS = {"adler32", "astype", "base64", "bitorder", "bitround", "bitshuffle", "byteshuffle", "crc32", "delta",
+            "fixedscaleoffset", "fletcher32", "floatpred", "jenkins_lookup3", "quantize", "shuffle", "xor"}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +139,10 @@ def _rare(name: str, options: dict[str, Any]) -> Unpack:
     """Return the step of a codec of numcodecs or imagecodecs."""
     if name in _PROGRAMS:
         raise ReadError(f"its codec {name!r} runs programs that the file holds; save it with another one")
+    plain = name.removeprefix("imagecodecs_")
+    if plain in _BOUNDED and name not in _COMMON:
+        load(plain)
+        return lambda data, most: unpack(plain, data, most)
     try:
         if name.startswith("imagecodecs_"):
             import imagecodecs.numcodecs as theirs
@@ -132,11 +158,17 @@ def _rare(name: str, options: dict[str, Any]) -> Unpack:
         raise ReadError(f"its codec {name!r} needs another library: pip install patchaug[zarr]") from None
     except Exception as error:  # options that no codec has
         raise ReadError(f"its codec {name!r} is unknown ({describe(error)[:120]}); save it with zstd") from None
+    if plain not in _PICTURES | _FILTERS:
+        raise ReadError(f"its codec {name!r} may unpack to any size, and is not read; save it with zstd")
 
     def rare(data: bytes, most: int) -> Any:
-        claimed = frame_size(data) if name.startswith("imagecodecs_") else None
-        if claimed is not None and claimed[0] * claimed[1] > most:
-            raise ReadError(f"its data claim {claimed[0]} x {claimed[1]} px, which is more than a chunk has")
+        if plain in _PICTURES:
+            data = unwrap_lerc(bytes(data), most) if plain == "lerc" else data
+            claimed, channels = frame_size(data), frame_channels(data)
+            if claimed is None:
+                raise ReadError(f"its {name} data declare no size")
+            if claimed[0] * claimed[1] * (channels or 1) > most:
+                raise ReadError(f"its data claim {claimed[0]} x {claimed[1]} px, which is more than a chunk has")
         require_jpeg_end(data)
         try:
             return codec.decode(data)
