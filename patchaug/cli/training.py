@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 # fastai.vision.all, because its modules patch fit_one_cycle and the progress bar into Learner.
-from fastai.vision.all import Callback, DiceMulti, aug_transforms, set_seed, unet_learner
+from fastai.vision.all import Callback, aug_transforms, set_seed, unet_learner
 
 from patchaug.core.atomic import write_text
 from patchaug.core.progress import bars
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.encoders import SMALL, architecture
+from patchaug.fastai2.metrics import SlideDice
 from patchaug.options.fields import TrainOptions
 from patchaug.predict.metrics import dice_by_class
 from patchaug.predict.predict_slide import predict_slide
@@ -74,7 +75,7 @@ def run_training(
     # The small encoder works at full resolution: fastai's last block would add a third of the time and change nothing.
     decoder = {"last_cross": False} if options.arch == SMALL else {}
     learn = unet_learner(
-        dls, encoder, n_out=len(options.codes), pretrained=options.pretrained, metrics=DiceMulti(), cbs=pace, path=out,
+        dls, encoder, n_out=len(options.codes), pretrained=options.pretrained, metrics=SlideDice(), cbs=pace, path=out,
         **decoder,
     )  # fmt: skip
     interrupted = False

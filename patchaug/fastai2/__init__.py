@@ -1,11 +1,15 @@
 """patchaug for fastai 2: blocks, item transform, loader, factories, and a slide-wise look at a learner."""
 
+import patchaug.fastai2.learner
+import patchaug.fastai2.learner_epochs
 import patchaug.fastai2.learner_patches  # noqa: F401 - importing it puts them in their places
 from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.dataloaders import SlideDataLoaders
+from patchaug.fastai2.interpretation import SlideInterpretation
 from patchaug.fastai2.item_list import SlideDataBunch, SlideItemList, get_transforms
-from patchaug.fastai2.learner import SlideInterpretation
+from patchaug.fastai2.losses import SlideCrossEntropy
+from patchaug.fastai2.metrics import SlideAccuracy, SlideDice, SlideJaccard
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.fastai2.random_patch import RandomPatch
 from patchaug.predict.predict_slide import predict_slide
@@ -14,12 +18,16 @@ from patchaug.slides.discovery import get_slide_files
 __all__ = [
     "PatchDL",
     "RandomPatch",
+    "SlideAccuracy",
     "SlideBlock",
+    "SlideCrossEntropy",
     "SlideDataBunch",
     "SlideDataLoaders",
+    "SlideDice",
     "SlideImage",
     "SlideInterpretation",
     "SlideItemList",
+    "SlideJaccard",
     "SlideMask",
     "SlideMaskBlock",
     "get_slide_files",

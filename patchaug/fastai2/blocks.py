@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from fastai.data.block import TransformBlock
 from fastai.data.transforms import IntToFloatTensor
-from fastai.losses import CrossEntropyLossFlat
 from fastai.vision.core import AddMaskCodes, TensorImage, TensorMask
 from fasttransform import Transform
 
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.slide_items import SlideImage, SlideMask, name_of, source_of
 from patchaug.errors import OptionError
+from patchaug.fastai2.losses import SlideCrossEntropy
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.readers import Raster
 from patchaug.slides.slide import Slide
@@ -53,8 +53,7 @@ class OpenSlideMask(Transform):
         if codes is not None:
             self.vocab, self.c = codes, len(codes)  # found from here as dls.vocab and dls.c
         # The learner takes its default loss from here (fastai's OpenMask does the same).
-        ignored = {} if ignore_index is None else {"ignore_index": ignore_index}
-        self.loss_func = CrossEntropyLossFlat(axis=1, **ignored)
+        self.loss_func = SlideCrossEntropy(ignore_index)
 
     def encodes(self, source: Any) -> SlideMask:
         """Wrap the source; fastai calls this for every type."""
@@ -107,7 +106,7 @@ def SlideMaskBlock(  # noqa: N802 - as above
 
     Args:
         codes: Class names in the order of the mask's integers; any other number is an error before training.
-        ignore_index: Integer that means "no label"; the default loss ignores such pixels.
+        ignore_index: Integer that means "no label"; the default loss, `SlideCrossEntropy`, ignores such pixels.
         ram: Budget for decoded pixels, see `open_slide`.
 
     Returns:

@@ -7,7 +7,7 @@ broadcasts indices, works on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from inspect import signature
 from typing import Any
 
@@ -27,6 +27,7 @@ from patchaug.fastai2.crop_halo import with_crop
 from patchaug.fastai2.lazy_items import Layout, layout_of, lazy_items_of
 from patchaug.fastai2.pixels import pixels_of
 from patchaug.fastai2.random_patch import RandomPatch, random_patch
+from patchaug.fastai2.run_state import RunState
 from patchaug.fastai2.show_windows import show_with_windows
 from patchaug.fastai2.transform_geometry import require_croppable
 from patchaug.fastai2.worker_pickling import WorkerPickling
@@ -43,7 +44,7 @@ _KNOWN = {
 } - {"self"}
 
 
-class PatchDL(WorkerPickling, TfmdDL):
+class PatchDL(RunState, WorkerPickling, TfmdDL):
     """Load patches in batches; `SlideBlock` chooses this loader.
 
     The split of the dataset decides between random windows and a grid, once, when the loader is made: fastai's `tta`
@@ -66,8 +67,9 @@ class PatchDL(WorkerPickling, TfmdDL):
 
     Attributes:
         plan: The plan that converts an index to a window; None while there are no slides (an exported learner).
-        epoch: Epoch of the next pass. It grows by one with each complete pass of a training loader. A validation
-            loader stays at 0: its windows never change.
+        epoch: Epoch of the next pass. It grows by one with each pass of a training loader, also with one that ends
+            early. `one_batch`, `show_batch`, `lr_find` and predictions leave it. A validation loader stays at 0: its
+            windows never change.
 
     Raises:
         OptionError: An argument is unknown, or an epoch has fewer patches than a batch.
@@ -130,15 +132,6 @@ class PatchDL(WorkerPickling, TfmdDL):
         require_croppable(self)
 
     @property
-    def epoch(self) -> int:
-        """Epoch of the next pass."""
-        return self._position.epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._position.epoch = epoch
-
-    @property
     def slides(self) -> list[Slide]:
         """The slides of this loader."""
         return [] if self.plan is None else self.plan.slides
@@ -171,30 +164,31 @@ class PatchDL(WorkerPickling, TfmdDL):
         return int(super().__len__())
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the batches of a pass."""
-        self._position.begin_pass()
+        """Yield the batches of a pass; a pass that ends early ends its epoch too."""
+        position = self._position
+        current = position.begin_pass(next_epoch=self._moves)
         # Before the workers start, which is with the first batch.
         self._buffers = buffers = batch_buffers_for(self.fake_l.num_workers)
-        for batch in super().__iter__():
-            self._buffers = None
-            self._position.batch += 1
-            yield batch
+        try:
+            for batch in super().__iter__():
+                self._buffers = None
+                position.count_batch(current)
+                yield batch
+        finally:
+            position.leave_pass(current, next_epoch=self._moves)
         del buffers  # they live until the last batch has arrived
 
     def after_iter(self) -> None:
-        """Move to the next epoch; fastai calls this after complete passes only, unlike `one_batch`."""
+        """Move to the next epoch; fastai calls this after complete passes."""
         super().after_iter()
         if self.plan is not None:
             self.plan.tell_replaced()
-        self._position.end_pass(next_epoch=self.split == "train")
+        self._position.end_pass(next_epoch=self._moves)
 
     def one_batch(self) -> Any:
         """Return the first batch of the next pass; the position stays as it is."""
-        batch = self._position.batch
-        try:
+        with self.peeking():
             return super().one_batch()
-        finally:
-            self._position.batch = batch
 
     def show_batch(
         self, b: Any = None, max_n: int = 9, ctxs: Any = None, show: bool = True, unique: bool = False, *,
@@ -230,28 +224,6 @@ class PatchDL(WorkerPickling, TfmdDL):
         finally:
             self._recorded = None
         return show_with_windows(show_patches, batch, draws, self.slides, max_n, **kwargs)
-
-    def state_dict(self) -> dict[str, int]:
-        """Describe where the run is: seed, epoch, batches of this epoch, batch size, and windows in an epoch.
-
-        While a batch is trained on, it counts as done.
-        """
-        return self._position.state_dict(
-            seed=0 if self.plan is None else self.plan.seed, bs=self.bs or 1, windows=self.n
-        )
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue a run: the next pass is the rest of its epoch.
-
-        Args:
-            state: A state from `state_dict`.
-
-        Raises:
-            OptionError: The state belongs to a loader with another seed, batch size or number of windows.
-        """
-        if self.plan is None:
-            raise OptionError("a loader without slides has no state to load; make it from slides first")
-        self._position.load_state_dict(state, self.state_dict(), self._batches_of_epoch())
 
     def create_item(self, index: int | None) -> tuple[Any, ...]:
         """Return the tuple of an index, its slides as lazy items of one window; fastai passes None for any item."""

@@ -72,7 +72,7 @@ def test_train_scores_what_the_exported_model_predicts(slides: Path, tmp_path: P
     # No terminal: a line before, a line an epoch, and no bar.
     assert re.fullmatch(
         r"each of 1 epochs: 16 windows in 4 batches to train on, 9 to validate\n"
-        r"epoch 1 of 1: train_loss \S+, valid_loss \S+, dice_multi \S+\n",
+        r"epoch 1 of 1: train_loss \S+, valid_loss \S+, slide_dice \S+\n",
         done.stderr,
     ), done.stderr
     low = [code for code, score in report["dice"].items() if score < 0.5]

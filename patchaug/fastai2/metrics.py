@@ -1,0 +1,139 @@
+"""Scores of the labelled pixels of windows: Dice, Jaccard and accuracy that leave `ignore_index` out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from fastai.learner import Learner, Metric
+
+from patchaug.errors import OptionError
+
+
+class PixelMetric(Metric):
+    """Count the pixels of each label and predicted class over all windows, for scores of the whole set.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+    """
+
+    def __init__(self, ignore_index: int | None = None, *, axis: int = 1) -> None:
+        self.ignore_index, self.axis = ignore_index, axis
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all windows."""
+        self.confusion: torch.Tensor | None = None
+
+    def accumulate(self, learn: Learner) -> None:
+        """Add the windows of a batch.
+
+        Raises:
+            OptionError: A label is not among the classes of the model.
+        """
+        scores, labels = (t.as_subclass(torch.Tensor) for t in (learn.pred, learn.y))
+        classes = scores.shape[self.axis]
+        predicted, labels = scores.argmax(dim=self.axis).flatten(), labels.flatten().long()
+        ignored = self.ignore_index if self.ignore_index is not None else ignore_index_of(learn.dls)
+        if ignored is not None:
+            counts = labels != ignored
+            predicted, labels = predicted[counts], labels[counts]
+        pixels = torch.bincount(classes * labels + predicted, minlength=classes**2)
+        if len(pixels) > classes**2:
+            raise OptionError(
+                f"the labels hold class {int(labels.max())}, and the model gives classes 0 to {classes - 1}; set "
+                f"ignore_index for labels that do not count"
+            )
+        pixels = learn.to_detach(pixels.view(classes, classes)).view(-1, classes, classes).sum(0)  # of all processes
+        self.confusion = pixels if self.confusion is None else self.confusion + pixels
+
+    def by_class(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return pixels of each class that are right, that are labelled, and that are predicted; float64 (classes,)."""
+        confusion = torch.zeros(0, 0) if self.confusion is None else self.confusion
+        confusion = confusion.double()
+        return confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+
+
+class SlideDice(PixelMetric):
+    """Average the Dice scores of the classes, over the pixels that count: fastai's `DiceMulti` on labelled pixels.
+
+    A class that neither labels nor predictions hold has no score. Without any score the value is NaN.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Example:
+        >>> from patchaug.fastai import SlideDice
+        >>> learn.metrics = SlideDice()
+        >>> with learn.no_bar(), learn.no_logging():
+        ...     loss, dice = learn.validate()
+        >>> 0 <= dice <= 1
+        True
+    """
+
+    @property
+    def value(self) -> float:
+        """The mean of 2 |P and T| / (|P| + |T|)."""
+        right, labelled, predicted = self.by_class()
+        return _mean(2 * right, labelled + predicted)
+
+
+class SlideJaccard(PixelMetric):
+    """Average the Jaccard indexes of the classes, over the pixels that count: `JaccardCoeffMulti` on labelled pixels.
+
+    A class that neither labels nor predictions hold has no score. Without any score the value is NaN.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Example:
+        >>> from patchaug.fastai import SlideJaccard
+        >>> learn.metrics = SlideJaccard()
+        >>> with learn.no_bar(), learn.no_logging():
+        ...     loss, jaccard = learn.validate()
+        >>> 0 <= jaccard <= 1
+        True
+    """
+
+    @property
+    def value(self) -> float:
+        """The mean of |P and T| / |P or T|."""
+        right, labelled, predicted = self.by_class()
+        return _mean(right, labelled + predicted - right)
+
+
+class SlideAccuracy(PixelMetric):
+    """Compute the share of right pixels among those that count; NaN if none counts.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Example:
+        >>> from patchaug.fastai import SlideAccuracy
+        >>> learn.metrics = SlideAccuracy()
+        >>> with learn.no_bar(), learn.no_logging():
+        ...     loss, accuracy = learn.validate()
+        >>> 0 <= accuracy <= 1
+        True
+    """
+
+    @property
+    def value(self) -> float:
+        """Right pixels by pixels that count."""
+        right, labelled, _ = self.by_class()
+        return _mean(right.sum()[None], labelled.sum()[None])
+
+
+def ignore_index_of(dls: Any) -> int | None:
+    """Return the class number that the masks of loaders ignore, or None."""
+    found = getattr(dls, "ignore_index", None)  # fastai looks it up in the transforms of the data set
+    return None if found is None else int(found)
+
+
+def _mean(parts: torch.Tensor, wholes: torch.Tensor) -> float:
+    """Return the mean of the quotients that exist."""
+    return float((parts / wholes)[wholes > 0].mean())
