@@ -83,6 +83,14 @@ def atomic_write(
         if error.errno in _CURES and (error.filename is None or Path(error.filename).is_relative_to(hidden)):
             raise _write_error(target, error) from None
         raise
+    except RuntimeError as error:
+        if "inline_container" in str(error) or "PytorchStreamWriter" in str(
+            error
+        ):  # torch.save hides the system's error
+            raise _write_error(
+                target, OSError(errno.ENOSPC, "No space left on device, or the file is too large")
+            ) from None
+        raise
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
         if lock is not None:

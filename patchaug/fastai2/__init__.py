@@ -5,6 +5,7 @@ import patchaug.fastai2.learner_epochs
 import patchaug.fastai2.learner_patches  # noqa: F401 - importing it puts them in their places
 from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
+from patchaug.fastai2.checkpoint import Checkpoint
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.interpretation import SlideInterpretation
 from patchaug.fastai2.item_list import SlideDataBunch, SlideItemList, get_transforms
@@ -16,6 +17,7 @@ from patchaug.predict.predict_slide import predict_slide
 from patchaug.slides.discovery import get_slide_files
 
 __all__ = [
+    "Checkpoint",
     "PatchDL",
     "RandomPatch",
     "SlideAccuracy",

@@ -17,6 +17,7 @@ from fastai.data.transforms import ToTensor
 from fastai.vision.core import AddMaskCodes
 from torch.utils.data import get_worker_info
 
+from patchaug.core.stop_signals import outlive_stop_signals
 from patchaug.data.batch_memory import BatchBuffers, batch_buffers_for
 from patchaug.data.isolated_rng import isolated_rng
 from patchaug.data.loader_arguments import batch_size_of, require_full_batch, require_known_arguments
@@ -224,6 +225,10 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
         finally:
             self._recorded = None
         return show_with_windows(show_patches, batch, draws, self.slides, max_n, **kwargs)
+
+    def wif(self) -> None:
+        """Let a worker outlive Ctrl-C and SIGTERM until the main process has saved its state."""
+        outlive_stop_signals()
 
     def create_item(self, index: int | None) -> tuple[Any, ...]:
         """Return the tuple of an index, its slides as lazy items of one window; fastai passes None for any item."""

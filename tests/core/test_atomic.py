@@ -104,6 +104,17 @@ def test_a_full_disk_is_reported(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_disk_that_is_full_for_torch_is_reported(tmp_path):
+    """torch.save raises RuntimeError where the disk is full; other RuntimeErrors pass."""
+    with pytest.raises(
+        WriteError, match="a cannot be written: No space left on device, or the file is too large; free"
+    ):
+        fill_and_fail(tmp_path / "a", False, RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos"))
+    with pytest.raises(RuntimeError, match="other"):
+        fill_and_fail(tmp_path / "a", False, RuntimeError("other"))
+    assert names(tmp_path) == []
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no folder that cannot be written to")
 def test_a_folder_that_cannot_be_written_to_is_reported():
     """Before the block begins: hours of work are not lost."""
