@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from inspect import signature
 from typing import Any
@@ -90,7 +91,7 @@ class SlideDataBunch(ImageDataBunch):
         )  # fmt: skip
         if drop_last:
             require_full_batch(len(train_ds.items), bs)
-        train_ds, *others = cls._init_ds(train_ds, valid_ds, test_ds)
+        others = [valid_ds, fixed(train_ds, valid_ds), *(() if test_ds is None else (test_ds,))]
         common = {"num_workers": num_workers, **dl_kwargs}
         train = PatchLoader(train_ds, bs, sampler=Epochs(len(train_ds)), drop_last=drop_last, **common)
         return cls(
@@ -106,6 +107,16 @@ class SlideDataBunch(ImageDataBunch):
     @epoch.setter
     def epoch(self, value: int) -> None:
         self.train_dl.dl.sampler.epoch = int(value)
+
+
+def fixed(train_ds: Any, valid_ds: Any) -> Any:
+    """Make fastai's dataset of training slides without training transforms: the windows of epoch 0, slide by slide.
+
+    Args:
+        train_ds: The training slides with labels.
+        valid_ds: The validation slides with labels, whose transforms it takes.
+    """
+    return valid_ds.new(train_ds.x.without_augment(), copy.copy(train_ds.y))
 
 
 def _unsupported(name: str) -> Any:

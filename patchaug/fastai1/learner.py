@@ -17,7 +17,7 @@ from fastai.vision.interpret import SegmentationInterpretation
 from patchaug.core.atomic import atomic_write
 from patchaug.data.export import drop_activations
 from patchaug.errors import OptionError
-from patchaug.fastai1.mask_list import SlideLabelList
+from patchaug.fastai1.label_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
 from patchaug.predict.predict_slide import GridBatches, grid_batches, predict_slide
 from patchaug.slides.slide import Slide

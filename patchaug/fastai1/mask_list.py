@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from fastai.core import listify
-from fastai.data_block import LabelList
 from fastai.layers import CrossEntropyFlat
-from fastai.torch_core import try_int
 from fastai.vision.data import SegmentationLabelList, SegmentationProcessor
-from fastai.vision.image import ImageSegment, TfmAffine, TfmCoord, TfmCrop, TfmPixel
+from fastai.vision.image import ImageSegment
 
 from patchaug.core.validation import refuses_old_names
-from patchaug.data.isolated_rng import isolated_rng
 from patchaug.data.item_list import as_items
 from patchaug.errors import OptionError
 
@@ -68,52 +63,3 @@ class SlideMaskList(SegmentationLabelList):
             return self.items[i]
         # float32, as fastai 1 transforms masks; it holds every class number below 2^24.
         return ImageSegment(torch.from_numpy(self.x.patch_at(i).mask.astype(np.float32))[None])
-
-
-class SlideLabelList(LabelList):
-    """Pair slides with their masks, for one split."""
-
-    def process(
-        self, xp: Any = None, yp: Any = None, name: str | None = None, max_warn_items: int = 5
-    ) -> SlideLabelList:
-        """Make windows: those of the split `name`, a grid without one."""
-        self.y.process(yp)
-        labelled = isinstance(self.y, SlideMaskList)
-        self.x.set_split(name or "test", self.y if labelled else None)
-        self.x.process(xp)
-        self.x.set_split(self.x.split)
-        if labelled:
-            self.y.items = self.x.items
-        return self
-
-    def transform(self, tfms: Any, tfm_y: bool | None = None, **kwargs: Any) -> SlideLabelList:
-        """Set the transforms of this split.
-
-        Raises:
-            OptionError: Images would move without their masks, or patches would be resized.
-        """
-        if "size" in kwargs:
-            raise OptionError(f"size={kwargs['size']} would resize each patch; set the size of a window in patch=")
-        tfm_y = isinstance(self.y, SlideMaskList) and (self.tfm_y if tfm_y is None else tfm_y)
-        if isinstance(self.y, SlideMaskList) and not tfm_y and any(_moves(one) for one in listify(tfms)):
-            raise OptionError("transforms would move images without their masks: set tfm_y=True")
-        moved: SlideLabelList = super().transform(tfms, tfm_y, **kwargs)
-        return moved
-
-    def __getitem__(self, idxs: Any) -> Any:
-        """Return the pair of an index, its random transforms run under the key of its draw; or some windows."""
-        at = try_int(idxs)
-        if not isinstance(at, Integral) or self.item is not None or self.x.plan is None:
-            return super().__getitem__(idxs)
-        with isolated_rng(self.x.plan.transform_seed(self.x.draw_at(at))):
-            return super().__getitem__(at)
-
-    def get_state(self, **kwargs: Any) -> dict[str, Any]:
-        """Return the state to export, without tfm_y: a loaded learner has no masks to transform."""
-        return {**super().get_state(**kwargs), "tfm_y": False}
-
-
-def _moves(transform: Any) -> bool:
-    kind = getattr(transform, "tfm", transform)
-    # Without a size a crop cuts nothing.
-    return isinstance(kind, (TfmAffine, TfmCoord, TfmPixel)) and not isinstance(kind, TfmCrop)

@@ -7,6 +7,7 @@ epoch * n + place, into a window by the plan.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from fastai.data_block import ItemLists, PreProcessor
 from fastai.vision.data import SegmentationItemList
 from fastai.vision.image import Image
 
+from patchaug.augment import as_augment
 from patchaug.core.arrays import Array
 from patchaug.data.item_list import SlideListMixin, as_items, column, require_apart, require_as_many, require_patch
 from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, slides_of, source_of
 from patchaug.errors import OptionError
 from patchaug.fastai1.databunch import SlideDataBunch
-from patchaug.fastai1.mask_list import SlideLabelList, SlideMaskList
+from patchaug.fastai1.item_transforms import CropOnly
+from patchaug.fastai1.label_list import SlideLabelList
+from patchaug.fastai1.mask_list import SlideMaskList
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.patch import Patch
 
@@ -58,7 +62,9 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
 
     Args:
         items: Paths, arrays, open slides.
-        patch: The windows, a `PatchOptions`.
+        patch: The windows, a `PatchOptions`. Its `halo` and `edge` are those of `RandomPatch`: transforms of training
+            slides work on patches that are larger by the halo, and each patch is cropped after the last of them.
+        augment: A transform or Compose of albumentations, or an `Augment`, for the training slides.
         ram: Budget for decoded pixels, see `open_slide`.
         plan: The windows themselves, of a list that already has them.
         **kwargs: As for fastai's `ItemList`.
@@ -67,7 +73,7 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         plan: The plan that turns an index into a window; None while the items are slides.
 
     Raises:
-        OptionError: An item is not a slide.
+        OptionError: An item is not a slide, or `augment` is not a transform of albumentations.
     """
 
     _bunch, _label_cls, _processor = SlideDataBunch, SlideMaskList, SlideProcessor
@@ -77,6 +83,7 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         items: Any,
         *args: Any,
         patch: Any = None,
+        augment: Any = None,
         ram: int | str = "auto",
         plan: Plan | None = None,
         **kwargs: Any,
@@ -84,11 +91,12 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         super().__init__(as_items(items), *args, **kwargs)
         self.items: Array
         self.patch, self.ram = patch, ram
+        self.augment = as_augment(augment, "auto" if patch is None else patch.halo)
         self.plan = plan if self.items.dtype != object else None  # new slides need a new plan
         self.split, self.masks = "test", None
         self._last_patch: tuple[int, Patch] | None = None
         self._label_list = SlideLabelList
-        self.copy_new += ["patch", "ram", "plan"]
+        self.copy_new += ["patch", "augment", "ram", "plan"]
 
     def set_split(self, split: str, masks: Any = None) -> None:
         """Set what the windows are for, before they are made.
@@ -106,12 +114,7 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
             PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
         """
         require_patch(self.patch)
-        seed, samplers = self.patch.seed, self.patch.samplers()
-        if samplers.halo:
-            raise OptionError(
-                f"halo={samplers.halo} is for transforms of the batch, and those of fastai 1 work on single images; "
-                f"leave it out, or take fastai 2"
-            )
+        seed, samplers = self.patch.seed, self.patch.samplers()._replace(augment=self.augment)
         sampler = samplers.of(self.split)
         ram = self.patch.ram if self.ram == "auto" else self.ram
         pairs: list[list[LazySlideItem]] = [[SlideImage(source_of(i), ram=ram, name=name_of(i))] for i in self.items]
@@ -123,6 +126,16 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         slides = slides_of(pairs, sampler)
         self.plan = samplers.plan(self.split, slides, seed=seed, shuffle=self.split == "train")
         self.items = np.arange(len(self.plan))
+
+    def without_augment(self) -> SlideItemList:
+        """Return a list of the same windows of each epoch, slide by slide and without `augment`."""
+        same = copy.copy(self)
+        same._last_patch = None
+        if self.plan is not None:
+            same.plan = self.plan.ordered(False)  # a copy, since training plans are shuffled
+            if same.plan.augment is not None:
+                same.plan.augment = CropOnly(same.plan.augment)
+        return same
 
     def draw_at(self, index: int) -> Draw:
         """Return the draw of an index, epoch * len(self) + place."""

@@ -21,11 +21,13 @@ from fastai.data.transforms import Normalize
 from fastai.vision.augment import aug_transforms
 from fastcore.foundation import L
 
+from patchaug.augment import as_augment
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.item_list import SlideListMixin, as_items, column, require_apart, require_as_many, require_patch
 from patchaug.data.slide_items import source_of
 from patchaug.errors import OptionError
 from patchaug.fastai2.dataloaders import SlideDataLoaders
+from patchaug.fastai2.random_patch import RandomPatch
 
 _ORDER = "the order is SlideItemList.from_...(), .split_by_...(), .label_from_...(), .transform(), .databunch()"
 
@@ -86,11 +88,12 @@ class SlideItemList(SlideListMixin, _Stage):
         items: Paths, arrays, open slides.
         path: Folder that relative paths of data frames and the learner's files start from.
         patch: The windows, a `PatchOptions`.
+        augment: A transform or Compose of albumentations, or an `Augment`, for the training slides; see `RandomPatch`.
         ram: Budget for decoded pixels, see `open_slide`.
         inner_df: The data frame that the slides came from.
 
     Raises:
-        OptionError: An item is not a slide.
+        OptionError: An item is not a slide, or `augment` is not a transform of albumentations.
 
     Example:
         >>> import numpy as np
@@ -109,11 +112,12 @@ class SlideItemList(SlideListMixin, _Stage):
     """
 
     def __init__(
-        self, items: Iterable[Any], path: str | os.PathLike[str] = ".", *, patch: Any = None, ram: int | str = "auto",
-        inner_df: Any = None,
+        self, items: Iterable[Any], path: str | os.PathLike[str] = ".", *, patch: Any = None, augment: Any = None,
+        ram: int | str = "auto", inner_df: Any = None,
     ) -> None:  # fmt: skip
         self.items, self.path = as_items(items), Path(path)
         self.patch, self.ram, self.inner_df = patch, ram, inner_df
+        self.augment = as_augment(augment, "auto" if patch is None else patch.halo)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -137,7 +141,7 @@ class SlideItemList(SlideListMixin, _Stage):
     def _some(self, numbers: Sequence[int]) -> SlideItemList:
         frame = None if self.inner_df is None else self.inner_df.iloc[list(numbers)]
         return SlideItemList(
-            self.items[list(numbers)], self.path, patch=self.patch, ram=self.ram, inner_df=frame
+            self.items[list(numbers)], self.path, patch=self.patch, augment=self.augment, ram=self.ram, inner_df=frame
         )  # fmt: skip
 
 
@@ -209,11 +213,14 @@ class LabelledSlides(_Stage):
             PatchaugError: A slide cannot be opened, or its windows are impossible.
         """
         sides = (self.slides.train, self.slides.valid)
-        require_patch(sides[0].patch)
+        start = sides[0]
+        require_patch(start.patch)
+        windows = RandomPatch.from_options(start.patch, augment=start.augment)
         pairs = [list(zip(one.items, masks, strict=True)) for one, masks in zip(sides, self.masks, strict=True)]
         dls = SlideDataLoaders.from_lists(
-            *pairs, codes=self.classes, ignore_index=self.ignore_index, options=sides[0].patch,
-            batch_tfms=self.batch_tfms, ram=sides[0].ram, path=sides[0].path if path is None else path, **kwargs,
+            *pairs, codes=self.classes, ignore_index=self.ignore_index, item_tfms=windows,
+            batch_tfms=self.batch_tfms, ram=start.patch.ram if start.ram == "auto" else start.ram,
+            path=start.path if path is None else path, **kwargs,
         )  # fmt: skip
         return SlideDataBunch(*dls.loaders, path=dls.path, device=dls.device)
 

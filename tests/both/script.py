@@ -7,6 +7,7 @@ import hashlib
 import sys
 from pathlib import Path
 
+import albumentations as alb
 import numpy as np
 
 from patchaug import PatchOptions
@@ -46,3 +47,9 @@ print("files ", collected(from_files, lambda lists: lists.label_from_func(mask_o
 options = PatchOptions((32, 24), mode="random-grid", per_slide=1, seed=12, valid="random")
 from_arrays = SlideItemList.from_arrays(arrays, patch=options).split_by_idx([1])
 print("arrays", collected(from_arrays, lambda lists: lists.label_from_lists(masks[:1], masks[1:], classes=classes)))
+options = PatchOptions(32, per_slide=7, foreground=0.5, seed=13)
+turns = alb.Compose([alb.D4(p=1.0), alb.CoarseDropout(fill=0, fill_mask=0, p=0.5)])
+augmented = SlideItemList.from_folder(folder, recurse=False, patch=options, augment=turns).split_by_rand_pct(
+    0.25, seed=3
+)
+print("turned", collected(augmented, lambda lists: lists.label_from_func(mask_of, classes=classes)))

@@ -97,6 +97,23 @@ def test_transforms_move_image_and_mask_together() -> None:
     assert turned > 8
 
 
+def test_a_halo_is_cropped_after_the_transforms() -> None:
+    """Batches of the window's size, training windows that keep the halo inside, validation as it is."""
+    images, masks = zip(*map(part, range(2)), strict=True)
+    data = (
+        SlideItemList.from_arrays(images, patch=PatchOptions(32, per_slide=12, halo=8, edge="shift"))
+        .split_by_idx([1])
+        .label_from_lists(masks[:1], masks[1:], classes=CODES)
+        .transform(get_transforms(max_rotate=45.0, max_lighting=0.0), tfm_y=True)
+        .databunch(bs=4, num_workers=0)
+    )
+    shapes = {(tuple(x.shape[1:]), tuple(y.shape[-2:])) for x, y in data.train_dl}
+    assert shapes == {((3, 32, 32), (32, 32))}
+    plans = [getattr(loader, "plan", None) or loader.dataset.x.plan for loader in (data.train_dl, data.valid_dl)]
+    assert all(8 <= draw.window.x <= 96 - 40 and 8 <= draw.window.y <= 96 - 40 for draw in plans[0])
+    assert set(seen(data.valid_dl)) == {(1, x, y) for x in (0, 32, 64) for y in (0, 32, 64)} and len(plans[1]) == 9
+
+
 def test_tiles_per_slide_differ() -> None:
     """1, 9 and 40 in one data set: a grid epoch has each once, in training too, and no slide is on both sides."""
     sizes = [(32, 32), (96, 96), (256, 160)] * 2
