@@ -31,7 +31,7 @@ from starlette.routing import Route
 
 from patchaug import PatchaugError, PatchOptions, Slide, Window, open_slide
 from patchaug.fastai import SlideDataLoaders
-from patchaug.fastai2.encoders import small
+from patchaug.fastai2.encoders import small_encoder
 from patchaug.testing.synthetic_slides import write_slide
 
 _FIELDS = {"train", "valid", "options", "epochs", "bs"}
@@ -61,7 +61,7 @@ class Session:
         dls = SlideDataLoaders.from_lists(
             *pairs, codes=codes, options=self.options, bs=int(asked.get("bs", 4)), num_workers=0
         )
-        self.learn: Learner = unet_learner(dls, small, n_out=len(codes), pretrained=False, cbs=Reporter(self))
+        self.learn: Learner = unet_learner(dls, small_encoder, n_out=len(codes), pretrained=False, cbs=Reporter(self))
         self.state, self.epoch, self.batch, self.of = "training", 0, 0, len(dls.train)
         self.loss: float | None = None
         self.windows, self.error, self.stopping = hashlib.sha256(), "", threading.Event()

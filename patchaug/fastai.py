@@ -25,7 +25,9 @@ else:
             f"patchaug.fastai needs fastai 2.8 or newer, or 1.0.61, but {_installed} is installed: {_CURE}"
         )
 
+    _OF_FASTAI2 = {"SlideBlock", "SlideMaskBlock", "RandomPatch", "PatchDL", "SlideDataLoaders", "small_encoder"}
+
     def __getattr__(name: str) -> object:
-        if _number == (1, 0) and name in ("SlideBlock", "SlideMaskBlock", "RandomPatch", "PatchDL", "SlideDataLoaders"):
+        if _number == (1, 0) and name in _OF_FASTAI2:
             raise AttributeError(f"{name} belongs to fastai 2, and {_installed} is installed: start with SlideItemList")
         raise AttributeError(f"module 'patchaug.fastai' has no attribute {name!r}")

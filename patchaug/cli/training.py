@@ -12,6 +12,7 @@ from typing import Any
 # fastai.vision.all, because its modules patch fit_one_cycle and the progress bar into Learner.
 from fastai.vision.all import Callback, aug_transforms, set_seed, unet_learner
 
+from patchaug.cli.split_pairs import with_pixel_size
 from patchaug.core.atomic import write_text
 from patchaug.core.progress import bars
 from patchaug.fastai2.dataloaders import SlideDataLoaders
@@ -63,10 +64,12 @@ def run_training(
     # Flips, quarter turns and light: unlike free rotation, they invent no pixels at the border.
     geometry = {"max_rotate": 0.0, "max_zoom": 1.0, "max_warp": 0.0}
     dls = SlideDataLoaders.from_lists(
-        train_pairs, valid_pairs, codes=options.codes, ignore_index=options.ignore_index, options=options,
-        bs=options.bs, num_workers=options.workers, path=out, batch_tfms=aug_transforms(flip_vert=True, **geometry),
+        with_pixel_size(train_pairs, options), with_pixel_size(valid_pairs, options), codes=options.codes,
+        ignore_index=options.ignore_index, options=options, bs=options.bs, num_workers=options.workers, path=out,
+        batch_tfms=aug_transforms(flip_vert=True, **geometry),
     )  # fmt: skip
-    absolute = {name: str(Path(getattr(options, name)).resolve()) for name in ("images", "masks")}
+    paths = {name: getattr(options, name) for name in ("images", "masks", "table")}
+    absolute = {name: str(Path(path).resolve()) for name, path in paths.items() if path is not None}
     options.model_copy(update=absolute).save(out / OPTIONS)
     _write_figures(dls.train, options, out)
 

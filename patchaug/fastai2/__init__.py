@@ -7,6 +7,7 @@ from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.checkpoint import Checkpoint
 from patchaug.fastai2.dataloaders import SlideDataLoaders
+from patchaug.fastai2.encoders import small_encoder
 from patchaug.fastai2.interpretation import SlideInterpretation
 from patchaug.fastai2.item_list import SlideDataBunch, SlideItemList, get_transforms
 from patchaug.fastai2.losses import SlideCrossEntropy
@@ -35,4 +36,5 @@ __all__ = [
     "get_slide_files",
     "get_transforms",
     "predict_slide",
+    "small_encoder",
 ]

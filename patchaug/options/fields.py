@@ -14,6 +14,7 @@ from pydantic import Field, WithJsonSchema, field_validator
 
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import MAX_HALO, OnError
+from patchaug.errors import OptionError
 from patchaug.options import Settings
 from patchaug.sampling.option_table import OPTIONS, REQUIRED, Edge, Empty, Mode, Valid
 from patchaug.sampling.splits import Samplers, samplers_for
@@ -117,10 +118,17 @@ class PatchOptions(Settings):
 class TrainOptions(PatchOptions):
     """A whole training run: the windows, the data, and the learner. `patchaug train` leaves it as options.json."""
 
-    images: str = Field(title="Slides", description="folder of slides", min_length=1, examples=["slides"])
-    masks: str = Field(
-        title="Masks", description="folder of masks, named like their images, with or without _mask", min_length=1,
-        examples=["masks"],
+    images: str | None = Field(
+        None, title="Slides", min_length=1, examples=["slides"],
+        description="folder of slides, or of subfolders images and masks",
+    )  # fmt: skip
+    masks: str | None = Field(
+        None, title="Masks", min_length=1, examples=["masks"],
+        description="folder of masks, named like their images, with or without _mask; left out, beside the images",
+    )  # fmt: skip
+    table: str | None = Field(
+        None, title="Table", min_length=1, examples=["slides.csv"],
+        description="CSV in place of the folders, with columns image, mask and, where wanted, split, group, mpp",
     )  # fmt: skip
     codes: list[str] = Field(
         title="Class names", description="class names in the order of the masks' integers, with commas", min_length=1,
@@ -137,6 +145,11 @@ class TrainOptions(PatchOptions):
         0.2, title="Validation share", gt=0, lt=1, examples=[0.2],
         description="share of the slides for validation, at least one, where none are named",
     )  # fmt: skip
+    folds: int | None = Field(
+        None, title="Folds", ge=2, examples=[5],
+        description="cross-validation: train so many models, each slide or group validates once",
+    )  # fmt: skip
+    fold: int | None = Field(None, title="Fold", description="train this one of the folds only", ge=1, examples=[1])
     epochs: int = Field(5, title="Epochs", description="passes over the slides' windows", ge=1, examples=[10])
     bs: int = Field(8, title="Batch size", description="patches in a batch", ge=1, examples=[16])
     lr: float = Field(3e-3, title="Learning rate", description="highest learning rate", gt=0, examples=[0.003])
@@ -148,3 +161,15 @@ class TrainOptions(PatchOptions):
         None, title="Workers", description="processes that read; fastai chooses when left out", ge=0, examples=[4]
     )
     pretrained: bool = Field(False, title="Pretrained", description="start from torchvision's weights")
+
+    def _check(self) -> None:
+        super()._check()
+        if (self.images is None) == (self.table is None):
+            given = "none is" if self.images is None else "both are"
+            raise OptionError(f"slides are given by images (a folder) or by table (a CSV), and {given} set; set one")
+        if self.table is not None and self.masks is not None:
+            raise OptionError("masks are given by the table, column mask; remove the option masks")
+        if self.fold is not None and (self.folds is None or self.fold > self.folds):
+            raise OptionError(f"fold must be one of 1 to folds, got fold {self.fold} of folds {self.folds}")
+        if self.folds is not None and self.valid_slides:
+            raise OptionError("folds and valid_slides both split the slides; remove one")

@@ -16,7 +16,7 @@ from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, IndexSplitte
 import patchaug
 from patchaug import FrameError, Grid, OptionError, Plan, ReadError, Window, open_slide
 from patchaug.fastai import RandomPatch, SlideBlock, SlideDataLoaders, SlideMaskBlock
-from patchaug.fastai2.encoders import small
+from patchaug.fastai2.encoders import small_encoder
 from patchaug.testing import coordinate_image, coordinate_mask
 from tests.torn import Torn
 
@@ -176,7 +176,7 @@ def test_an_exported_unet_predicts_the_same_elsewhere(folder: Path, tmp_path: Pa
             found[:1], found[3:], codes=CODES, item_tfms=RandomPatch(64, per_slide=4), bs=4, num_workers=0,
             path=tmp_path,
         )  # fmt: skip
-        learn = unet_learner(dls, small, n_out=5, pretrained=False, last_cross=False)
+        learn = unet_learner(dls, small_encoder, n_out=5, pretrained=False, last_cross=False)
         with learn.no_bar(), learn.no_logging():
             learn.fit(1, 1e-3)
         digests.append(sha256(learn.predict_slide(path).tobytes()).hexdigest())

@@ -16,7 +16,8 @@ from PIL import Image
 from patchaug import PatchOptions, Window, open_slide
 from patchaug.options.files import LARGEST
 from patchaug.slides.checksums import compare_manifest
-from patchaug.slides.discovery import find_masks, get_slide_files
+from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.pairing import find_masks
 from patchaug.testing import coordinate_image, write_pyramid
 from tests.hostile import files
 from tests.hostile.limits import limited

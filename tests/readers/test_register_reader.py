@@ -22,7 +22,8 @@ from patchaug.readers import (
     unregister_reader,
 )
 from patchaug.slides.audit import audit_slides
-from patchaug.slides.discovery import find_masks, get_slide_files
+from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.pairing import find_masks
 from patchaug.testing import RasterTests, coordinate_image, coordinate_mask, write_pyramid
 
 
