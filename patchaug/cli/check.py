@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from patchaug.cli.common import Json, require
+from patchaug.core.class_codes import codes_from_text
 
+CODES = "Class names in the order of the masks' integers, or what the masks hold: background=0,nucleus=255."
 Padding = Annotated[
     str | None,
     typer.Option(
@@ -24,8 +26,11 @@ Padding = Annotated[
 def check(
     paths: Annotated[list[Path] | None, typer.Argument(help="Slides, and folders of slides.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks, named like their images.")] = None,
-    codes: Annotated[str | None, typer.Option(help="Class names in the order of the masks' integers.")] = None,
+    codes: Annotated[str | None, typer.Option(help=CODES)] = None,
     ignore_index: Annotated[int | None, typer.Option(help='Integer of the masks that means "no label".')] = None,
+    outside: Annotated[str | None, typer.Option(help="What no polygon covers: a class, or the ignored label.")] = None,
+    label: Annotated[str, typer.Option(help="Property of polygons that holds the class.")] = "classification",
+    invalid: Annotated[str, typer.Option(help='Bad polygons: "raise", "skip" or "repair".')] = "raise",
     sample: Annotated[int | None, typer.Option(help="Number of tiles to decode in each file; all by default.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Compare the files with this manifest.")] = None,
     write_manifest: Annotated[Path | None, typer.Option(help="Write a manifest unless there are problems.")] = None,
@@ -48,20 +53,26 @@ def check(
     from patchaug.slides.audit import audit_slides
 
     logging.getLogger("tifffile").disabled = True  # broken tags are reported as problems
-    names = None if codes is None else [code.strip() for code in codes.split(",")]
+    names = None if codes is None else codes_from_text(codes)
     reports = audit_slides(
-        paths, masks=masks, codes=names, ignore_index=ignore_index, sample=sample, manifest=manifest,
+        paths, masks=masks, codes=names, ignore_index=ignore_index, outside=number_or_text(outside), label=label,
+        invalid=invalid, sample=sample, manifest=manifest,
         new_manifest=write_manifest, ram=int(ram) if ram.isdigit() else ram,
     )  # fmt: skip
     problems = sum(len(report.problems) for report in reports)
     if json:
         typer.echo(dumps({"slides": [report.as_dict() for report in reports], "problems": problems}))
     else:
-        _table(reports, names)
+        _table(reports, None if names is None else list(names))
     if write_manifest is not None and problems:
         typer.echo(f"{write_manifest} was not written; solve the problems first", err=True)
     if problems:
         raise typer.Exit(1)
+
+
+def number_or_text(text: str | None) -> int | str | None:
+    """Return a text that is a number as this number."""
+    return int(text) if text is not None and text.lstrip("-").isdecimal() else text
 
 
 def _padding(pipeline: str, size: int, *, as_json: bool) -> None:

@@ -17,7 +17,8 @@ Side = Annotated[int, typer.Option(help="Side of the generated slides in pixels,
 
 
 @with_options(
-    TrainOptions, without=("images", "masks", "codes", "ignore_index", "valid_slides", "valid_pct", "pretrained"),
+    TrainOptions, without=("images", "masks", "codes", "ignore_index", "outside", "label", "invalid",
+        "mpp_of_slides", "valid_slides", "valid_pct", "pretrained"),
     size=128, per_slide=384, foreground=0.5, level=1, epochs=2, bs=16, lr=5e-3,
 )  # fmt: skip
 def demo(options: Options, out: Out = Path("patchaug-demo"), slide_size: Side = 6144, json: Json = False) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from patchaug.cli.common import Json, Options, print_result, require, with_options
 from patchaug.cli.split_pairs import pairs_of
+from patchaug.core.class_codes import codes_from_text
 from patchaug.core.outputs import checked_output
 from patchaug.errors import OptionError
 from patchaug.options.fields import PatchOptions, TrainOptions
@@ -64,7 +65,7 @@ def show(
 
     Augmentation: patchaug show slide.svs --mask mask.tiff --size 256 --augment histology --out augment.png
     """
-    made, codes = options(), names.split(",") if names else None
+    made, codes = options(), codes_from_text(names) if names else None
     require(augment is None or not html, "--augment writes a PNG file; remove --html")
     file = _checked(out, html, [slide, mask, options.file, augment])
     if index is not None and augment is None:
@@ -116,10 +117,10 @@ def _sample(options: Options, index: int, slide: Path | None, mask: Path | None,
     else:
         require(run is not None, "--index needs the --options of its run, or a slide")
         assert run is not None
-        made, codes, ignore_index = run, run.codes, run.ignore_index
+        made, codes, ignore_index = run, run.class_names, run.ignore_index
         pairs = pairs_of(run)[0]
         checked_output(out, "picture", [".png"], inputs=[path for pair in pairs for path in pair])
-        slides = [open_slide(i, m, codes=codes, ignore_index=ignore_index, ram=run.ram) for i, m in pairs]
+        slides = [open_slide(i, m, **run.label_arguments(), mpp=run.mpp_of_slides, ram=run.ram) for i, m in pairs]
     plan = Plan(slides, made.samplers().train, seed=made.seed)
     draw = plan[index]
     name = slides[draw.slide].name

@@ -68,9 +68,7 @@ def with_pixel_size(pairs: Sequence[tuple[Path, Path]], options: TrainOptions) -
     def opened(image: Path, mask: Path) -> tuple[Any, Any]:
         if (mpp := sizes.get(image)) is None:
             return image, mask
-        slide = open_slide(
-            image, mask, codes=options.codes, ignore_index=options.ignore_index, mpp=mpp, ram=options.ram
-        )
+        slide = open_slide(image, mask, **options.label_arguments(), mpp=mpp, ram=options.ram)
         return slide, slide
 
     return [opened(*pair) for pair in pairs]

@@ -64,8 +64,8 @@ def run_training(
     # Flips, quarter turns and light: unlike free rotation, they invent no pixels at the border.
     geometry = {"max_rotate": 0.0, "max_zoom": 1.0, "max_warp": 0.0}
     dls = SlideDataLoaders.from_lists(
-        with_pixel_size(train_pairs, options), with_pixel_size(valid_pairs, options), codes=options.codes,
-        ignore_index=options.ignore_index, options=options, bs=options.bs, num_workers=options.workers, path=out,
+        with_pixel_size(train_pairs, options), with_pixel_size(valid_pairs, options), **options.label_arguments(),
+        mpp=options.mpp_of_slides, options=options, bs=options.bs, num_workers=options.workers, path=out,
         batch_tfms=aug_transforms(flip_vert=True, **geometry),
     )  # fmt: skip
     paths = {name: getattr(options, name) for name in ("images", "masks", "table")}
@@ -152,7 +152,7 @@ def _write_figures(loader: Any, options: TrainOptions, out: Path) -> None:
     title = f"{slides[0].name}: {of} windows of the first epoch"
     show_windows(slides[0], shown, out=out / WINDOWS, title=title)
     patches = [plan.read(plan[index]) for index in range(min(len(plan), 8))]
-    show_patches(patches, codes=options.codes, out=out / BATCH, title="Patches of the first batch, with masks")
+    show_patches(patches, codes=options.class_names, out=out / BATCH, title="Patches of the first batch, with masks")
 
 
 def _evaluate(learn: Any, out: Path) -> dict[str, float | None]:

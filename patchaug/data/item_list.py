@@ -69,7 +69,8 @@ def _as_item(number: int, source: Any, name: str | None) -> Any:
         return source
     if isinstance(source, (str, os.PathLike)):
         return Path(source) if name is None else LazySlideItem(Path(source), name=name)
-    if isinstance(source, (Slide, Raster, Mapping)) or hasattr(source, "__array__"):
+    is_class = isinstance(source, (int, np.integer)) and not isinstance(source, bool)  # of a whole slide
+    if source is None or is_class or isinstance(source, (Slide, Raster, Mapping, list)) or hasattr(source, "__array__"):
         return LazySlideItem(source, name=name)
     raise OptionError(
         f"item {number} is a {type(source).__name__}, and an item is one slide: a path, an array or an open slide; "

@@ -17,7 +17,7 @@ from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.discovery import require_files
 from patchaug.slides.open import open_slide
 from patchaug.slides.resolution import region
-from patchaug.slides.slide import Slide
+from patchaug.slides.slide import Codes, Slide
 from patchaug.slides.slide_group import SlideGroup
 
 
@@ -67,7 +67,7 @@ class SlideImage(LazySlideItem):
 
 
 class SlideMask(LazySlideItem):
-    """The mask of a slide, with the names of its classes.
+    """The mask of a slide, with the names of its classes, and `outside`, `label` and `invalid` of `open_slide`.
 
     Example:
         >>> SlideMask("slides/slide0_mask.tiff", codes=["background", "nucleus"]).codes
@@ -75,10 +75,11 @@ class SlideMask(LazySlideItem):
     """
 
     def __init__(
-        self, source: Any, *, codes: list[str] | None = None, ignore_index: int | None = None, ram: int | str = "auto"
-    ) -> None:
+        self, source: Any, *, codes: Codes | None = None, ignore_index: int | None = None, ram: int | str = "auto",
+        **polygons: Any,
+    ) -> None:  # fmt: skip
         super().__init__(source, ram=ram)
-        self.codes, self.ignore_index = codes, ignore_index
+        self.codes, self.ignore_index, self.polygons = codes, ignore_index, polygons
 
 
 def source_of(item: Any) -> Any:
@@ -140,6 +141,7 @@ def _open_pair(image: SlideImage, mask: SlideMask | None, name: str) -> Slide:
         ignore_index=None if mask is None else mask.ignore_index,
         ram=image.ram,
         mpp=mpp,
+        **({} if mask is None else mask.polygons),
     )
 
 
@@ -152,8 +154,10 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
 
     Raises:
         MissingError: Files do not exist; all of them are named.
+        OptionError: A mask is None, which does not say what the slide holds; all are named.
         PatchaugError: See `open_slide` and `Slide.labels`.
     """
+    _require_masks(items)
     for kind, what in ((SlideImage, "slides"), (SlideMask, "masks")):
         paths = [element.path for item in items for element in item if isinstance(element, kind)]
         require_files([path for path in paths if path is not None], what)
@@ -165,6 +169,25 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
             if member.mask is not None and member.codes is not None:
                 member.labels(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
     return slides
+
+
+def _require_masks(items: Sequence[Iterable[Any]]) -> None:
+    """Raise OptionError where masks are None: that says neither "nothing here" nor "not annotated"."""
+    missing = []
+    codes: Any = None
+    for number, item in enumerate(items):
+        elements = list(item)
+        masks = [one for one in elements if isinstance(one, SlideMask)]
+        codes = next((one.codes for one in masks if one.codes is not None), codes)
+        if any(one.source is None for one in masks):
+            image = next((one for one in elements if isinstance(one, SlideImage)), None)
+            missing.append(str((image and (image.path or image.name)) or f"array {number}"))
+    if missing:
+        first = "class 0" if codes is None else repr(next(iter(codes)))
+        raise OptionError(
+            f"{len(missing)} of {len(items)} slides have the mask None: {', '.join(missing[:20])}; write 0 where "
+            f"nothing is there ({first} everywhere), or ignore_index=255 and the mask 255 where nothing was annotated"
+        )
 
 
 class SharedSources:

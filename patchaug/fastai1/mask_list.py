@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from fastai.layers import CrossEntropyFlat
 from fastai.vision.data import SegmentationLabelList, SegmentationProcessor
 from fastai.vision.image import ImageSegment
 
+from patchaug.core.class_codes import ClassCodes
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.item_list import as_items
 from patchaug.errors import OptionError
@@ -34,8 +34,13 @@ class SlideMaskList(SegmentationLabelList):
 
     Args:
         items: Paths or arrays.
-        classes: Names of the classes, in the order of the mask's integers; any other number is an error.
+        classes: Names of the classes, in the order of the mask's integers, or a mapping from name to what the files
+            hold; any other value is an error.
         ignore_index: Integer that means "no label"; the default loss ignores such pixels.
+        outside: What no polygon covers: a class name, or `ignore_index`.
+        label: Property of polygons that holds the class.
+        invalid: What to do with bad polygons: "raise", "skip" or "repair".
+        codes: The same as classes, with what the files hold; fastai copies lists with it.
 
     Raises:
         OptionError: The classes are missing, or an item is not a mask.
@@ -45,16 +50,17 @@ class SlideMaskList(SegmentationLabelList):
 
     @refuses_old_names
     def __init__(
-        self, items: Any, classes: Collection[str] | None = None, ignore_index: int | None = None, **kwargs: Any
-    ) -> None:
+        self, items: Any, classes: Any = None, ignore_index: int | None = None, outside: str | int | None = None,
+        label: str = "classification", invalid: str = "raise", codes: Any = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         if isinstance(classes, str) or (classes is None and len(items)):
             raise OptionError(
                 f"masks need the names of their classes, as classes=['background', 'nucleus']; got {classes!r}"
             )
-        names = None if classes is None else [str(name) for name in classes]
-        super().__init__(as_items(items), classes=names, **kwargs)
-        self.ignore_index = ignore_index
-        self.copy_new.append("ignore_index")
+        self.codes = ClassCodes.of(classes if codes is None else codes)  # fastai hands names on as classes
+        super().__init__(as_items(items), classes=None if self.codes is None else list(self.codes.names), **kwargs)
+        self.ignore_index, self.outside, self.label, self.invalid = ignore_index, outside, label, invalid
+        self.copy_new += ["ignore_index", "outside", "label", "invalid", "codes"]
         self.loss_func = CrossEntropyFlat(axis=1, **({} if ignore_index is None else {"ignore_index": ignore_index}))
 
     def get(self, i: int) -> Any:

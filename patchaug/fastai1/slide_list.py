@@ -120,7 +120,8 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         pairs: list[list[LazySlideItem]] = [[SlideImage(source_of(i), ram=ram, name=name_of(i))] for i in self.items]
         if self.masks is not None:
             require_as_many(self.items, self.masks.items)
-            options = {"codes": self.masks.classes, "ignore_index": self.masks.ignore_index, "ram": ram}
+            names = ("codes", "ignore_index", "outside", "label", "invalid")
+            options = {"ram": ram, **{name: getattr(self.masks, name) for name in names}}
             for pair, mask in zip(pairs, self.masks.items, strict=True):
                 pair.append(SlideMask(source_of(mask), **options))
         slides = slides_of(pairs, sampler)

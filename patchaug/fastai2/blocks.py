@@ -17,15 +17,15 @@ from fastai.data.transforms import IntToFloatTensor
 from fastai.vision.core import AddMaskCodes, TensorImage, TensorMask
 from fasttransform import Transform
 
+from patchaug.core.class_codes import ClassCodes
 from patchaug.core.validation import refuses_old_names
-from patchaug.data.slide_items import SlideImage, SlideMask, name_of, source_of
-from patchaug.errors import OptionError
+from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, source_of
 from patchaug.fastai2.losses import SlideCrossEntropy
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.readers import Raster
 from patchaug.slides.slide import Slide
 
-_SOURCES = (str, os.PathLike, Path, np.ndarray, torch.Tensor, Raster, Slide)
+_SOURCES = (int, type(None), dict, list, str, os.PathLike, Path, np.ndarray, torch.Tensor, Raster, Slide)
 
 
 class OpenSlideImage(Transform):
@@ -39,7 +39,8 @@ class OpenSlideImage(Transform):
 
     def encodes(self, source: Any) -> SlideImage:
         """Wrap the source; fastai calls this for every type."""
-        return SlideImage(source_of(source), ram=self.ram, mpp=self.mpp, name=name_of(source))
+        own = source.mpp if isinstance(source, LazySlideItem) else None  # of one slide, as a data frame gives it
+        return SlideImage(source_of(source), ram=self.ram, mpp=own or self.mpp, name=name_of(source))
 
 
 class OpenSlideMask(Transform):
@@ -47,17 +48,21 @@ class OpenSlideMask(Transform):
 
     input_types = _SOURCES
 
-    def __init__(self, codes: Any = None, ignore_index: int | None = None, ram: int | str = "auto") -> None:
+    def __init__(
+        self, codes: Any = None, ignore_index: int | None = None, ram: int | str = "auto", **polygons: Any
+    ) -> None:
         super().__init__()
-        self.codes, self.ignore_index, self.ram = codes, ignore_index, ram
+        self.codes, self.ignore_index, self.ram, self.polygons = codes, ignore_index, ram, polygons
         if codes is not None:
-            self.vocab, self.c = codes, len(codes)  # found from here as dls.vocab and dls.c
+            self.vocab, self.c = list(codes), len(codes)  # found from here as dls.vocab and dls.c
         # The learner takes its default loss from here (fastai's OpenMask does the same).
         self.loss_func = SlideCrossEntropy(ignore_index)
 
     def encodes(self, source: Any) -> SlideMask:
         """Wrap the source; fastai calls this for every type."""
-        return SlideMask(source_of(source), codes=self.codes, ignore_index=self.ignore_index, ram=self.ram)
+        return SlideMask(
+            source_of(source), codes=self.codes, ignore_index=self.ignore_index, ram=self.ram, **self.polygons
+        )
 
 
 class PatchToFloat(IntToFloatTensor):
@@ -100,33 +105,37 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
 
 @refuses_old_names
 def SlideMaskBlock(  # noqa: N802 - as above
-    codes: Any = None, *, ignore_index: int | None = None, ram: int | str = "auto"
-) -> TransformBlock:
+    codes: Any = None, *, ignore_index: int | None = None, ram: int | str = "auto", outside: str | int | None = None,
+    label: str = "classification", invalid: str = "raise",
+) -> TransformBlock:  # fmt: skip
     """Make a block for the masks of slides: batches hold class numbers, int64 (n, height, width).
 
     Args:
-        codes: Class names in the order of the mask's integers; any other number is an error before training.
+        codes: Class names in the order of the mask's integers, or a mapping from name to what the files hold, see
+            `open_slide`; any other value is an error before training.
         ignore_index: Integer that means "no label"; the default loss, `SlideCrossEntropy`, ignores such pixels.
         ram: Budget for decoded pixels, see `open_slide`.
+        outside: What no polygon covers: a class name, or `ignore_index`.
+        label: Property of polygons that holds the class.
+        invalid: What to do with bad polygons: "raise", "skip" or "repair".
 
     Returns:
         The block.
 
     Raises:
-        OptionError: The codes are one text instead of a list of names.
+        OptionError: The codes are neither a list of names nor a mapping, see `open_slide`.
 
     Example:
         >>> from patchaug.fastai import SlideMaskBlock
         >>> SlideMaskBlock(["background", "nucleus"], ignore_index=255).type_tfms[0].c
         2
     """
-    if codes is not None:
-        if isinstance(codes, str):
-            raise OptionError(f"codes must be a list of class names, got the text {codes!r}")
-        codes = [str(code) for code in codes]
+    classes = ClassCodes.of(codes)
+    if classes is not None:
+        codes = classes.as_given()
     return TransformBlock(
-        type_tfms=OpenSlideMask(codes, ignore_index, ram),
-        item_tfms=AddMaskCodes(codes=codes),
+        type_tfms=OpenSlideMask(codes, ignore_index, ram, outside=outside, label=label, invalid=invalid),
+        item_tfms=AddMaskCodes(codes=None if classes is None else list(classes.names)),
         batch_tfms=PatchToFloat,
         dl_type=PatchDL,
     )

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from fastai.data.block import DataBlock
+from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, RandomSplitter
 from fastcore.foundation import L
 
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.item_list import column, require_apart, validation_count
+from patchaug.data.slide_items import LazySlideItem
 from patchaug.errors import OptionError
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.random_patch import RandomPatch
 from patchaug.slides.discovery import get_slide_files
 from patchaug.slides.pairing import find_masks
+from patchaug.slides.slide import Codes
 
 
 class Pair(NamedTuple):
@@ -32,8 +34,9 @@ class Pair(NamedTuple):
 class SlideDataLoaders(DataLoaders):
     """Make loaders for segmentation on slides.
 
-    All factories accept `codes` (class names in the order of the mask's integers), `ignore_index` (the integer that
-    means "no label"), `ram` (see `open_slide`) and `batch_tfms`. The windows are `options=PatchOptions(...)` or
+    All factories accept `codes` (class names in the order of the mask's integers, or a mapping from name to what the
+    files hold), `ignore_index` (the integer that means "no label"), `outside`, `label` and `invalid` of polygons, `ram`
+    and `mpp` (see `open_slide`), and `batch_tfms`. The windows are `options=PatchOptions(...)` or
     `item_tfms=RandomPatch(...)`. Further arguments, such as bs and num_workers, go to the loaders. The split is by
     slide: windows of validation slides are never trained on.
 
@@ -58,12 +61,16 @@ class SlideDataLoaders(DataLoaders):
         train: Sequence[tuple[Any, Any]],
         valid: Sequence[tuple[Any, Any]],
         *,
-        codes: Sequence[str] | None = None,
+        codes: Codes | None = None,
         ignore_index: int | None = None,
+        outside: str | int | None = None,
+        label: str = "classification",
+        invalid: str = "raise",
         options: Any = None,
         item_tfms: Any = None,
         batch_tfms: Any = None,
         ram: int | str = "auto",
+        mpp: float | tuple[float, float] | None = None,
         path: str | os.PathLike[str] = ".",
         **kwargs: Any,
     ) -> DataLoaders:
@@ -82,7 +89,8 @@ class SlideDataLoaders(DataLoaders):
         require_apart(*([pair.image for pair in pairs] for pairs in (train_pairs, valid_pairs)))
         items = [*train_pairs, *valid_pairs]
         block = _block(
-            codes, ignore_index, options, item_tfms, batch_tfms, ram,
+            SlideMaskBlock(codes, ignore_index=ignore_index, outside=outside, label=label, invalid=invalid),
+            options, item_tfms, batch_tfms, ram, mpp,
             getters=[_image_of, _mask_of], splitter=IndexSplitter(range(len(train_pairs), len(items))),
         )  # fmt: skip
         return cls.from_dblock(block, items, path=path, **kwargs)
@@ -96,13 +104,17 @@ class SlideDataLoaders(DataLoaders):
         label_func: Callable[[Path], Any],
         valid_pct: float = 0.2,
         seed: int | None = None,
-        codes: Sequence[str] | None = None,
+        codes: Codes | None = None,
         item_tfms: Any = None,
         batch_tfms: Any = None,
         *,
         ignore_index: int | None = None,
+        outside: str | int | None = None,
+        label: str = "classification",
+        invalid: str = "raise",
         options: Any = None,
         ram: int | str = "auto",
+        mpp: float | tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> DataLoaders:
         """Make loaders from image paths and a function that returns the mask of one, as `SegmentationDataLoaders` does.
@@ -114,8 +126,9 @@ class SlideDataLoaders(DataLoaders):
         fnames = list(fnames)
         splitter = _random_split(len(fnames), valid_pct, seed)
         block = _block(
-            codes, ignore_index, options, item_tfms, batch_tfms, ram, getters=[_same, label_func], splitter=splitter
-        )
+            SlideMaskBlock(codes, ignore_index=ignore_index, outside=outside, label=label, invalid=invalid),
+            options, item_tfms, batch_tfms, ram, mpp, getters=[_same, label_func], splitter=splitter,
+        )  # fmt: skip
         return cls.from_dblock(block, fnames, path=path, **kwargs)
 
     @classmethod
@@ -152,6 +165,7 @@ class SlideDataLoaders(DataLoaders):
         fn_col: int | str = 0,
         label_col: int | str = 1,
         valid_col: int | str | None = None,
+        mpp_col: int | str | None = None,
         **kwargs: Any,
     ) -> DataLoaders:
         """Make loaders from a data frame with a column of images and one of masks, paths below `path`.
@@ -164,6 +178,7 @@ class SlideDataLoaders(DataLoaders):
             fn_col: Column of images, name or number.
             label_col: Column of masks, name or number.
             valid_col: Column of booleans, true for validation slides.
+            mpp_col: Column of the slides' micrometres per pixel, where files store none or a wrong one.
             **kwargs: See the class.
 
         Raises:
@@ -171,7 +186,10 @@ class SlideDataLoaders(DataLoaders):
             PatchaugError: A slide cannot be opened, or its windows are impossible.
         """
         image, mask = (column(df, name) for name in (fn_col, label_col))
-        pairs = [(Path(path, i), Path(path, m)) for i, m in zip(image, mask, strict=True)]
+        pairs: list[tuple[Any, Any]] = [(Path(path, i), Path(path, m)) for i, m in zip(image, mask, strict=True)]
+        if mpp_col is not None:
+            sizes = column(df, mpp_col)
+            pairs = [(LazySlideItem(i, mpp=float(mpp)), m) for (i, m), mpp in zip(pairs, sizes, strict=True)]
         if valid_col is None:
             train, valid = _random_split(len(pairs), valid_pct, seed)(pairs)
         else:
@@ -181,7 +199,7 @@ class SlideDataLoaders(DataLoaders):
 
 
 def _block(
-    codes: Any, ignore_index: int | None, options: Any, item_tfms: Any, batch_tfms: Any, ram: int | str, **kwargs: Any
+    masks: TransformBlock, options: Any, item_tfms: Any, batch_tfms: Any, ram: int | str, mpp: Any, **kwargs: Any
 ) -> DataBlock:
     item_tfms = L(item_tfms)
     if options is not None:
@@ -189,7 +207,8 @@ def _block(
             raise OptionError("windows are described twice, by options= and by RandomPatch in item_tfms; keep one")
         item_tfms = L(RandomPatch.from_options(options)) + item_tfms
         ram = options.ram if ram == "auto" else ram
-    blocks = (SlideBlock(ram=ram), SlideMaskBlock(codes, ignore_index=ignore_index, ram=ram))
+    masks.type_tfms[0].ram = ram
+    blocks = (SlideBlock(ram=ram, mpp=mpp), masks)
     return DataBlock(blocks=blocks, item_tfms=item_tfms, batch_tfms=batch_tfms, **kwargs)
 
 

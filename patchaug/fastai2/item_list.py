@@ -28,6 +28,7 @@ from patchaug.data.slide_items import source_of
 from patchaug.errors import OptionError
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.random_patch import RandomPatch
+from patchaug.slides.slide import Codes
 
 _ORDER = "the order is SlideItemList.from_...(), .split_by_...(), .label_from_...(), .transform(), .databunch()"
 
@@ -163,10 +164,17 @@ class SlideItemLists(_Stage):
 
     @refuses_old_names
     def label_from_lists(
-        self, train_labels: Iterable[Any], valid_labels: Iterable[Any], *, classes: Sequence[str],
-        ignore_index: int | None = None,
+        self, train_labels: Iterable[Any], valid_labels: Iterable[Any], *, classes: Codes,
+        ignore_index: int | None = None, **polygons: Any,
     ) -> LabelledSlides:  # fmt: skip
         """Label with one mask for each slide: paths or arrays.
+
+        Args:
+            train_labels: Masks of the training slides.
+            valid_labels: Masks of the validation slides.
+            classes: Class names, or a mapping from name to what the files hold, see `open_slide`.
+            ignore_index: Integer that means "no label".
+            **polygons: `outside`, `label` and `invalid` of `open_slide`.
 
         Raises:
             OptionError: The numbers of slides and masks differ.
@@ -174,7 +182,7 @@ class SlideItemLists(_Stage):
         masks = as_items(train_labels), as_items(valid_labels)
         for side, labels in zip((self.train, self.valid), masks, strict=True):
             require_as_many(side.items, labels)
-        return LabelledSlides(self, *masks, classes, ignore_index)
+        return LabelledSlides(self, *masks, classes, ignore_index, **polygons)
 
 
 class LabelledSlides(_Stage):
@@ -185,11 +193,12 @@ class LabelledSlides(_Stage):
         slides: SlideItemLists,
         train_masks: Any,
         valid_masks: Any,
-        classes: Sequence[str],
+        classes: Codes,
         ignore_index: int | None,
+        **polygons: Any,
     ) -> None:
         self.slides, self.masks = slides, (train_masks, valid_masks)
-        self.classes, self.ignore_index = classes, ignore_index
+        self.classes, self.ignore_index, self.polygons = classes, ignore_index, polygons
         self.batch_tfms: list[Any] = []
 
     def transform(self, tfms: Any = None, *, tfm_y: bool = False) -> LabelledSlides:
@@ -218,9 +227,9 @@ class LabelledSlides(_Stage):
         windows = RandomPatch.from_options(start.patch, augment=start.augment)
         pairs = [list(zip(one.items, masks, strict=True)) for one, masks in zip(sides, self.masks, strict=True)]
         dls = SlideDataLoaders.from_lists(
-            *pairs, codes=self.classes, ignore_index=self.ignore_index, item_tfms=windows,
+            pairs[0], pairs[1], codes=self.classes, ignore_index=self.ignore_index, item_tfms=windows,
             batch_tfms=self.batch_tfms, ram=start.patch.ram if start.ram == "auto" else start.ram,
-            path=start.path if path is None else path, **kwargs,
+            path=start.path if path is None else path, **self.polygons, **kwargs,
         )  # fmt: skip
         return SlideDataBunch(*dls.loaders, path=dls.path, device=dls.device)
 

@@ -6,12 +6,13 @@ variables and the schema follow from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator
 
+from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import MAX_HALO, OnError
 from patchaug.errors import OptionError
@@ -27,6 +28,10 @@ Pair = Annotated[
          "title": "height, width"}
     ),
 ]  # fmt: skip
+Code = int | str
+CodeMapping = Annotated[
+    dict[str, Code | Annotated[list[Code], Field(min_length=1)]], Field(min_length=1, title="names and values")
+]
 Count = Annotated[int, Field(ge=1, lt=2**32)]
 Weight = Annotated[float, Field(ge=0)]
 
@@ -130,13 +135,31 @@ class TrainOptions(PatchOptions):
         None, title="Table", min_length=1, examples=["slides.csv"],
         description="CSV in place of the folders, with columns image, mask and, where wanted, split, group, mpp",
     )  # fmt: skip
-    codes: list[str] = Field(
-        title="Class names", description="class names in the order of the masks' integers, with commas", min_length=1,
-        examples=[["background", "nucleus"]],
+    codes: CodeMapping | Annotated[list[str], Field(min_length=1, title="names")] = Field(
+        title="Class names", examples=[["background", "nucleus"], {"background": 0, "nucleus": 255}],
+        description="class names in the order of the masks' integers, with commas; or what the masks hold: "
+        "background=0,nucleus=255, cell=1-65535, road=#ff0000",
     )  # fmt: skip
     ignore_index: int | None = Field(
         None, title="Ignored label", description='integer of the masks that means "no label"', examples=[255]
     )
+    outside: int | str | None = Field(
+        None, title="Outside polygons", examples=["background", 255],
+        description="what no polygon covers: a class, or the ignored label for sparse annotation",
+    )  # fmt: skip
+    label: str = Field(
+        "classification", title="Class of polygons", description="property of polygons that holds the class",
+        min_length=1, examples=["class"],
+    )  # fmt: skip
+    invalid: Literal["raise", "skip", "repair"] = Field(
+        "raise", title="Bad polygons", examples=["skip"],
+        description="points, lines, and outlines that cross themselves: raise lists them in one error, skip leaves "
+        "them out, repair mends outlines",
+    )  # fmt: skip
+    mpp_of_slides: float | None = Field(
+        None, title="Pixel size of the slides", gt=0, examples=[0.25], json_schema_extra=_unit("micrometres per pixel"),
+        description="pixel size of all slides, where files store none or a wrong one",
+    )  # fmt: skip
     valid_slides: list[str] = Field(
         [], title="Validation slides", description='names of validation slides, such as "valid_*", with commas',
         examples=[["valid_*"]],
@@ -162,8 +185,25 @@ class TrainOptions(PatchOptions):
     )
     pretrained: bool = Field(False, title="Pretrained", description="start from torchvision's weights")
 
+    @property
+    def class_names(self) -> list[str]:
+        """Class names, in the order of the class numbers."""
+        return list(self.codes)
+
+    def label_arguments(self) -> dict[str, Any]:
+        """Return what says how masks are read, as keyword arguments of `open_slide`."""
+        return {name: getattr(self, name) for name in ("codes", "ignore_index", "outside", "label", "invalid")}
+
+    @field_validator("codes", mode="before")
+    @classmethod
+    def _stored(cls, value: Any) -> Any:
+        """Write ranges and arrays of a script as files write them."""
+        classes = ClassCodes.of(value) if isinstance(value, Mapping) else None
+        return value if classes is None else classes.as_given()
+
     def _check(self) -> None:
         super()._check()
+        ClassCodes.of(self.codes)
         if (self.images is None) == (self.table is None):
             given = "none is" if self.images is None else "both are"
             raise OptionError(f"slides are given by images (a folder) or by table (a CSV), and {given} set; set one")

@@ -15,7 +15,7 @@ def from_text(text: str, field: FieldInfo) -> Any:
     """Parse a text as the first reading that the option's type accepts.
 
     The readings, in order: JSON (`64`, `0.5`, `[256, 512]`, `{"tumor": 2}`), the text itself (`area`), `none`,
-    `tumor=2,stroma=1`, and `256,512` or `tumor,stroma`.
+    `tumor=2,stroma=1` (a name that stands twice has a list), and `256,512` or `tumor,stroma`.
 
     Args:
         text: What was given.
@@ -48,8 +48,14 @@ def _readings(text: str) -> Iterator[Any]:
         yield None
     parts = [part.strip() for part in text.split(",")]
     pairs = [part.rpartition("=") for part in parts]
-    if all(key and sign for key, sign, _ in pairs) and len({key for key, _, _ in pairs}) == len(pairs):
-        yield {key.strip(): _scalar(value) for key, _, value in pairs}
+    if all(key and sign for key, sign, _ in pairs):
+        if len({key for key, _, _ in pairs}) == len(pairs):
+            yield {key.strip(): _scalar(value) for key, _, value in pairs}
+        else:  # a name with several values
+            several: dict[str, list[Any]] = {}
+            for key, _, value in pairs:
+                several.setdefault(key.strip(), []).append(_scalar(value))
+            yield {key: values[0] if len(values) == 1 else values for key, values in several.items()}
     yield [_scalar(part) for part in parts]
     yield parts
 

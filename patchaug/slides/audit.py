@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate, islice
@@ -30,13 +30,14 @@ from patchaug.readers import (
     tile_size,
     uncached,
 )
+from patchaug.readers.georeference import georeference_of
 from patchaug.slides.checksums import compare_manifest, write_manifest
 from patchaug.slides.class_numbers import unknown_of, unknown_values
 from patchaug.slides.class_raster import ClassRaster
 from patchaug.slides.discovery import get_slide_files
 from patchaug.slides.mask_values import add_values
 from patchaug.slides.pairing import find_masks
-from patchaug.slides.slide import Slide
+from patchaug.slides.slide import Codes, Slide
 
 Values = dict[int, tuple[int, tuple[int, int]]]  # {class: (pixels, the place of one)}
 
@@ -81,8 +82,11 @@ def audit_slides(
     paths: Iterable[str | os.PathLike[str]],
     *,
     masks: str | os.PathLike[str] | None = None,
-    codes: Sequence[str] | None = None,
+    codes: Codes | None = None,
     ignore_index: int | None = None,
+    outside: str | int | None = None,
+    label: str = "classification",
+    invalid: str = "raise",
     sample: int | None = None,
     manifest: str | os.PathLike[str] | None = None,
     new_manifest: str | os.PathLike[str] | None = None,
@@ -93,8 +97,11 @@ def audit_slides(
     Args:
         paths: Slides, and folders of slides.
         masks: Folder of masks, named like their images.
-        codes: Class names, in the order of the masks' integers.
+        codes: Class names, in the order of the masks' integers, or a mapping from name to what they hold.
         ignore_index: Integer of the masks that means "no label".
+        outside: What no polygon covers, see `open_slide`.
+        label: Property of polygons that holds the class.
+        invalid: "raise", "skip" or "repair" bad polygons.
         sample: Decode so many tiles of each file, evenly spread, instead of all.
         manifest: Compare size and CRC-32 of all files with this manifest.
         new_manifest: Write a manifest, if there is no problem.
@@ -112,8 +119,9 @@ def audit_slides(
     images = list(_images(paths))
     if new_manifest is not None:  # before the hours that tiles may take
         checked_output(new_manifest, "manifest", [".json"], inputs=[*(image for _, image in images), manifest])
+    polygons = {"outside": outside, "label": label, "invalid": invalid}
     reports = [
-        _check_slide(image, root, masks, codes, ignore_index, sample, room)
+        _check_slide(image, root, masks, codes, ignore_index, polygons, sample, room)
         for root, image in progress(images, len(images), "checking slides")
     ]
     files = [file for one in reports for file in (one.path, one.mask) if file is not None]
@@ -152,8 +160,8 @@ def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Pat
 
 
 def _check_slide(
-    image: Path, root: Path, masks: Any, codes: Sequence[str] | None, ignore_index: int | None, sample: int | None,
-    room: int,
+    image: Path, root: Path, masks: Any, codes: Codes | None, ignore_index: int | None, polygons: dict[str, Any],
+    sample: int | None, room: int,
 ) -> Report:  # fmt: skip
     report = Report(str(image))
     try:
@@ -171,7 +179,10 @@ def _check_slide(
     try:
         (found,) = find_masks([image], masks, root=root)
         report = replace(report, mask=str(found))
-        mask = open_mask(found, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room)
+        mask = open_mask(
+            found, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room, **polygons,
+            place=georeference_of(opened),
+        )  # fmt: skip
         Slide(opened, mask, name=image.name, codes=codes, ignore_index=ignore_index)  # do they show one frame?
     except MissingError as error:
         return replace(report, problems=(*report.problems, str(error).split(": ")[0]))
