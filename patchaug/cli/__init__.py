@@ -5,6 +5,7 @@ Exit codes: 0 for success, 1 for failure or interruption, 2 for wrong use. Resul
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 
@@ -32,6 +33,9 @@ for _command in (demo, train, show, check, schema, bench):
 
 def main() -> None:
     """Run the command line; report a PatchaugError in one line and exit with code 1, or 2 for wrong use."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text of the terminal's encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         _require_new_names(sys.argv[1:])
         app()

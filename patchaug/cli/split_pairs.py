@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from patchaug.cli.common import require
+from patchaug.core.validation import printable
 from patchaug.data.item_list import validation_count
 from patchaug.errors import OptionError
 from patchaug.options.fields import TrainOptions
@@ -129,7 +130,10 @@ def _units(found: Sequence[Example], seed: int) -> list[list[Example]]:
     for number, one in enumerate(found):
         units.setdefault(number if one.group is None else one.group, []).append(one)
     names = {key: unit[0].group or unit[0].image.name for key, unit in units.items()}
-    return [units[key] for key in sorted(units, key=lambda key: blake2b(f"{seed}/{names[key]}".encode()).digest())]
+    return [
+        units[key]
+        for key in sorted(units, key=lambda key: blake2b(f"{seed}/{printable(names[key])}".encode()).digest())
+    ]
 
 
 def _chosen(found: Sequence[Example], units: Iterable[Sequence[Example]]) -> list[bool]:

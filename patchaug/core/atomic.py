@@ -124,7 +124,7 @@ def write_text(
         'Dice 0.9'
     """
     with atomic_write(path, content, replace=replace) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files that are not UTF-8
 
 
 def _write_error(target: Path, error: OSError) -> WriteError:

@@ -148,3 +148,13 @@ def refuses_old_names(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def printable(name: str) -> str:
+    r"""Return a name in which bytes that are not UTF-8 are written as \udce9, so that it can be printed and stored.
+
+    Example:
+        >>> printable("n\udce9vus.tif")
+        'n\\udce9vus.tif'
+    """
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -81,6 +81,9 @@ class Layout:
         return tuple((grid.tile_height, grid.tile_width, *self.channels) for grid in self.grids)
 
 
+MORE_MEMORY = "lower ram= or the number of workers, or raise the limit on memory (ulimit -v)"
+
+
 class TiledRaster(FileRaster):
     """Base class of rasters that decode any tile by itself. Subclasses define `read_layout` and `decode_tile`.
 
@@ -130,8 +133,11 @@ class TiledRaster(FileRaster):
 
     def tile_error(self, level: int, number: int, window: Window, error: Exception) -> ReadError:
         """Return the error for a tile that cannot be read or decoded."""
+        place = f"needed for window x={window.x} y={window.y} {window.width} x {window.height}"
         if isinstance(error, ChangedError):
             return error
+        if isinstance(error, MemoryError):
+            return ReadError(f"{self.path}: no memory for tile {number} of level {level}, {place}; {MORE_MEMORY}")
         why = str(error) if isinstance(error, ReadError) else describe(error)
         return ReadError(
             f"{self.path}: tile {number} of level {level} cannot be read ({why}), needed for window "

@@ -13,11 +13,12 @@ from typing import Any
 from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.anonymous import is_starting_process
-from patchaug.core.validation import Size, checked_positive, refuses_old_names
+from patchaug.core.validation import Size, checked_positive, printable, refuses_old_names
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, ReadError, WindowError, placed
 from patchaug.readers import Raster
 from patchaug.readers.base import require_inside
+from patchaug.readers.tiled import MORE_MEMORY
 from patchaug.slides.class_numbers import class_number
 from patchaug.slides.class_raster import ClassRaster
 from patchaug.slides.label_index import index_labels, read_at, same_labels
@@ -67,7 +68,7 @@ class Slide:
         path: str | None = None,
         mpp: float | tuple[float, float] | None = None,
     ) -> None:
-        self.name, self.path = name, path
+        self.name, self.path = printable(name), path
         classes = ClassCodes.of(codes)
         self.codes, self.ignore_index = None if classes is None else classes.names, ignore_index
         self._mpp = None if mpp is None else _both(mpp)
@@ -160,8 +161,10 @@ class Slide:
         try:
             image = self._image.read(window)
             mask = None if self._mask is None else self._read_mask(window)
-        except (ReadError, MissingError) as error:
+        except (ReadError, MissingError, MemoryError) as error:
             at = f"x={window.x} y={window.y} {window.width} x {window.height}"
+            if isinstance(error, MemoryError):
+                error = ReadError(f"no memory for {window.width} x {window.height} px; {MORE_MEMORY}")
             raise placed(error, f"slide {self.name}, level {window.level}, window {at}") from error
         if size is None or size == (window.height, window.width):
             return Patch(image, mask)
@@ -285,4 +288,4 @@ def _both(mpp: float | tuple[float, float]) -> tuple[float, float]:
 
 def id_of(name: str) -> int:
     """Return the hash of a slide's name, below 2^32; the same on every machine."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), "little")
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4).digest(), "little")
