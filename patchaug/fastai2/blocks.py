@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from fastai.data.block import TransformBlock
 from fastai.data.transforms import IntToFloatTensor
-from fastai.vision.core import AddMaskCodes, TensorImage, TensorMask
+from fastai.vision.core import TensorImage, TensorMask
 from fasttransform import Transform
 
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, source_of
 from patchaug.fastai2.losses import SlideCrossEntropy
+from patchaug.fastai2.mask_display import ClassColours
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.readers import Raster
 from patchaug.slides.slide import Slide
@@ -135,7 +136,7 @@ def SlideMaskBlock(  # noqa: N802 - as above
         codes = classes.as_given()
     return TransformBlock(
         type_tfms=OpenSlideMask(codes, ignore_index, ram, outside=outside, label=label, invalid=invalid),
-        item_tfms=AddMaskCodes(codes=None if classes is None else list(classes.names)),
+        item_tfms=ClassColours(None if classes is None else list(classes.names), ignore_index),
         batch_tfms=PatchToFloat,
         dl_type=PatchDL,
     )

@@ -1,4 +1,4 @@
-"""Replace three methods of fastai that would silently be wrong on slides; on other data they stay the same."""
+"""Replace four methods of fastai that would silently be wrong on slides; on other data they stay the same."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from fastcore.foundation import L
 
 from patchaug.core.atomic import atomic_write
 from patchaug.data.export import drop_activations, without_paths
+from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.errors import OptionError
 from patchaug.fastai2.patch_dl import PatchDL
-from patchaug.fastai2.random_patch import RandomPatch
+from patchaug.fastai2.random_patch import RandomPatch, random_patch
+from patchaug.fastai2.transform_geometry import moves_pixels
 
-_predict, _export, _new = Learner.predict, Learner.export, DataBlock.new
+_predict, _export, _new, _tta = Learner.predict, Learner.export, DataBlock.new, Learner.tta
 
 
 def predict_one_sample(self: Learner, item: Any, rm_type_tfms: Any = None, with_input: bool = False) -> Any:
@@ -58,4 +60,34 @@ def new_with_one_random_patch(self: DataBlock, item_tfms: Any = None, batch_tfms
     return _new(self, item_tfms, batch_tfms)
 
 
-Learner.predict, Learner.export, DataBlock.new = predict_one_sample, export_without_pixels, new_with_one_random_patch
+def tta_in_place(
+    self: Learner, ds_idx: int = 1, dl: Any = None, n: int = 4, item_tfms: Any = None, batch_tfms: Any = None,
+    beta: float | None = 0.25, use_max: bool = False,
+) -> Any:  # fmt: skip
+    """Call fastai's `tta`, which averages the predictions of transformed windows as they come.
+
+    Raises:
+        OptionError: On slides, `augment=` is set, which it would not run; or the transforms move pixels, and the
+            targets are masks or images.
+    """
+    dl = self.dls[ds_idx].new(shuffled=False, drop_last=False) if dl is None else dl
+    if item_tfms is not None or batch_tfms is not None:
+        items = dl.after_item if item_tfms is None and isinstance(dl, PatchDL) else item_tfms  # RandomPatch is in it
+        dl = dl.new(after_item=items, after_batch=batch_tfms)
+    if isinstance(dl, PatchDL) and dl.plan is not None:
+        if random_patch(dl.after_item).samplers.augment is not None:
+            raise OptionError(
+                "tta runs the transforms of items and batches, and would leave out augment= of RandomPatch; take "
+                "learn.get_preds() for windows, or learn.predict_slide(slide) for a slide"
+            )
+        targets = set(dl.layout[dl.n_inp :])
+        if targets & {SlideImage, SlideMask} and moves_pixels(dl, dl.plan.read(dl.plan[0]).image):
+            raise OptionError(
+                "tta would average predictions of moved windows without moving them back; leave out transforms that "
+                "move pixels, or take learn.predict_slide(slide)"
+            )
+    return _tta(self, dl=dl, n=n, beta=beta, use_max=use_max)
+
+
+Learner.predict, Learner.export, Learner.tta = predict_one_sample, export_without_pixels, tta_in_place
+DataBlock.new = new_with_one_random_patch

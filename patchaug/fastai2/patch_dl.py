@@ -14,7 +14,6 @@ from typing import Any
 from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader, SkipItemException
 from fastai.data.transforms import ToTensor
-from fastai.vision.core import AddMaskCodes
 from torch.utils.data import get_worker_info
 
 from patchaug.core.stop_signals import outlive_stop_signals
@@ -26,6 +25,7 @@ from patchaug.data.slide_items import LazySlideItem, slides_of
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop_halo import with_crop
 from patchaug.fastai2.lazy_items import Layout, layout_of, lazy_items_of
+from patchaug.fastai2.mask_display import ClassColours
 from patchaug.fastai2.pixels import pixels_of
 from patchaug.fastai2.random_patch import RandomPatch, random_patch
 from patchaug.fastai2.run_state import RunState
@@ -35,7 +35,7 @@ from patchaug.fastai2.worker_pickling import WorkerPickling
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.slide import Slide
 
-_READ_ONLY = {RandomPatch, AddMaskCodes, ToTensor}  # item transforms without randomness, all done by `pixels_of`
+_READ_ONLY = {RandomPatch, ClassColours, ToTensor}  # item transforms without randomness, all done by `pixels_of`
 
 # Arguments of fastai's loaders, and two words that its own code passes to them, in tta and get_preds.
 _KNOWN = {

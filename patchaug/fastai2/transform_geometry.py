@@ -70,7 +70,9 @@ def _sizes(loader: Any, item: Iterable[Any], split: int) -> tuple[Size, list[Any
     return _sides_of(next(e for e in batch if isinstance(e, TensorImageBase))), resizing
 
 
-def transformed(loader: Any, item: Iterable[Any], split: int, resizing: list[Any] | None = None) -> tuple[Any, ...]:
+def transformed(
+    loader: Any, item: Iterable[Any], split: int, resizing: list[Any] | None = None, seed: int = 0
+) -> tuple[Any, ...]:
     """Apply item and batch transforms to an item with pixels, as the loader does; global generators stay as they are.
 
     Args:
@@ -78,11 +80,12 @@ def transformed(loader: Any, item: Iterable[Any], split: int, resizing: list[Any
         item: The elements, slides and masks as pixels.
         split: 0 for training, 1 for validation.
         resizing: List to append the transforms to that change a size.
+        seed: Seed of the generators.
 
     Returns:
         A batch of one item.
     """
-    with isolated_rng(0):
+    with isolated_rng(seed):
         elements = _through(loader.after_item.fs, tuple(item), split, resizing)
         batch = to_device(loader.do_batch([elements]), loader.device)
         crops = (t for t in loader.after_batch.fs if not isinstance(t, CropHalo))
@@ -133,25 +136,44 @@ def require_whole_windows(loader: Any, image: Any) -> None:
     Raises:
         OptionError: They crop, pad or move pixels.
     """
+    resizing: list[Any] = []
+    axis = _moved_axis(loader, image, _VALID, resizing)
+    if axis is not None:
+        which, lines = _names(resizing) or "they move pixels", "columns" if axis else "rows"
+        raise OptionError(
+            f"predict_slide needs the whole window of {image.shape[1]} x {image.shape[0]} px, and the validation "
+            f"transforms ({which}) do not keep all its {lines} in place; resize windows by Resize or size= of "
+            f"aug_transforms, or set the size of RandomPatch in place of a crop"
+        )
+
+
+def moves_pixels(loader: Any, image: Any, tries: int = 16) -> bool:
+    """Decide whether the transforms of training move the pixels of a patch, by some random draws of them.
+
+    Args:
+        loader: A `PatchDL`.
+        image: Pixels of a window, (height, width, channels).
+        tries: Number of draws.
+    """
+    return any(_moved_axis(loader, image, _TRAIN, seed=seed) is not None for seed in range(tries))
+
+
+def _moved_axis(loader: Any, image: Any, split: int, resizing: list[Any] | None = None, seed: int = 0) -> int | None:
+    """Return the first axis along which coded places do not come out in order over the whole length, or None."""
     height, width = image.shape[:2]
     kinds = [kind for kind in loader.layout if kind in (SlideImage, SlideMask)]
     kinds += [] if SlideMask in kinds else [SlideMask]
     for axis, length in enumerate((height, width)):
         place = np.arange(length) * min(_CODES, length) // length
         code = np.broadcast_to(place[:, None] if axis == 0 else place, (height, width)).astype(np.uint8)
-        resizing: list[Any] = []
         probe = pixels_of([kind(None) for kind in kinds], PatchGroup.of([Patch(image, code)] * len(kinds)))
-        elements = transformed(loader, probe, _VALID, resizing)
+        elements = transformed(loader, probe, split, resizing, seed)
         images = next(element for element in elements if isinstance(element, TensorImageBase))
         masks = next((element for element in elements if isinstance(element, TensorMask)), None)
         pixels = None if masks is None else masks.as_subclass(torch.Tensor).cpu().numpy()[0]
         if pixels is None or _sides_of(images) != pixels.shape or not _spans(pixels, axis, length):
-            what = "columns" if axis else "rows"
-            raise OptionError(
-                f"predict_slide needs the whole window of {width} x {height} px, and the validation transforms "
-                f"({_names(resizing) or 'they move pixels'}) do not keep all its {what} in place; resize windows by "
-                f"Resize or size= of aug_transforms, or set the size of RandomPatch in place of a crop"
-            )
+            return axis
+    return None
 
 
 def _spans(pixels: Any, axis: int, length: int) -> bool:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from patchaug.core.arrays import Array
+
 Colour = tuple[int, int, int]
 
 # Okabe and Ito (2008), for classes from 1; class 0 is transparent. Their blue is reserved for windows, black for text.
@@ -29,6 +33,21 @@ def class_colour(value: int, ignore_index: int | None) -> Colour:
     mixed_with, weight = ((0, 0.0), (0, 0.45), (255, 0.55))[turn % 3]
     red, green, blue = (round((1 - weight) * part + weight * mixed_with) for part in _CLASSES[place])
     return red, green, blue
+
+
+def class_colours(mask: Array, ignore_index: int | None) -> Array:
+    """Paint a mask in the colours of its classes; class 0 is transparent.
+
+    Args:
+        mask: Class numbers, integer (height, width).
+        ignore_index: Integer that means "no label".
+
+    Returns:
+        Red, green, blue and alpha, uint8 (height, width, 4).
+    """
+    values, numbers = np.unique(mask, return_inverse=True)
+    colours = [(0, 0, 0, 0) if v == 0 else (*class_colour(int(v), ignore_index), 255) for v in values]
+    return np.array(colours, np.uint8)[numbers.reshape(mask.shape)]
 
 
 def epoch_colour(number: int, epochs: int) -> Colour:

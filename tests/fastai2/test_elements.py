@@ -10,6 +10,7 @@ from fastai.vision.all import (
     BBoxLblBlock,
     CategoryBlock,
     DataBlock,
+    Flip,
     ImageBlock,
     IndexSplitter,
     Learner,
@@ -125,6 +126,15 @@ def test_a_third_subset_is_a_grid(folder: Path) -> None:
     first, again = ([images for images, _ in dls[2]] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert first[0].shape[-2:] == (64, 64) and [dl.split for dl in dls.loaders] == ["train", "valid", "valid"]
+
+
+def test_tta_of_classes_flips(folder: Path) -> None:
+    """A class of a slide is that of its mirrored windows too."""
+    block = block_of((SlideBlock, CategoryBlock), of_path, batch_tfms=[Flip(0.5)])
+    dls = block.dataloaders(folder, bs=4, num_workers=0)
+    learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
+    with learn.no_bar():
+        assert len(learn.tta(n=1)[0]) == len(dls.valid.plan)
 
 
 def test_batch_size_is_bs(folder: Path) -> None:

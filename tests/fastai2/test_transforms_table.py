@@ -2,10 +2,12 @@
 
 from typing import Any, NamedTuple
 
+import albumentations as alb
 import numpy as np
 import pytest
 import torch
 from fastai.vision.all import (
+    Brightness,
     CropPad,
     DataBlock,
     DataLoaders,
@@ -14,6 +16,7 @@ from fastai.vision.all import (
     Flip,
     FlipItem,
     IndexSplitter,
+    IntToFloatTensor,
     Learner,
     Normalize,
     RandomCrop,
@@ -179,10 +182,38 @@ def test_the_batch_does_not_resize_later() -> None:
 
 def test_test_time_batches_have_no_halo() -> None:
     """fastai's tta runs the transforms of training on validation windows, which have no halo to crop."""
-    dls = loaders(RandomPatch(PATCH, per_slide=8, halo=HALO), batch=[Zoom(p=0)])
+    dls = loaders(RandomPatch(PATCH, per_slide=8, halo=HALO), batch=[Brightness(p=1.0)])
     learn = Learner(dls, torch.nn.Conv2d(3, 256, 1))
     with learn.no_bar():
         assert learn.tta(n=1)[0].shape[-2:] == (PATCH, PATCH)
+        assert learn.tta(n=1, batch_tfms=[IntToFloatTensor()])[0].shape[-2:] == (PATCH, PATCH)
+
+
+@pytest.mark.parametrize(
+    ("random_patch", "batch", "text"),
+    [
+        (
+            RandomPatch(PATCH, per_slide=8),
+            [Flip(0.5)],
+            r"moved windows without moving them back.*learn.predict_slide\(slide\)",
+        ),
+        (
+            RandomPatch(PATCH, per_slide=8),
+            [Rotate(30)],
+            r"moved windows without moving them back.*learn.predict_slide\(slide\)",
+        ),
+        (
+            RandomPatch(PATCH, per_slide=8, augment=alb.HorizontalFlip()),
+            [],
+            r"leave out augment=.*learn.predict_slide\(slide\)",
+        ),
+    ],
+)
+def test_tta_that_would_be_wrong_is_refused(random_patch: RandomPatch, batch: list, text: str) -> None:
+    """Turned predictions are no predictions of the place; and augment= would not run."""
+    learn = Learner(loaders(random_patch, batch=batch), torch.nn.Conv2d(3, 256, 1))
+    with pytest.raises(OptionError, match=text):
+        learn.tta(n=1)
 
 
 class Cells(torch.nn.Module):

@@ -13,7 +13,7 @@ from patchaug.core.arrays import Array
 from patchaug.slides.slide import Patch
 from patchaug.slides.thumbnail import reduced
 from patchaug.viz.compare import resized_for_display
-from patchaug.viz.palette import class_colour, sequential_colour
+from patchaug.viz.palette import class_colours, sequential_colour
 
 TILE = 512  # side of a tile of the pyramid, pixels
 _QUALITY = 82  # of JPEG: no visible blocks, a tenth of the size of PNG
@@ -51,10 +51,7 @@ def class_map_png(mask: Array, ignore_index: int | None) -> str:
         mask: Class numbers, integer (height, width).
         ignore_index: Integer that means "no label".
     """
-    values, numbers = np.unique(mask, return_inverse=True)
-    colours = [(0, 0, 0, 0) if v == 0 else (*class_colour(int(v), ignore_index), 255) for v in values]
-    rgba = np.array(colours, np.uint8)[numbers.reshape(mask.shape)]
-    return _url(Image.fromarray(rgba), "PNG", optimize=True)
+    return _url(Image.fromarray(class_colours(mask, ignore_index)), "PNG", optimize=True)
 
 
 def heat_map_png(counts: Array) -> str:
