@@ -1,13 +1,15 @@
-"""Which files are slides: names only, nothing is opened. Masks are paired with them in pairing.py."""
+"""Which files are slides: by names, and by the heads of .dcm and .vms files. pairing.py pairs masks with them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from patchaug.errors import MissingError
 from patchaug.readers import known_suffixes
+from patchaug.slides.companions import without_companions
 
 MASK = "_mask"
 
@@ -15,8 +17,9 @@ MASK = "_mask"
 def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folders: Sequence[str] = ()) -> list[Path]:
     """List all slide files below a folder, sorted, so that splits are the same on every machine.
 
-    A folder whose name ends in ".zarr" is a slide, and is not looked into. Hidden files are left out, and so are masks
-    that lie beside their images: names that end in "_mask". Links to folders are not followed.
+    A folder whose name ends in ".zarr" is a slide, and is not looked into. A DICOM series is one slide, its first file.
+    Hidden files are left out, and so are masks that lie beside their images (names that end in "_mask") and the
+    pictures that a .vms file names. Links to folders are not followed.
 
     Args:
         path: The folder.
@@ -35,7 +38,7 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
     if not root.is_dir():
         raise MissingError(f"there is no folder {root}; slides are looked for in a folder")
     suffixes = known_suffixes("image")
-    found = sorted(
+    found = without_companions(
         file
         for file in walk_files(root, recurse, folders)
         if split_suffix(file)[1] in suffixes
@@ -60,7 +63,8 @@ def split_suffix(file: Path) -> tuple[str, str]:
     length = len(file.suffix)
     if file.suffix.lower() == ".gz" or name.lower().endswith(".zarr.zip"):
         length += len(Path(file.stem).suffix)
-    return name[: len(name) - length], name[len(name) - length :].lower()
+    # macOS writes names decomposed: the same name must be one stem on every system.
+    return normalize("NFC", name[: len(name) - length]), name[len(name) - length :].lower()
 
 
 def walk_files(root: Path, recurse: bool, folders: Sequence[str]) -> Iterable[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from patchaug.errors import MissingError, OptionError
 from patchaug.readers import known_suffixes
@@ -96,7 +97,7 @@ def _nearest(image: Path, masks: Sequence[Path], top: Path, folder: Path) -> lis
 
 def _place(file: Path, root: Path) -> Path:
     """Return the folder of a file below a root."""
-    return Path(os.path.relpath(file.parent, root))
+    return Path(normalize("NFC", os.path.relpath(file.parent, root)))
 
 
 def _below(file: Path, root: Path) -> str:

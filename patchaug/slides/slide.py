@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
+from unicodedata import normalize
 
 from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
@@ -287,5 +288,6 @@ def _both(mpp: float | tuple[float, float]) -> tuple[float, float]:
 
 
 def id_of(name: str) -> int:
-    """Return the hash of a slide's name, below 2^32; the same on every machine."""
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4).digest(), "little")
+    """Return the hash of a slide's name, below 2^32; the same on every machine, however it composes letters."""
+    composed = normalize("NFC", name).encode("utf-8", "surrogateescape")
+    return int.from_bytes(blake2b(composed, digest_size=4).digest(), "little")
