@@ -15,6 +15,8 @@ from patchaug.core.arrays import Array
 from patchaug.core.memory.shared_arrays import SharedArraysMixin
 from patchaug.errors import FrameError
 
+FINEST = 64  # mask pixels along an axis per image pixel: each window reads a mask window so much larger
+
 Sizes = tuple[tuple[int, int], ...]
 
 
@@ -61,6 +63,11 @@ class Alignment:
         if whole == part:
             return cls(image, mask, (Fraction(1), Fraction(1)))
         by_sizes = Fraction(whole[0], part[0]), Fraction(whole[1], part[1])
+        if min(by_sizes) * FINEST < 1:
+            raise FrameError(
+                f"{name}: the image has {whole[0]} x {whole[1]} px, its mask ({mask_name}) {part[0]} x {part[1]} px; a "
+                f"mask may be at most {FINEST} times finer than the image: export it coarser, or give its own image"
+            )
         if part in image:
             return cls(image, mask, by_sizes)
         for factor in whole_factors(whole, part):

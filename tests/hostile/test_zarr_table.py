@@ -200,7 +200,7 @@ def test_hostile_zarr_ends_in_one_clear_error(name: str, tmp_path: Path) -> None
 
 
 MASKS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
-    "three channels": ("m.zarr", lambda p: zarr2(p), r"3 channels of uint8, a mask has 1"),
+    "three channels": ("m.zarr", lambda p: zarr2(p), r"3 channels of uint8, a mask has 1 of integers"),
     "floats": ("m.zarr", lambda p: zarr3(p, data_type="float32", fill_value=0.0), r"pixels are integers"),
     "nothing stored, and no fill value": (
         "m.zarr", lambda p: zarr2(p, None, shape=[64, 64], chunks=[64, 64], fill_value=None), r"names no fill value"),
