@@ -110,3 +110,5 @@ def _table(reports: list[Any], codes: list[str] | None) -> None:
     for report in reports:
         for problem in report.problems:
             typer.echo(f"{report.path}: {problem}")
+        for note in report.notes:
+            typer.echo(f"{report.path}: note: {note}")

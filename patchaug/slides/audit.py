@@ -60,6 +60,7 @@ class Report:
         missing: Of zarr, chunks of image and mask that are not stored: they hold the fill value.
         pixels: {class: pixels of the mask at its level 0, or of the sample}.
         problems: One line each; empty for a slide that is as it should be.
+        notes: One line each, of what does no harm but costs time.
     """
 
     path: str
@@ -72,6 +73,7 @@ class Report:
     missing: int = 0
     pixels: dict[int, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary, for JSON."""
@@ -189,14 +191,27 @@ def _check_slide(
     except PatchaugError as error:
         return replace(report, problems=(*report.problems, _short(error, image)))
     labels = ClassRaster(uncached(mask), ClassCodes.of(codes), ignore_index, image.name)
-    tiles, problems, values = _decode(labels.raster, sample, labels.stored)
+    invented: Values = {}
+    tiles, problems, values = _decode(labels.raster, sample, labels.stored, invented)
     problems = [f"mask {found.name}: {problem}" for problem in problems]
     if labels.classes is not None and unknown_of(values, labels.classes, ignore_index):
         problems.append(unknown_values(values, labels.classes, ignore_index))
     return replace(
         report, tiles=report.tiles + tiles, missing=report.missing + missing_tiles(mask)[0],
         pixels=_by_class(values, labels), problems=(*report.problems, *problems),
+        notes=tuple(_averaged(values, invented) if sample is None else ()),
     )  # fmt: skip
+
+
+def _averaged(values: Values, of_overviews: Values) -> Iterator[str]:
+    """Say that overviews of a mask hold values that level 0 lacks."""
+    new = sorted(value for value in of_overviews if value not in values)
+    if new:
+        pixels = sum(of_overviews[value][0] for value in new)
+        yield (
+            f"overviews of the mask were averaged: {pixels} px hold {', '.join(map(str, new[:_SHOWN]))}, which level 0 "
+            f"lacks; labels of all levels are read from level 0, which is slower; write overviews by the nearest pixel"
+        )
 
 
 def _by_class(values: Values, labels: ClassRaster) -> dict[int, int]:
@@ -221,7 +236,7 @@ def _short(error: PatchaugError, path: Path) -> str:
 
 
 def _decode(
-    raster: Raster, sample: int | None, labels: Callable[[Window], Any] | None = None
+    raster: Raster, sample: int | None, labels: Callable[[Window], Any] | None = None, coarse: Values | None = None
 ) -> tuple[int, list[str], Values]:
     """Read every tile of every level, or some; how many, what was wrong, and {value: (pixels, a place)} of level 0.
 
@@ -229,6 +244,7 @@ def _decode(
         raster: What is read.
         sample: Number of tiles; None for all.
         labels: Reads the windows of a mask.
+        coarse: Receives the values of its other levels.
     """
     raster = uncached(raster)  # each tile is read once
     read_one = raster.read if labels is None else labels
@@ -247,6 +263,8 @@ def _decode(
                     damaged.append(result)
                 elif labels is not None and window.level == 0:
                     add_values(values, result, window)
+                elif labels is not None and coarse is not None:
+                    add_values(coarse, result, window)
     problems = damaged[:_SHOWN]
     if len(damaged) > _SHOWN:
         problems.append(f"{len(damaged)} of {done} tiles cannot be read; the first {_SHOWN} are listed")
