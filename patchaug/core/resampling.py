@@ -14,12 +14,13 @@ def resized(image: Array, height: int, width: int) -> Array:
     """Shrink an image by the area mean; partly covered pixels count by the covered part.
 
     Args:
-        image: uint8 (rows, columns, channels).
+        image: Integers or floats (rows, columns, channels).
         height: Rows of the output, at most those of the image.
         width: Columns of the output, at most those of the image.
 
     Returns:
-        uint8 (height, width, channels), as scikit-image's `resize_local_mean` computes it, rounded.
+        The same dtype (height, width, channels), as scikit-image's `resize_local_mean` computes it; integers are
+        rounded.
     """
     rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
@@ -32,7 +33,7 @@ def resized(image: Array, height: int, width: int) -> Array:
     mean = resize_local_mean(
         image.astype(np.float32), (height, width), channel_axis=-1, preserve_range=True, grid_mode=True
     )  # type: ignore[no-untyped-call]
-    return np.asarray(np.rint(mean), np.uint8)
+    return np.asarray(mean if image.dtype.kind == "f" else np.rint(mean), image.dtype)
 
 
 def nearest(classes: Array, height: int, width: int) -> Array:
@@ -55,33 +56,42 @@ def nearest(classes: Array, height: int, width: int) -> Array:
 
 
 def area_mean(image: Array, factor: int) -> Array:
-    """Average squares of factor x factor pixels, rounded; squares at the right and lower edges may be smaller.
+    """Average squares of factor x factor pixels; squares at the right and lower edges may be smaller.
 
     Args:
-        image: uint8 (rows, columns, channels).
+        image: Integers or floats (rows, columns, channels).
         factor: Side of a square in pixels.
 
     Returns:
-        uint8 (ceil(rows / factor), ceil(columns / factor), channels).
+        The same dtype (ceil(rows / factor), ceil(columns / factor), channels); integers are rounded.
     """
     if factor == 1:
         return image
     sums = area_sums(image, factor)
     sides = (np.diff(np.arange(0, n, factor), append=n).astype(np.uint64) for n in image.shape[:2])
     counts = np.multiply.outer(*sides)[..., None]
-    return np.asarray((sums + counts // 2) // counts, np.uint8)
+    if image.dtype.kind == "f":
+        return np.asarray(sums / counts, image.dtype)
+    if image.dtype.kind == "i":
+        whole = counts.astype(np.int64)
+        return np.asarray((sums + whole // 2) // whole, image.dtype)
+    return np.asarray((sums + counts // 2) // counts, image.dtype)
 
 
 def area_sums(pixels: Array, factor: int) -> Array:
     """Sum squares of factor x factor pixels; squares at the right and lower edges may be smaller.
 
     Args:
-        pixels: uint8 or bool (rows, columns[, channels]).
+        pixels: Integers, bool or floats (rows, columns[, channels]).
         factor: Side of a square in pixels.
 
     Returns:
-        uint64 (ceil(rows / factor), ceil(columns / factor)[, channels]).
+        (ceil(rows / factor), ceil(columns / factor)[, channels]): uint64, int64 for signed integers, float64 for
+        floats.
     """
     starts = [np.arange(0, n, factor) for n in pixels.shape[:2]]
-    rows = np.add.reduceat(pixels, starts[0], axis=0, dtype=np.uint32)  # a column of bytes stays far below 2^32
-    return np.asarray(np.add.reduceat(rows, starts[1], axis=1, dtype=np.uint64))
+    first, last = {"f": ("f8", "f8"), "i": ("i8", "i8")}.get(pixels.dtype.kind, ("u8", "u8"))
+    if pixels.dtype.itemsize == 1:
+        first = "u4"  # a column of bytes stays far below 2^32
+    rows = np.add.reduceat(pixels, starts[0], axis=0, dtype=first)
+    return np.asarray(np.add.reduceat(rows, starts[1], axis=1, dtype=last))

@@ -63,6 +63,7 @@ class ArrayRaster:
         self.name = name
         self.mpp = mpp
         self.dtype = levels[0].dtype
+        self.channels = levels[0].shape[2] if levels[0].ndim == 3 else 1
         self.level_dimensions: Sizes = tuple((pixels.shape[1], pixels.shape[0]) for pixels in levels)
         self.level_downsamples = downsamples(self.level_dimensions)
         self._levels: list[Array | Callable[[], Array]] = [

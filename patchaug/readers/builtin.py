@@ -9,6 +9,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,14 @@ from patchaug.readers.annotations.polygon_mask import PolygonRaster
 from patchaug.readers.annotations.vector_files import MAGIC as VECTORS
 from patchaug.readers.array import ArrayRaster
 from patchaug.readers.base import Raster, Sizes
+from patchaug.readers.channels import Channels
+from patchaug.readers.formats import FORMATS, dtype_error
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.openslide import OpenSlideRaster
 from patchaug.readers.registry import HEAD_BYTES, register_reader
 from patchaug.readers.tiff.header import MAGIC
 from patchaug.readers.tiff.reader import TiffRaster
+from patchaug.readers.tiff.scenes import Scene
 from patchaug.readers.whole_image import ImageRaster
 from patchaug.readers.zarr.reader import ZarrRaster, opened_array
 from patchaug.readers.zarr.store import ZIP, is_zarr
@@ -68,15 +72,18 @@ def register_builtin() -> None:
 
 
 def _with_mask(opener: Callable[..., Raster], mask: bool) -> Callable[..., Raster]:
-    return lambda source, **options: opener(source, mask=mask, **options)
+    return partial(opener, mask=mask)
 
 
 def _is_file(source: Any) -> bool:
     return isinstance(source, str) and os.path.isfile(source)
 
 
-def _open_zarr(path: str, *, mask: bool, ram: int, name: str | None) -> Raster:
-    raster = ZarrRaster(path, mask=mask, name=name, ram=ram)
+def _open_zarr(
+    path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None, series: Scene | None = None
+) -> Raster:
+    inside = "" if series is None else str(series)
+    raster = ZarrRaster(path, inside=inside, mask=mask, name=name, ram=ram, channels=channels)
     raster.level_dimensions  # noqa: B018 - reads the metadata
     return raster
 
@@ -85,16 +92,24 @@ def _is_zarr_object(source: Any) -> bool:
     return type(source).__module__.partition(".")[0] == "zarr" and hasattr(source, "store")
 
 
-def _open_zarr_object(source: Any, *, mask: bool, ram: int, name: str | None) -> Raster:
-    raster = opened_array(source, mask=mask, ram=ram, name=name)
+def _open_zarr_object(
+    source: Any, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None
+) -> Raster:
+    raster = opened_array(source, mask=mask, ram=ram, name=name, channels=channels)
     raster.level_dimensions  # noqa: B018 - reads the metadata
     return raster
 
 
-def _open_tiff(path: str, *, mask: bool, ram: int, name: str | None) -> Raster:
+def _open_tiff(
+    path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None, series: Scene | None = None
+) -> Raster:
     """Open a tiled TIFF; one in strips is decoded whole."""
-    tiff = TiffRaster(path, mask=mask, name=name, ram=ram)
-    return tiff if tiff.header.tiled else _open_whole(path, mask=mask, ram=ram, name=name)
+    tiff = TiffRaster(path, mask=mask, name=name, ram=ram, channels=channels, series=series)
+    tiff.header  # noqa: B018 - reads it
+    tiff.check_alpha()
+    if tiff.header.tiled:
+        return tiff
+    return _open_whole(path, mask=mask, ram=ram, name=name, channels=channels, series=series)
 
 
 def _open_openslide(path: str, *, ram: int, name: str | None) -> Raster:
@@ -104,8 +119,10 @@ def _open_openslide(path: str, *, ram: int, name: str | None) -> Raster:
     return raster
 
 
-def _open_whole(path: str, *, mask: bool, ram: int, name: str | None) -> Raster:
-    raster = ImageRaster(path, mask=mask, ram=ram, name=name)
+def _open_whole(
+    path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None, series: Scene | None = None
+) -> Raster:
+    raster = ImageRaster(path, mask=mask, ram=ram, name=name, channels=channels, series=series)
     raster.require_fits()
     return raster
 
@@ -130,8 +147,10 @@ def _channels_last(array: Array, name: str, *, mask: bool) -> Array:
     """Return a tensor's memory as (height, width[, channels]); torch's own order is (channels, height, width)."""
     if mask or array.ndim != 3:
         return array
-    first, last = array.shape[0] in (1, 3), array.shape[2] in (1, 3)
-    if first and last:
+    first, last = (array.shape[axis] in (1, 3) for axis in (0, 2))
+    if first == last:  # neither or both look like colours: there are far fewer channels than rows or columns
+        first, last = (4 * array.shape[a] <= min(array.shape[1], array.shape[b]) for a, b in ((0, 2), (2, 0)))
+    if first == last:
         raise OptionError(
             f"{name}: a tensor of shape {array.shape} may be (channels, height, width) or (height, width, channels); "
             f"pass tensor.permute(1, 2, 0).numpy() or tensor.numpy(): a numpy array has its channels last"
@@ -148,11 +167,16 @@ def _open_array(source: Array, *, mask: bool, ram: int, name: str | None) -> Ras
 def _checked(array: Array, name: str, *, mask: bool) -> Array:
     if mask and (array.ndim != 2 or array.dtype.kind not in "buif"):
         raise OptionError(f"{name}: a mask must be integers (height, width), got {array.dtype} {array.shape}")
-    if not mask and (array.dtype != np.uint8 or (array.ndim == 3 and array.shape[2] not in (1, 3))):
+    if mask:
+        return array
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] > array.shape[0]):
+        first = array.ndim == 3 and array.shape[0] < array.shape[2]
+        cure = "; channels come last: array.transpose(1, 2, 0)" if first else ""
         raise OptionError(
-            f"{name}: an image must be uint8 (height, width) or (height, width, 1 or 3), got {array.dtype} "
-            f"{array.shape}"
+            f"{name}: an image must be (height, width) or (height, width, channels), got shape {array.shape}{cure}"
         )
+    if array.dtype not in FORMATS:
+        raise OptionError(f"{name}: got {array.dtype} {array.shape}; {dtype_error(array.dtype)}")
     return array
 
 

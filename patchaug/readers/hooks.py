@@ -10,10 +10,19 @@ A raster needs only the names of the protocol `Raster`. It may also define:
 - `georeference`: a `Georeference`, the place of its pixels on the map.
 - `holds_classes`: True for a mask whose values are class numbers already, whatever `codes` says of files.
 - `exact_levels`: True for a mask whose coarser levels are the level-0 labels under the pixels' centres.
+- `channels`, `dtype`: number of channels and type of its pixels; else one pixel is read to find out.
+- `channel_names`: name of each channel, or None.
+- `read_valid(window)`: the pixels, and whether each is valid, bool (height, width) or None where all are.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
 from patchaug.readers.base import Raster
 
 BLOCK = 1024  # pixels; side of a tile for rasters without `tile_size`
@@ -74,3 +83,33 @@ def holds_classes(raster: Raster) -> bool:
 def exact_levels(raster: Raster) -> bool:
     """Return whether coarser levels hold the level-0 labels under their pixels' centres; by default unknown."""
     return bool(getattr(raster, "exact_levels", False))
+
+
+def channel_count(raster: Raster) -> int:
+    """Return the number of channels; by default that of one pixel."""
+    channels = getattr(raster, "channels", None)
+    if isinstance(channels, int):
+        return channels
+    pixels = raster.read(Window(0, 0, 1, 1))
+    return int(pixels.shape[2]) if pixels.ndim == 3 else 1
+
+
+def dtype_of(raster: Raster) -> np.dtype[Any]:
+    """Return the type of the pixels; by default that of one pixel."""
+    dtype = getattr(raster, "dtype", None)
+    return dtype if isinstance(dtype, np.dtype) else raster.read(Window(0, 0, 1, 1)).dtype
+
+
+def channel_names(raster: Raster) -> tuple[str, ...] | None:
+    """Return the names of the channels; None where there are none."""
+    names = getattr(raster, "channel_names", None)
+    return None if names is None else tuple(str(name) for name in names)
+
+
+def read_valid(raster: Raster, window: Window) -> tuple[Array, Array | None]:
+    """Read a window, and whether each of its pixels is valid; by default all of them are."""
+    hook = getattr(raster, "read_valid", None)
+    if hook is None:
+        return raster.read(window), None
+    pixels, valid = hook(window)
+    return pixels, valid

@@ -12,10 +12,12 @@ from patchaug.core.class_codes import ClassCodes
 from patchaug.core.windows import Window
 from patchaug.errors import LabelError, OptionError, PatchaugError, ReadError
 from patchaug.readers.base import Raster
+from patchaug.readers.channels import Channels
 from patchaug.readers.colours import ColourRaster, common_colours
 from patchaug.readers.constant import ConstantRaster
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.hooks import codec_of, holds_classes, path_of
+from patchaug.readers.picked_channels import PickedChannels
 from patchaug.readers.registry import open_registered
 
 _LOSSY = ("JPEG", "OJPEG", "APERIO_JP2000_YCBC", "APERIO_JP2000_RGB", "JPEG2000", "WEBP", "LERC", "JPEGXL")
@@ -23,8 +25,9 @@ _COLOURS = 64  # colours of a picture from which it is taken for a photograph
 
 
 def open_raster(
-    source: Raster | Array | str | os.PathLike[str], *, mask: bool = False, ram: int = 0, name: str | None = None
-) -> Raster:
+    source: Raster | Array | str | os.PathLike[str], *, mask: bool = False, ram: int = 0, name: str | None = None,
+    channels: Channels | None = None, series: int | str | None = None,
+) -> Raster:  # fmt: skip
     """Open a source as a raster; reads headers only.
 
     Args:
@@ -35,9 +38,12 @@ def open_raster(
         ram: Budget in bytes for decoded pixels. Files that are decoded whole (PNG, JPEG, BMP, stripped TIFF) must
             fit into it.
         name: Name in errors; by default the file's name, or "array".
+        channels: Channels of an image to read and their order, by number or name; by default all of them.
+        series: Picture of a file that holds several, by number or name.
 
     Returns:
-        The raster. Images are uint8 (height, width) or (height, width, 3); masks are integers (height, width).
+        The raster. Images are (height, width) or (height, width, channels), of a type that
+        `patchaug.readers.formats` lists; masks are integers (height, width).
 
     Raises:
         MissingError: The file does not exist.
@@ -55,8 +61,12 @@ def open_raster(
         (4, 8, 3)
     """
     if isinstance(source, Raster):
-        return source
-    return open_registered(source, {"mask" if mask else "image": {"ram": ram, "name": name}})
+        if series is not None:
+            raise OptionError(f"{source.name}: series={series!r} chooses a picture of a file, and the source is open")
+        return source if channels is None else PickedChannels(source, channels)
+    if mask:
+        return open_registered(source, {"mask": {"ram": ram, "name": name}})
+    return open_registered(source, {"image": {"ram": ram, "name": name}}, channels=channels, series=series)
 
 
 def open_mask(

@@ -11,7 +11,9 @@ from typing import Any
 from patchaug.core.validation import checked_integer
 from patchaug.errors import OptionError, PatchaugError, ReadError
 from patchaug.readers.base import Raster
+from patchaug.readers.channels import Channels
 from patchaug.readers.file import UnsupportedError, describe, fingerprint
+from patchaug.readers.picked_channels import PickedChannels
 
 Opener = Callable[..., Raster]
 # Options of annotations that an opener may leave out of its parameters, and their defaults.
@@ -77,6 +79,7 @@ def register_reader(
     Args:
         name: Name of the reader in errors.
         image: Opens a source as an image, called as `image(source, name=..., ram=...)`. Returns a `Raster`.
+            An opener with an argument `channels` or `series` receives what the user chose, where there is a choice.
         mask: Opens a source as a mask of class numbers, called in the same way.
         annotations: Opens a source as a mask in the frame of an image, called as
             `annotations(source, name=..., sizes=..., codes=..., ignore_index=...)`; it may take `classes` (a
@@ -171,12 +174,20 @@ def known_suffixes(*kinds: str) -> frozenset[str]:
     return frozenset().union(*(reader.suffixes for reader in chosen))
 
 
-def open_registered(source: Any, options: dict[str, dict[str, Any]]) -> Raster:
+def open_registered(
+    source: Any,
+    options: dict[str, dict[str, Any]],
+    *,
+    channels: Channels | None = None,
+    series: int | str | None = None,
+) -> Raster:
     """Open a source with the first reader that supports it.
 
     Args:
         source: A path, or any object.
         options: Keyword arguments of the openers, by kind; of a reader's openers the first kind listed is used.
+        channels: Channels to read; passed to openers that have such an argument, else picked from their pixels.
+        series: Picture to read; passed to openers that have such an argument, else an error.
 
     Raises:
         MissingError: The file does not exist.
@@ -193,7 +204,7 @@ def open_registered(source: Any, options: dict[str, dict[str, Any]]) -> Raster:
         if kind is None or not reader.takes(source, head):
             continue
         try:
-            return _opened(reader, kind, source, options[kind])
+            return _chosen(reader, kind, source, options[kind], channels, series)
         except UnsupportedError as error:
             reasons.setdefault(str(error).removeprefix(f"{source}: "), reader.name)
     if not is_path:
@@ -205,6 +216,23 @@ def open_registered(source: Any, options: dict[str, dict[str, Any]]) -> Raster:
     what = "an image" if "image" in options else "a mask"
     listed = "; ".join(f"{name}: {reason}" for reason, name in reasons.items())
     raise ReadError(f"{source}: no reader supports the file as {what} ({listed}); convert it to a tiled TIFF")
+
+
+def _chosen(
+    reader: Reader, kind: str, source: Any, options: dict[str, Any], channels: Channels | None, series: int | str | None
+) -> Raster:
+    """Open a source with one reader, and choose picture and channels."""
+    takes = signature(reader.opener(kind) or _chosen).parameters
+    if series is not None:
+        if "series" not in takes:
+            called = source if isinstance(source, str) else type(source).__name__
+            raise OptionError(f"{called}: series={series!r} is not supported by reader {reader.name!r}; leave it out")
+        options = {**options, "series": series}
+    if channels is None:
+        return _opened(reader, kind, source, options)
+    if "channels" in takes:
+        return _opened(reader, kind, source, {**options, "channels": channels})
+    return PickedChannels(_opened(reader, kind, source, options), channels)
 
 
 def _opened(reader: Reader, kind: str, source: Any, options: dict[str, Any]) -> Raster:

@@ -164,6 +164,16 @@ class TiledRaster(FileRaster):
         return other
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels."""
+        return self.layout.dtype
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that are read."""
+        return self.layout.channels[0] if self.layout.channels else 1
+
+    @property
     def grids(self) -> tuple[TileGrid, ...]:
         """Tile grid of each level."""
         return self.layout.grids

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
+import math
 import os
-import zlib
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,22 +13,28 @@ from patchaug.core.memory.anonymous import LostDescriptorError
 from patchaug.core.memory.arena import UNIT
 from patchaug.core.memory.tile_cache import TileCache
 from patchaug.core.windows import Window
-from patchaug.errors import ReadError
-from patchaug.readers.codecs.image_headers import grey_divisor, require_whole_png
-from patchaug.readers.file import UnsupportedError, describe
+from patchaug.errors import OptionError, ReadError
+from patchaug.readers.channels import Channels, channel_numbers, split_alpha
+from patchaug.readers.file import UnsupportedError
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.hooks import BLOCK
 from patchaug.readers.tiff.header import is_tiff
 from patchaug.readers.tiff.reader import TiffRaster
+from patchaug.readers.tiff.scenes import Scene
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
-
-if TYPE_CHECKING:
-    from PIL.Image import Transpose
-    from PIL.ImageFile import ImageFile
+from patchaug.readers.whole_file import decode_picture, read_format
 
 _BAND = 4 << 20  # pixels converted at a time
-_MASK_MODES = {"1": "u1", "L": "u1", "P": "u1", "I;16": "u2", "I;16B": "u2", "I;16L": "u2", "I": "i4", "F": "f4"}
-_EOI = b"\xff\xd9"  # how a JPEG ends
+
+
+class _Info(NamedTuple):
+    """What a header says: layout as stored, mpp, whether transparency comes last, channels to pick, their names."""
+
+    layout: Layout
+    mpp: tuple[float, float] | None
+    alpha: bool
+    chosen: tuple[int, ...] | None
+    names: tuple[str, ...] | None
 
 
 class ImageRaster(TiledRaster):
@@ -40,9 +45,11 @@ class ImageRaster(TiledRaster):
         mask: Keep the integers as stored: indices of a palette, grey values, 0 and 1 of 1-bit files.
         ram: Bytes that may be kept, see `TiledRaster`; the decoded pixels must fit in.
         name: Name in errors about windows; by default the file's name.
+        channels: Channels of an image to read, by number or name; None for all but transparency.
+        series: Picture of a TIFF to read, by number or name; None for the only full one.
 
-    Images are uint8, (height, width) for grey and (height, width, 3) for colour; transparency is laid on white. The
-    EXIF orientation is applied.
+    Images have one of the types of `patchaug.readers.formats`: (height, width) for one channel, else (height, width,
+    channels). Transparent pixels of 8 bits are white. The EXIF orientation is applied.
 
     Example:
         >>> import numpy as np
@@ -57,36 +64,52 @@ class ImageRaster(TiledRaster):
     _lazy = (*TiledRaster._lazy, "_parsed")
     _needs_all = True
 
-    def __init__(self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None,
+        channels: Channels | None = None, series: Scene | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(path, name=name, ram=ram)
-        self.mask = mask
-        self._parsed: tuple[Layout, tuple[float, float] | None] | None = None
+        self.mask, self.chosen, self.series = mask, channels, series
+        self._parsed: _Info | None = None
 
     @property
-    def _info(self) -> tuple[Layout, tuple[float, float] | None]:
-        """Layout and mpp; from the header alone."""
+    def _info(self) -> _Info:
+        """Layout, mpp and channels; from the header alone."""
         if self._parsed is None:
             self.require_unchanged()
             tiff = self._stripped_tiff()
             if tiff is not None:
-                layout, mpp = tiff.layout, tiff.mpp
-                ((width, height), *_), dtype, channels = tiff.level_dimensions, layout.dtype, layout.channels
+                (width, height), colours = tiff.level_dimensions[0], tiff.header.colours
+                layout = Layout((TileGrid(width, height, width, height),), tiff.layout.dtype, tiff.layout.channels)
+                self._parsed = _Info(layout, tiff.mpp, colours.alpha, None, colours.names)
             else:
-                with self._open_image() as picture:
-                    (width, height), mpp = _orientation(picture)[1], None
-                    dtype = np.dtype(_MASK_MODES[picture.mode] if self.mask else np.uint8)
-                    channels = () if self.mask or (picture.mode == "L" and not _has_transparency(picture)) else (3,)
-            self._parsed = Layout((TileGrid(width, height, width, height),), dtype, channels), mpp
+                self._parsed = self._picture_info()
         return self._parsed
+
+    def _picture_info(self) -> _Info:
+        if self.series not in (None, 0):
+            raise OptionError(f"{self.path}: there is no series {self.series!r}; the file holds one picture")
+        found = read_format(self.path, mask=self.mask)
+        channels = (found.channels,) if found.channels > 1 else ()
+        layout = Layout((TileGrid(found.width, found.height, found.width, found.height),), found.dtype, channels)
+        if self.chosen is None:
+            return _Info(layout, None, found.alpha, None, None)
+        numbers = channel_numbers(self.path, found.channels, None, self.chosen)
+        return _Info(layout, None, False, None if numbers == tuple(range(found.channels)) else numbers, None)
 
     def read_layout(self) -> Layout:
         """Return one tile that holds the whole image."""
-        return self._info[0]
+        return self._info.layout
 
     @property
     def mpp(self) -> tuple[float, float] | None:
         """Micrometres per pixel as (x, y), where a TIFF stores it."""
-        return self._info[1]
+        return self._info.mpp
+
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Names of the channels; None where the file does not name them."""
+        return self._info.names
 
     @property
     def georeference(self) -> Georeference | None:
@@ -100,8 +123,29 @@ class ImageRaster(TiledRaster):
         tiff = self._stripped_tiff()
         return tiff is not None and tiff.white_is_0
 
+    @property
+    def channels(self) -> int:
+        """Number of channels that are read."""
+        info = self._info
+        stored = info.layout.channels[0] if info.layout.channels else 1
+        return stored - info.alpha if info.chosen is None else len(info.chosen)
+
+    def read(self, window: Window) -> Array:
+        """Read a window. Transparent pixels of 8 bits are white."""
+        return self.read_valid(window)[0]
+
+    def read_valid(self, window: Window) -> tuple[Array, Array | None]:
+        """Read a window, and whether each of its pixels is valid, bool (height, width); None where all are."""
+        stored, info = super().read(window), self._info
+        if info.chosen is not None:
+            several = stored if stored.ndim == 3 else stored[..., None]
+            return np.ascontiguousarray(several[..., list(info.chosen)]), None
+        if not info.alpha:
+            return stored, None
+        return split_alpha(self.path, stored, strict=True, place=f", window x={window.x} y={window.y}")
+
     def _cache_key(self) -> tuple[object, ...]:
-        return (self.mask,)
+        return self.mask, self.series, repr(self.chosen)
 
     def _cache_limit(self) -> int:
         return self.ram + 2 * UNIT  # the table, and rounding: the pixels alone count
@@ -126,7 +170,7 @@ class ImageRaster(TiledRaster):
     def _reserve(self) -> TileCache:
         layout = self.layout
         grid, shape = layout.grids[0], layout.shapes[0]
-        size = layout.dtype.itemsize * (3 if layout.channels else 1)
+        size = layout.dtype.itemsize * math.prod(layout.channels)
         whole = grid.width * grid.height * size
         store = self._open_cache() if whole <= self.ram else None
         if store is None or not store.reserve(0, whole):
@@ -155,19 +199,10 @@ class ImageRaster(TiledRaster):
             rows = tiff.layout.grids[0].tile_height  # each strip is decoded for one band alone
             rows *= max(1, _BAND // (rows * width))
             for top in range(0, height, rows):
-                out[top : top + rows] = tiff.read(Window(0, top, width, min(rows, height - top)))
+                out[top : top + rows] = tiff.read_stored(Window(0, top, width, min(rows, height - top)))
             return
         self.require_unchanged()
-        with self._open_image() as picture:
-            try:
-                if not _decode_directly(self.path, picture, out, self.mask):
-                    self._convert(picture, out)
-                    if picture.format == "PNG":
-                        require_whole_png(self.path)
-            except ReadError:
-                raise
-            except Exception as error:  # Pillow's decoders raise many kinds
-                raise ReadError(f"{self.path}: cannot be decoded ({describe(error)}); copy the file again") from error
+        decode_picture(self.path, out, mask=self.mask)
         self.require_unchanged()
 
     def _stripped_tiff(self) -> TiffRaster | None:
@@ -175,7 +210,7 @@ class ImageRaster(TiledRaster):
         with open(self.path, "rb") as file:
             if not is_tiff(file.read(4)):
                 return None
-        tiff = TiffRaster(self.path, mask=self.mask, name=self.name)
+        tiff = TiffRaster(self.path, mask=self.mask, name=self.name, channels=self.chosen, series=self.series)
         tiff.expect(self._fingerprint)
         try:
             tiff.header  # noqa: B018 - reads it
@@ -184,112 +219,3 @@ class ImageRaster(TiledRaster):
                 raise
             return None
         return tiff
-
-    def _open_image(self) -> ImageFile:
-        """Open the file with Pillow, without decoding."""
-        from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
-
-        with open(self.path, "rb") as file:
-            head = file.read(26)
-        # The classes themselves, and not Image.open, whose limit on pixels is a setting of the whole program.
-        opener: type[ImageFile]
-        if head.startswith(b"\x89PNG\r\n\x1a\n"):
-            opener = PngImagePlugin.PngImageFile
-        elif head.startswith(b"\xff\xd8\xff"):
-            opener = JpegImagePlugin.JpegImageFile
-        elif head.startswith(b"BM"):
-            opener = BmpImagePlugin.BmpImageFile
-        elif is_tiff(head):
-            opener = TiffImagePlugin.TiffImageFile
-        else:
-            raise UnsupportedError(f"{self.path}: neither PNG, JPEG, BMP nor TIFF")
-        if self.mask and opener is JpegImagePlugin.JpegImageFile:
-            raise ReadError(f"{self.path}: JPEG alters class numbers; save the mask as PNG or as TIFF with deflate")
-        try:
-            picture = opener(self.path)
-        except Exception as error:
-            raise UnsupportedError(
-                f"{self.path}: Pillow cannot open it ({describe(error)}); copy the file again"
-            ) from error
-        allowed = tuple(_MASK_MODES) if self.mask else ("L", "LA", "P", "PA", "RGB", "RGBA")
-        deep = head.startswith(b"\x89PNG") and head[24] > 8 and not self.mask  # Pillow would drop the lower 8 bits
-        if picture.mode not in allowed or deep:
-            picture.close()
-            mode = f"16-bit {picture.mode}" if deep else picture.mode
-            required = "a mask holds one integer a pixel; save class numbers"
-            if not self.mask:
-                required = "an image is 8-bit grey or RGB; convert it"
-            raise ReadError(f"{self.path}: pixels are {mode}, {required}")
-        return picture
-
-    def _convert(self, picture: ImageFile, out: Array) -> None:
-        """Convert pixels with Pillow in bands of rows, because Pillow's own copy takes up to 4 bytes a pixel."""
-        from PIL import Image
-
-        turned, _ = _orientation(picture)
-        transparent = not self.mask and _has_transparency(picture)
-        divisor = grey_divisor(self.path) if self.mask else 1
-        picture.load()
-        upright = picture if turned is None else picture.transpose(turned)
-        width, height = upright.size
-        rows = max(1, _BAND // width)
-        for top in range(0, height, rows):
-            band = upright.crop((0, top, width, min(top + rows, height)))
-            if transparent:
-                band = band.convert("RGBA")
-                band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB")
-            elif not self.mask and band.mode != "L":
-                band = band.convert("RGB")
-            pixels = np.asarray(band)
-            out[top : top + rows] = pixels // divisor if divisor > 1 else pixels
-
-
-def _has_transparency(picture: ImageFile) -> bool:
-    return picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
-
-
-def _orientation(picture: ImageFile) -> tuple[Transpose | None, tuple[int, int]]:
-    """Return the transpose that makes the image upright, and its (width, height) then."""
-    from PIL.Image import Image, Transpose
-
-    width, height = picture.size
-    exif = Image.getexif(picture)  # not PngImageFile's, which decodes all pixels to see whether one comes after them
-    turn = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }.get(exif.get(0x0112, 1))
-    swaps = turn in (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
-    return turn, (height, width) if swaps else (width, height)
-
-
-def _decode_directly(path: str, picture: ImageFile, out: Array, mask: bool) -> bool:
-    """Decode directly into `out`; return False if the pixels must be converted.
-
-    Pillow would need its own copy of up to 4 bytes a pixel. An error is left to Pillow, which says what is wrong.
-    """
-    import imagecodecs
-
-    if _orientation(picture)[0] is not None or (not mask and _has_transparency(picture)):
-        return False
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
-        depth, kind = data[24], data[25]
-        png = data[:4] == b"\x89PNG" and depth == 8 * out.dtype.itemsize
-        try:
-            if png and mask and kind == 3:  # a palette: its indices are what a grey picture of the same bytes holds
-                data[25] = 0
-                data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-                imagecodecs.png_decode(data, out=out)
-            elif png and kind == (2 if out.ndim == 3 else 0):
-                imagecodecs.png_decode(data, out=out)
-            elif data[:2] == b"\xff\xd8" and picture.mode in ("L", "RGB") and data.rfind(_EOI, len(data) - 65536) > 0:
-                imagecodecs.jpeg8_decode(data, out=out)
-            else:
-                return False
-        except Exception:
-            return False
-    return True

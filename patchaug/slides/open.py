@@ -11,6 +11,7 @@ from patchaug.core.arrays import Array
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import refuses_old_names
 from patchaug.readers import Raster, cached_bytes, open_mask, open_raster, path_of
+from patchaug.readers.channels import Channels
 from patchaug.readers.georeference import georeference_of
 from patchaug.slides.slide import Codes, Slide
 
@@ -28,14 +29,16 @@ def open_slide(
     outside: str | int | None = None,
     label: str = "classification",
     invalid: str = "raise",
+    channels: Channels | None = None,
+    series: int | str | None = None,
     ram: int | str = "auto",
     mpp: float | tuple[float, float] | None = None,
 ) -> Slide:
     """Open a slide; reads headers only.
 
     Args:
-        image: Path (of a file, or of a zarr folder), uint8 array (height, width) or (height, width, channels), torch
-            tensor, `zarr.Array` on the disk, or `Raster`.
+        image: Path (of a file, or of a zarr folder), array (height, width) or (height, width, channels), torch
+            tensor, `zarr.Array` on the disk, or `Raster`; of uint8, uint16, int16, float16 or float32.
         mask: The same, with one value per pixel (of the image's size, or of that size over one factor); or polygons, as
             a file or as parsed GeoJSON, see docs/polygons.md; or one class number for the whole slide.
         name: Name of the slide in errors; its windows are drawn by this name. Default: the file's name.
@@ -46,6 +49,10 @@ def open_slide(
             it must be set where that is drawn too.
         label: Property of polygons that holds the class, such as "class".
         invalid: What to do with points, lines and outlines that cross themselves: "raise", "skip", or "repair".
+        channels: Channels of the image to read and their order, by number or by the file's names; default: all of
+            them. A channel that is tagged as alpha is left out if it holds 0 and full alone.
+        series: Picture of a file that holds several, by number or name; default: the only one beside label, macro
+            and thumbnail.
         ram: Bytes of decoded pixels to cache, or "8GB"; "auto": half of the free memory, 0: none. All slides and
             workers share one budget (`patchaug.core.memory.budget.budget`). PNG, JPEG and stripped TIFF must fit in
             whole.
@@ -70,7 +77,7 @@ def open_slide(
     """
     room = budget(ram, cached_bytes())
     path = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
-    opened = open_raster(image, ram=room)
+    opened = open_raster(image, ram=room, channels=channels, series=series)
     if opened is not image and path_of(opened) is not None:  # the raster of "a.zarr/0" has a better name than "0"
         path, name = path or path_of(opened), name or opened.name
     if name is None:

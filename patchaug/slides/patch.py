@@ -16,7 +16,7 @@ class Patch(NamedTuple):
     """Pixels of one window.
 
     Attributes:
-        image: uint8, (height, width, channels).
+        image: (height, width, channels), of the file's dtype.
         mask: Class numbers, integer, (height, width); None for a slide without mask.
 
     Example:

@@ -1,7 +1,7 @@
 """Pixel formats that `Slide` accepts: one check for the rasters of this package and for those of users.
 
 `Slide` reads every raster through a `CheckedRaster`, so a reader that returns other pixels than it should is an error
-at its first window. To support another dtype or number of channels, extend `IMAGE_DTYPES` or `IMAGE_CHANNELS`.
+at its first window. Types of images are those of `patchaug.readers.formats`; any number of channels is read.
 """
 
 from __future__ import annotations
@@ -14,16 +14,8 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, LabelError
 from patchaug.readers import Raster
-
-IMAGE_DTYPES = frozenset({np.dtype(np.uint8)})
-IMAGE_CHANNELS = (1, 3)
-
-_CURES = {
-    "u": "scale the values to 0..255 in Raster.read, such as (pixels >> 8).astype(numpy.uint8) for 16 bits",
-    "i": "shift and scale the values to 0..255 in Raster.read, then call .astype(numpy.uint8)",
-    "f": "scale the values to 0..255 in Raster.read, such as (pixels * 255).round().astype(numpy.uint8) for 0..1",
-    "b": "return pixels.astype(numpy.uint8) * 255 from Raster.read",
-}
+from patchaug.readers.formats import FORMATS, dtype_error
+from patchaug.readers.hooks import channel_count, channel_names, dtype_of, read_valid
 
 
 class CheckedRaster:
@@ -53,7 +45,7 @@ class CheckedRaster:
             window: The window, in pixels of its level.
 
         Returns:
-            Image: uint8 (height, width, channels). Mask: integers (height, width).
+            Image: (height, width, channels), of the file's dtype. Mask: integers (height, width).
 
         Raises:
             FrameError: The pixels have another shape, dtype or number of channels than an image must have, or than
@@ -61,7 +53,37 @@ class CheckedRaster:
             LabelError: The pixels of a mask are no integers.
             WindowError, ReadError, MissingError: As the raster raises them.
         """
-        pixels = self.raster.read(window)
+        return self._checked(self.raster.read(window), window)
+
+    def read_valid(self, window: Window) -> tuple[Array, Array | None]:
+        """Read a window, and whether each of its pixels is valid, bool (height, width); None where all are.
+
+        Raises:
+            FrameError: See `read`; or validity has another shape or type.
+        """
+        pixels, valid = read_valid(self.raster, window)
+        size = (window.height, window.width)
+        if valid is not None and (valid.shape != size or valid.dtype != bool):
+            text = f"validity {valid.dtype} {valid.shape}"
+            raise FrameError(self._text(window, text, f"Raster.read_valid must return bool {size}, or None"))
+        return self._checked(pixels, window), valid
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels."""
+        return dtype_of(self.raster) if self._dtype is None else self._dtype
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return channel_count(self.raster) if self._dtype is None else self._channels[0]
+
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Names of the channels; None where there are none."""
+        return channel_names(self.raster)
+
+    def _checked(self, pixels: Array, window: Window) -> Array:
         if self._dtype is not None and type(pixels) is np.ndarray and pixels.dtype == self._dtype:
             size = (window.height, window.width)
             if pixels.shape == (*size, *self._channels):
@@ -96,16 +118,13 @@ class CheckedRaster:
         return array
 
     def _image(self, pixels: Array, window: Window) -> Array:
-        if pixels.dtype not in IMAGE_DTYPES:
-            dtypes = " or ".join(sorted(str(dtype) for dtype in IMAGE_DTYPES))
-            cure = _CURES.get(pixels.dtype.kind, "return numbers from Raster.read")
-            raise FrameError(self._text(window, f"{pixels.dtype} pixels", f"an image must be {dtypes}; {cure}"))
-        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-        if channels not in IMAGE_CHANNELS:
-            counts = " or ".join(str(count) for count in IMAGE_CHANNELS)
-            cure = "choose three, such as pixels[..., :3]" if channels > 3 else "choose one, such as pixels[..., :1]"
+        if pixels.dtype not in FORMATS:
             raise FrameError(
-                self._text(window, f"{channels} channels", f"an image must have {counts}; {cure} in Raster.read")
+                self._text(window, f"{pixels.dtype} pixels", f"{dtype_error(pixels.dtype)} in Raster.read")
+            )
+        if pixels.ndim == 3 and not pixels.shape[2]:
+            raise FrameError(
+                self._text(window, "0 channels", "an image must have at least one; add one in Raster.read")
             )
         return pixels[..., None] if pixels.ndim == 2 else pixels
 

@@ -11,6 +11,8 @@ from hashlib import blake2b
 from typing import Any
 from unicodedata import normalize
 
+import numpy as np
+
 from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.anonymous import is_starting_process
@@ -37,7 +39,7 @@ class Slide:
     """One image and its mask in one frame; `open_slide` makes it from paths and arrays.
 
     Args:
-        image: Reads the image; uint8, 1 or 3 channels.
+        image: Reads the image; any number of channels, of a type that `patchaug.readers.formats` lists.
         mask: Reads the class numbers, integers; None for a slide without labels.
         name: Name of the slide in errors; its windows are drawn by this name.
         codes: Class names in the order of the mask's integers, or a mapping from name to the values of the file.
@@ -131,6 +133,21 @@ class Slide:
         """Micrometres per pixel at level 0, (x, y); None where neither the file nor `mpp=` states it."""
         return self.image.mpp if self._mpp is None else self._mpp
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the image's pixels."""
+        return self._image.dtype
+
+    @property
+    def channels(self) -> int:
+        """Number of the image's channels."""
+        return self._image.channels
+
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Names of the image's channels; None where the file does not store them."""
+        return self._image.channel_names
+
     def __repr__(self) -> str:
         width, height = self.dimensions
         mask = "no mask" if self.mask is None else "mask"
@@ -152,7 +169,7 @@ class Slide:
             size: Side of the patch in pixels, or (height, width), to resample the window to; default: the window's.
 
         Returns:
-            The image, uint8 (height, width, channels), and the mask, integers (height, width) or None.
+            The image, (height, width, channels) of the file's dtype, and the mask, integers (height, width) or None.
 
         Raises:
             WindowError: The window leaves the slide.

@@ -132,8 +132,8 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "one axis": ("a.zarr", lambda p: zarr2(p, shape=[9], chunks=[9]), r"2 axes or more"),
     "no shape": ("a.zarr", lambda p: put(p, ".zarray", {k: v for k, v in META.items() if k != "shape"}), r"damaged"),
     "objects": ("a.zarr", lambda p: zarr2(p, dtype="|O", filters=[{"id": "pickle"}]), r"dtype is '\|O', pixels are"),
-    "floats": ("a.zarr", lambda p: zarr2(p, dtype="<f4"), r"dtype is '<f4', pixels are integers"),
-    "16 bits": ("a.zarr", lambda p: zarr2(p, RAW * 2, dtype="<u2"), r"channels of uint16, an image has 1 or 3 of uin"),
+    "floats": ("a.zarr", lambda p: zarr2(p, dtype="<f8"), r"3 channels of float64; an image must be"),
+    "32 bits": ("a.zarr", lambda p: zarr2(p, RAW * 4, dtype="<u4"), r"3 channels of uint32; an image must be uint8"),
     "a record": ("a.zarr", lambda p: zarr2(p, dtype=[["r", "|u1"]]), r"dtype is"),
     "fill value of NaN": ("a.zarr", lambda p: zarr2(p, fill_value="NaN"), r"fill_value is NaN"),
     "fill value of 300": ("a.zarr", lambda p: zarr2(p, fill_value=300), r"fill_value is 300, pixels are uint8"),
@@ -201,7 +201,7 @@ def test_hostile_zarr_ends_in_one_clear_error(name: str, tmp_path: Path) -> None
 
 MASKS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "three channels": ("m.zarr", lambda p: zarr2(p), r"3 channels of uint8, a mask has 1 of integers"),
-    "floats": ("m.zarr", lambda p: zarr3(p, data_type="float32", fill_value=0.0), r"pixels are integers"),
+    "floats": ("m.zarr", lambda p: zarr3(p, data_type="float32", fill_value=0.0), r"float32, a mask has 1 of integers"),
     "nothing stored, and no fill value": (
         "m.zarr", lambda p: zarr2(p, None, shape=[64, 64], chunks=[64, 64], fill_value=None), r"names no fill value"),
     "another size": ("m.zarr", lambda p: zarr2(p, None, shape=[63, 64], chunks=[64, 64]), r"63"),

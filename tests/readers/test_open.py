@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -36,9 +37,7 @@ def test_content_decides_and_not_the_suffix(tmp_path):
 def test_each_kind_of_file_has_its_source(tmp_path):
     """Tiles are read as they lie, strips whole, the makers' own formats by OpenSlide."""
     tifffile.imwrite(tmp_path / "strips.tiff", coordinate_image(90, 70), rowsperstrip=8)
-    tifffile.imwrite(tmp_path / "alpha.tiff", np.zeros((64, 64, 4), np.uint8), tile=(32, 32), extrasamples=[2])
     assert isinstance(open_raster(tmp_path / "strips.tiff", ram=1 << 20), ImageRaster)
-    assert isinstance(open_raster(tmp_path / "alpha.tiff"), OpenSlideRaster)
     write_ndpi(tmp_path / "a.ndpi", coordinate_image(90, 70))
     for path in (tmp_path / "a.ndpi", write_dicom(tmp_path / "a.dcm", coordinate_image(90, 70))):
         assert isinstance(open_raster(path), OpenSlideRaster)
@@ -50,13 +49,6 @@ def test_each_kind_of_real_file_has_its_reader():
     assert isinstance(open_raster(real("slides/test3-TRITC 2 (560).ndpi")), OpenSlideRaster)
     assert isinstance(open_raster(real("slides/camelyon_lowres_jpeg.dcm")), OpenSlideRaster)
     assert isinstance(open_raster(real("slides/CMU-1-Small-Region.svs")), TiffRaster)
-
-
-def test_16_bits_are_not_squeezed_into_8_by_another_source(tmp_path):
-    """OpenSlide would open the file and drop the lower bits."""
-    tifffile.imwrite(tmp_path / "a.tiff", np.full((64, 64, 3), 300, np.uint16), tile=(32, 32), photometric="rgb")
-    with pytest.raises(ReadError, match="16-bit"):
-        open_raster(tmp_path / "a.tiff")
 
 
 def test_masks_never_come_from_openslide(tmp_path):
@@ -165,8 +157,14 @@ def _try(path: str, mask: bool, answer) -> None:
         answer.send((str(error), None))
 
 
-def _independent(path: Path) -> np.ndarray:
-    """The same picture as OpenSlide or else Pillow decodes it; WebP, which neither reads, from its JPEG original."""
+def _independent(path: Path, dtype: np.dtype, channels: int) -> np.ndarray:
+    """The same picture as OpenSlide or else Pillow decodes it; WebP, which neither reads, from its JPEG original.
+
+    Where Pillow would drop bits or channels, as its own libraries decode it.
+    """
+    if dtype != np.uint8 or channels not in (1, 3):
+        whole = tifffile.imread(path, key=0) if path.suffix.startswith(".tif") else imagecodecs.imread(path)
+        return whole[:CORNER, :CORNER]
     if "webp" in path.name:
         path = real("slides/CMU-1-Small-Region.svs")
     openslide = pytest.importorskip("openslide")
@@ -203,7 +201,7 @@ def test_bad_files_end_in_right_pixels_or_one_clear_error(name, mask):
         assert "\n" not in error
     elif not mask:
         wide = pixels if pixels.ndim == 3 else np.dstack([pixels] * 3)
-        difference = np.abs(wide.astype(int) - _independent(path))
+        difference = np.abs(wide.astype(int) - _independent(path, wide.dtype, wide.shape[2]))
         assert difference.mean() < (
             6 if "webp" in name else 1
         )  # decoders of JPEG round differently; WebP is lossy again

@@ -349,8 +349,9 @@ def test_a_picture_inside_a_group_is_found_if_it_is_the_only_one(tmp_path):
         if number == 0:
             assert np.array_equal(open_raster(path).read(Window(3, 4, 50, 40)), coordinate_image(64, 48)[4:44, 3:53])
             assert open_raster(path).mpp == (0.5, 0.5)
-    with pytest.raises(ReadError, match=r"it holds '0', '1', and a slide is one picture; open one of them"):
+    with pytest.raises(ReadError, match=r"it holds '0', '1', and a slide is one picture; choose one with series="):
         open_raster(path)
+    assert open_raster(path, series=1).level_dimensions == open_raster(path, series="0").level_dimensions == ((64, 48),)
     assert open_raster(path / "1").name == "a.zarr/1"
 
 

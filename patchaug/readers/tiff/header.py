@@ -6,22 +6,23 @@ is read from later, so none can cross a fork.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.errors import ReadError
+from patchaug.errors import PatchaugError, ReadError
 from patchaug.readers.base import Sizes
+from patchaug.readers.channels import Channels
 from patchaug.readers.codecs.decompress import CODECS, Packing, load
 from patchaug.readers.file import UnsupportedError, describe
-from patchaug.readers.georeference import STAGE, Georeference, from_geotiff
+from patchaug.readers.georeference import Georeference
+from patchaug.readers.tiff.colours import Interpretation, interpretation_of, require_mask
+from patchaug.readers.tiff.metadata import mpp_of, place_of
 from patchaug.readers.tiff.preflight import TILE_LIMIT, require_sound
+from patchaug.readers.tiff.scenes import Plane, Scene, choose_scene, plane_names, planes_of, stack_error
 from patchaug.readers.tiled import TileGrid
 
 if TYPE_CHECKING:
@@ -31,9 +32,31 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # Overlapping tiles, padded levels or several areas: OpenSlide knows how these makers lay their slides out.
 _VENDORS = frozenset({"ndpi", "scn", "bif", "philips"})
-_LOSSLESS = frozenset({1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000})  # CCITT, LZW, deflate, LZMA, Zstd
-_ELSEWHERE = frozenset({6, 33003})  # old JPEG; JPEG 2000 whose YCbCr tifffile does not convert
-_MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "μm": 1.0, "nm": 1e-3, "in": 25400.0}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Tiles of some samples of a level: all of them, or one plane of a page or of a band-interleaved file.
+
+    Attributes:
+        offsets: uint64 (tiles,), bytes from the start of the file.
+        counts: uint64 (tiles,), bytes.
+        samples: Samples per pixel in each tile.
+        first: Number of the first tile in the page, as tifffile counts them.
+        decode: tifffile's decoder, (bytes, tile number, jpegtables=) -> (pixels, place, shape).
+        tables: JPEG tables that the tiles share.
+        jpeg: Arguments to decode a tile with imagecodecs alone; None where tifffile is needed.
+        packing: The same for lossless tiles.
+    """
+
+    offsets: Array
+    counts: Array
+    samples: int
+    first: int
+    decode: Callable[..., Any]
+    tables: bytes | None
+    jpeg: dict[str, Any] | None
+    packing: Packing | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,31 +67,47 @@ class Level:
     height: int
     tile_width: int
     tile_height: int
-    offsets: Array  # uint64, bytes from the start of the file
-    counts: Array  # uint64, bytes
-    decode: Callable[..., Any]  # tifffile's: (bytes, tile number, jpegtables=) -> (pixels, place, shape)
-    tables: bytes | None  # JPEG tables that the tiles share
-    jpeg: dict[str, Any] | None  # what imagecodecs needs to decode a tile without tifffile; None where it cannot
-    packing: Packing | None  # the same for lossless tiles
+    parts: tuple[Part, ...]
 
     @property
     def grid(self) -> TileGrid:
         """Tile grid of the level."""
         return TileGrid(self.width, self.height, self.tile_width, self.tile_height)
 
+    @property
+    def jpeg(self) -> dict[str, Any] | None:
+        """See `Part`; of the first part."""
+        return self.parts[0].jpeg
+
+    @property
+    def packing(self) -> Packing | None:
+        """See `Part`; of the first part."""
+        return self.parts[0].packing
+
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """Header of a TIFF file, as far as reading needs it."""
+    """Header of a TIFF file, as far as reading needs it.
+
+    Attributes:
+        levels: The levels, finest first.
+        tiled: Whether pixels lie in tiles, rather than in strips.
+        dtype: Type of the samples as stored; bool for 1 bit.
+        colours: Which samples are read, and what they mean.
+        mpp: Micrometres per pixel as (x, y), or None.
+        codec: How tiles are compressed, in TIFF's word.
+        georeference: Place on the map, or None.
+        white_is_0: Whether a 1-bit mask stores white as 0.
+    """
 
     levels: tuple[Level, ...]
     tiled: bool
-    dtype: np.dtype[Any]  # of the samples as stored; bool for 1 bit
-    samples: int
+    dtype: np.dtype[Any]
+    colours: Interpretation
     mpp: tuple[float, float] | None
-    codec: str  # how tiles are coded, in TIFF's word
+    codec: str
     georeference: Georeference | None = None
-    white_is_0: bool = False  # of 1-bit masks
+    white_is_0: bool = False
 
     @property
     def dimensions(self) -> Sizes:
@@ -81,104 +120,86 @@ def is_tiff(head: bytes) -> bool:
     return head[:4] in MAGIC
 
 
-def read_header(path: str, *, mask: bool) -> Header:
-    """Parse the tag tables of the first picture and of its levels.
+def read_header(path: str, *, mask: bool, channels: Channels | None = None, series: Scene | None = None) -> Header:
+    """Parse the tag tables of one picture and of its levels.
+
+    Args:
+        path: The file.
+        mask: Whether it is read as a mask.
+        channels: Channels to read, by number or name; None for all.
+        series: Picture to read, by number or name; None for the only full one.
 
     Raises:
         UnsupportedError: Another reader may support the file.
         ReadError: Another reader would silently drop bits, channels or pages.
+        OptionError: There is no such picture or channel.
     """
     import tifffile
 
     checked = require_sound(path)
     try:
         with tifffile.TiffFile(path) as tiff:
-            series = tiff.series[0]
-            pages = [level.pages[0] for level in series.levels]
-            _require_plain(path, tiff, pages)
-            for page in pages:
-                (_require_mask if mask else _require_image)(path, page)
-            first: Any = pages[0]
-            if any(_kind(page) != _kind(first) for page in pages):
-                raise UnsupportedError(f"{path}: its levels differ in dtype, channels or tiling")
-            levels = tuple(_level(path, page) for page in pages)
-            return Header(
-                levels,
-                first.is_tiled,
-                first.dtype,
-                first.samplesperpixel,
-                _mpp(tiff, first),
-                _tag_name(first.compression),
-                _place(tiff, first, _mpp(tiff, first)),
-                mask and int(first.photometric) == 0,
-            )
-    except ReadError:
+            _require_general(path, tiff)
+            scene = choose_scene(path, tiff, series, mask=mask)
+            return _header(path, tiff, scene, mask=mask, channels=channels)
+    except PatchaugError:
         raise
     except Exception as error:  # a broken header raises whatever the parser met first
         kind = ReadError if checked else UnsupportedError  # what is broken is not handed on
         raise kind(f"{path}: broken TIFF header ({describe(error)}); copy or export the file again") from error
 
 
-def _kind(page: Any) -> tuple[Any, int, bool]:
-    return page.dtype, page.samplesperpixel, page.is_tiled
+def _header(path: str, tiff: TiffFile, scene: int, *, mask: bool, channels: Channels | None) -> Header:
+    series = tiff.series[scene]
+    levels = [planes_of(path, tiff, level) for level in series.levels]
+    first: Any = series.keyframe
+    pages = [plane.page.keyframe for planes in levels for plane in planes]
+    _require_upright(path, pages)
+    names = plane_names(series)
+    if names is not None and (mask or channels is None):
+        raise stack_error(path, series, names, mask=mask)
+    if mask:
+        for page in pages:
+            require_mask(path, page, len(levels[0]))
+        colours = Interpretation.all_of(first.samplesperpixel * len(levels[0]))
+    else:
+        colours = interpretation_of(path, tiff, first, scene, names, len(levels[0]), channels)
+    if any(_kind(page) != _kind(first) for page in pages):
+        raise UnsupportedError(f"{path}: its levels differ in dtype, channels or tiling")
+    made = tuple(_level(path, planes) for planes in levels)
+    mpp = mpp_of(tiff, first, scene)
+    return Header(
+        made, first.is_tiled, first.dtype, colours, mpp, _tag_name(first.compression), place_of(tiff, first, mpp),
+        mask and int(first.photometric) == 0,
+    )  # fmt: skip
+
+
+def _kind(page: Any) -> tuple[Any, int, int, bool]:
+    return page.dtype, page.samplesperpixel, int(page.planarconfig), page.is_tiled
 
 
 def _tag_name(tag: Any) -> str:
     return str(getattr(tag, "name", tag))
 
 
-def _require_plain(path: str, tiff: TiffFile, pages: list[Any]) -> None:
-    """Require one contiguous, upright image without a vendor's own layout."""
-    series = tiff.series[0]
-    if series.kind in _VENDORS or "MedScan" in str(pages[0].software if pages[0] is not None else ""):
-        raise UnsupportedError(f"{path}: a slide of kind {series.kind}, which OpenSlide reads")
-    if any(len(level.pages) != 1 for level in series.levels):
-        raise ReadError(
-            f"{path}: holds a stack of pictures (shape {series.shape}, axes {series.axes}), and a slide is one; "
-            "save the wanted plane as a TIFF of its own"
-        )
+def _require_general(path: str, tiff: TiffFile) -> None:
+    """Require a file without a vendor's own layout."""
+    first = tiff.series[0]
+    page: Any = first.keyframe
+    if first.kind in _VENDORS or "MedScan" in str(page.software):
+        raise UnsupportedError(f"{path}: a slide of kind {first.kind}, which OpenSlide reads")
+
+
+def _require_upright(path: str, pages: list[Any]) -> None:
     for page in pages:
         orientation = page.tags.valueof(274, 1)
         if orientation != 1:
             raise ReadError(f"{path}: orientation tag is {orientation}, only 1 (upright) is read; save it upright")
 
 
-def _require_image(path: str, page: Any) -> None:
-    """Require 8 bits; grey, RGB, or YCbCr inside JPEG."""
-    if page.dtype != np.uint8 or page.bitspersample != 8:
-        raise ReadError(f"{path}: samples are {page.bitspersample}-bit {page.dtype}, an image is 8-bit; convert")
-    # An extra channel of unknown meaning: others would take near infrared for transparency.
-    if 0 in page.extrasamples or (page.photometric == 2 and page.samplesperpixel > 3 and not page.extrasamples):
-        raise ReadError(f"{path}: {page.samplesperpixel} channels, only grey, RGB and alpha are read; keep three")
-    plain = {1: 1, 2: 3, 6: 3}.get(int(page.photometric))  # MINISBLACK, RGB, YCBCR
-    ycbcr_elsewhere = int(page.photometric) == 6 and int(page.compression) != 7
-    if page.samplesperpixel != plain or page.planarconfig != 1 or ycbcr_elsewhere or page.compression in _ELSEWHERE:
-        raise UnsupportedError(
-            f"{path}: TIFF with photometric {_tag_name(page.photometric)}, {page.samplesperpixel} samples, planes "
-            f"{_tag_name(page.planarconfig)}, compression {_tag_name(page.compression)} is not read tile by tile"
-        )
-
-
-def _require_mask(path: str, page: Any) -> None:
-    """Require one losslessly stored integer per pixel."""
-    if page.samplesperpixel != 1:
-        raise ReadError(f"{path}: {page.samplesperpixel} samples per pixel, a mask has 1; save class numbers")
-    if page.dtype is None or page.dtype.kind not in "buif":
-        raise ReadError(f"{path}: samples are {page.dtype}, a mask holds integers; save class numbers")
-    one_bit = page.bitspersample == 1 and int(page.photometric) == 0  # MINISWHITE; `open_mask` asks which bit is which
-    if int(page.photometric) not in (1, 3) and not one_bit:  # MINISBLACK, PALETTE
-        raise ReadError(
-            f"{path}: photometric is {_tag_name(page.photometric)}, a mask has MINISBLACK or PALETTE; save it so"
-        )
-    if int(page.compression) not in _LOSSLESS:
-        raise ReadError(
-            f"{path}: compression {_tag_name(page.compression)} may alter class numbers; save the mask with deflate or "
-            f"LZW"
-        )
-
-
-def _level(path: str, page: Any) -> Level:
-    """Return the page's tiles or strips, checked against its size before allocation."""
+def _level(path: str, planes: list[Plane]) -> Level:
+    """Return the level's tiles or strips, checked against its size before allocation."""
+    page = planes[0].page.keyframe
     width, height = page.imagewidth, page.imagelength
     tile_width, tile_height = (page.tilewidth, page.tilelength) if page.is_tiled else (width, page.rowsperstrip)
     if min(width, height, tile_width, tile_height) < 1:
@@ -191,17 +212,47 @@ def _level(path: str, page: Any) -> Level:
             f"{path}: tiles of {tile_width} x {tile_height} px are above the limit of {TILE_LIMIT >> 20} Mpx; "
             "save it with tiles of 256 px"
         )
-    offsets, counts = (np.asarray(values, np.uint64) for values in (page.dataoffsets, page.databytecounts))
     needed = -(-width // tile_width) * -(-height // tile_height)
-    if not len(offsets) == len(counts) == needed:
-        raise ReadError(
-            f"{path}: {width} x {height} px need {needed} tiles, the header lists {len(offsets)} offsets and "
-            f"{len(counts)} sizes; copy or export the file again"
-        )
-    return Level(
-        width, height, tile_width, tile_height, offsets, counts, page.decode, page.jpegtables, _jpeg(page),
-        _packing(page),
+    parts = [part for plane in planes for part in _parts(path, plane, needed)]
+    return Level(width, height, tile_width, tile_height, tuple(parts))
+
+
+def _parts(path: str, plane: Plane, needed: int) -> list[Part]:
+    """Return the parts of a plane: one, or one for each sample of a band-interleaved page."""
+    page = plane.page.keyframe
+    separate = page.planarconfig == 2 and page.samplesperpixel > 1
+    number = page.samplesperpixel if separate else 1
+    offsets, counts = (
+        np.asarray(values, np.uint64) for values in (plane.page.dataoffsets, plane.page.databytecounts)
     )  # fmt: skip
+    if not len(offsets) == len(counts) == needed * number:
+        raise ReadError(
+            f"{path}: {page.imagewidth} x {page.imagelength} px need {needed * number} tiles, the header lists "
+            f"{len(offsets)} offsets and {len(counts)} sizes; copy or export the file again"
+        )
+    if plane.skipped or _is_first_of_several(page, counts):
+        offsets, counts = _contiguous(page, plane.skipped, needed)
+    decoding = page.decode, getattr(plane.page, "jpegtables", None), _jpeg(page), _packing(page)
+    samples = 1 if separate else page.samplesperpixel
+    return [
+        Part(offsets[first : first + needed], counts[first : first + needed], samples, first, *decoding)
+        for first in range(0, number * needed, needed)
+    ]
+
+
+def _is_first_of_several(page: Any, counts: Array) -> bool:
+    """Return whether the strips of an uncompressed page claim other sizes than its rows have."""
+    return not page.is_tiled and int(page.compression) == 1 and page.is_contiguous and counts.sum() > page.nbytes
+
+
+def _contiguous(page: Any, skipped: int, needed: int) -> tuple[Array, Array]:
+    """Return the strips of one of several planes that lie one after the other behind the first strip's offset."""
+    row = page.nbytes // page.imagelength
+    rows = min(page.rowsperstrip, page.imagelength)
+    tops = np.arange(needed, dtype=np.uint64) * np.uint64(rows)
+    offsets = np.uint64(int(page.dataoffsets[0]) + skipped) + tops * np.uint64(row)
+    counts = np.minimum(np.uint64(rows), np.uint64(page.imagelength) - tops) * np.uint64(row)
+    return offsets, counts
 
 
 def _jpeg(page: Any) -> dict[str, Any] | None:
@@ -222,51 +273,10 @@ def _packing(page: Any) -> Packing | None:
     codec, bits = CODECS.get(int(page.compression)), page.bitspersample
     if codec is None or not page.is_tiled or bits not in (1, 8, 16, 32, 64) or int(page.predictor) not in (1, 2):
         return None
-    if page.planarconfig != 1 or (bits == 1) != (page.dtype == bool) or (bits == 1 and int(page.predictor) == 2):
+    if page.dtype is None or (bits == 1) != (page.dtype == bool) or (bits == 1 and int(page.predictor) == 2):
         return None
+    if page.dtype.kind == "f" and int(page.predictor) == 2:
+        return None  # differences of floats are those of their bits
     load(codec, *(["delta"] if int(page.predictor) == 2 else []), *(["bitorder"] if int(page.fillorder) == 2 else []))
     dtype = page.dtype.newbyteorder(page.parent.byteorder)
     return Packing(codec, dtype, int(page.predictor) == 2, int(page.fillorder) == 2)
-
-
-def _mpp(tiff: TiffFile, page: Any) -> tuple[float, float] | None:
-    """Return micrometres per pixel from the format's metadata or the resolution tags; None if absent."""
-    try:
-        if tiff.is_svs:
-            match = re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", page.description)
-            x = y = float(match[1]) if match else 0.0
-        elif tiff.is_ome:
-            x, y = _ome_mpp(tiff.ome_metadata or "")
-        else:
-            unit = {2: 25400.0, 3: 10000.0}[int(page.tags.valueof(296, 2))]  # inch, centimetre
-            x, y = (unit * per[1] / per[0] for per in (page.tags.valueof(282), page.tags.valueof(283)))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError):
-        # tags that are missing or of a wrong type, zero denominators, XML that is none: the file does not say
-        return None
-    return (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
-
-
-def _place(tiff: TiffFile, page: Any, mpp: tuple[float, float] | None) -> Georeference | None:
-    """Return the place on the map, or on the stage where the file stores an origin; None if absent."""
-    try:
-        tags = page.geotiff_tags if 33550 in page.tags or 34264 in page.tags else None
-        if tags:
-            return from_geotiff(tags)
-        if mpp is None or tiff.is_svs or 286 not in page.tags or 287 not in page.tags:
-            return None
-        x, y = (origin[0] / origin[1] for origin in (page.tags.valueof(286), page.tags.valueof(287)))
-        unit = {2: 25400.0, 3: 10000.0}[int(page.tags.valueof(296, 2))]
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        return None  # the file does not say
-    return Georeference((mpp[0], 0.0, x * unit, 0.0, mpp[1], y * unit), STAGE)
-
-
-def _ome_mpp(text: str) -> tuple[float, float]:
-    """Return the physical size of a pixel in micrometres, 0 where the XML lacks it."""
-    pixels = ElementTree.fromstring(text).find(".//{*}Pixels")
-    stored = {} if pixels is None else pixels.attrib
-    x, y = (
-        float(stored.get(f"PhysicalSize{axis}", "0")) * _MICROMETRES[stored.get(f"PhysicalSize{axis}Unit", "µm")]
-        for axis in "XY"
-    )
-    return x, y

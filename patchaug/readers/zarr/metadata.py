@@ -55,7 +55,7 @@ class ZarrArray:
     key: str
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
-    fill: int | None
+    fill: float | None
     names: tuple[str | None, ...] | None
     separator: str
     prefix: str
@@ -143,8 +143,8 @@ def _version_2(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, A
         raise ReadError(f"zarr_format is {metadata.get('zarr_format')!r}, versions 2 and 3 are read")
     shape, chunks = _sides("shape", metadata["shape"]), _sides("chunks", metadata["chunks"])
     found = metadata["dtype"]
-    if not isinstance(found, str) or not re.fullmatch(r"[<>|][bui][1248]", found):
-        raise ReadError(f"dtype is {found!r}, pixels are integers")
+    if not isinstance(found, str) or not re.fullmatch(r"[<>|][bui][1248]|[<>]f[248]", found):
+        raise ReadError(f"dtype is {found!r}, pixels are integers or floats")
     dtype = np.dtype(found)
     packed = [
         *(metadata.get("filters") or ()),
@@ -176,8 +176,8 @@ def _version_3(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, A
     prefix, usual = ("c", "/") if keys["name"] == "default" else ("", ".")
     separator = keys.get("configuration", {}).get("separator", usual)
     kind = metadata["data_type"]
-    if not isinstance(kind, str) or not re.fullmatch(r"bool|u?int(8|16|32|64)", kind):
-        raise ReadError(f"data_type is {str(kind)[:80]!r}, pixels are integers")
+    if not isinstance(kind, str) or not re.fullmatch(r"bool|u?int(8|16|32|64)|float(16|32|64)", kind):
+        raise ReadError(f"data_type is {str(kind)[:80]!r}, pixels are integers or floats")
     codecs, shards = _codecs(metadata["codecs"]), None
     if codecs and codecs[0][0] == "sharding_indexed":
         if len(codecs) > 1:
@@ -202,7 +202,12 @@ def _array(
     if separator not in (".", "/"):
         raise ReadError(f"the separator of its chunks is {separator!r}, it is a point or a slash")
     dtype = chain.dtype
-    if fill is not None:
+    if fill is not None and dtype.kind == "f":
+        try:
+            fill = float(fill)  # also the texts NaN and Infinity
+        except (TypeError, ValueError):
+            raise ReadError(f"fill_value is {str(fill)[:80]}, pixels are {dtype.name}") from None
+    elif fill is not None:
         if not (isinstance(fill, int) or (isinstance(fill, float) and fill.is_integer())) or not _fits(fill, dtype):
             raise ReadError(f"fill_value is {str(fill)[:80]}, pixels are {dtype.name}")
         fill = int(fill)

@@ -19,7 +19,7 @@ _MICROMETRES = {
     "meter": 1e6, "decimeter": 1e5, "centimeter": 1e4, "millimeter": 1e3, "micrometer": 1.0, "micron": 1.0, "µm": 1.0,
     "um": 1.0, "nanometer": 1e-3, "angstrom": 1e-4, "picometer": 1e-6, "inch": 25400.0, "foot": 304800.0,
 }  # fmt: skip
-_COLOURS = (1, 3)  # channels, where nothing says which axis they are
+_COLOURS = (1, 3)  # channels that look like colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +38,12 @@ class Plane:
 
 
 class Multiscale(NamedTuple):
-    """Levels, finest first; micrometres per pixel as (x, y); and the keys of all that was read for it."""
+    """Levels, finest first; micrometres per pixel as (x, y); keys of all that was read for it; names of channels."""
 
     levels: tuple[Plane, ...]
     mpp: tuple[float, float] | None
     keys: tuple[str, ...]
+    names: tuple[str, ...] | None = None
 
 
 class _Node(NamedTuple):
@@ -73,7 +74,7 @@ def find_multiscale(store: ChunkStore, key: str) -> Multiscale:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ReadError(f"its multiscales are damaged ({describe(error)[:120]})") from None
-    return Multiscale(levels, mpp, tuple(keys))
+    return Multiscale(levels, mpp, tuple(keys), _channel_names(node, levels[0].channels))
 
 
 def _node(store: ChunkStore, key: str, keys: list[str]) -> _Node | None:
@@ -92,6 +93,16 @@ def _node(store: ChunkStore, key: str, keys: list[str]) -> _Node | None:
             attributes = attributes or {}
             return _Node(key, read_array(key, metadata, attributes) if name == ".zarray" else None, attributes)
     return None
+
+
+def _channel_names(node: _Node, number: int) -> tuple[str, ...] | None:
+    """Return the labels of the channels, for viewers; None unless each channel has one."""
+    omero = _ome(node).get("omero")
+    channels = omero.get("channels") if isinstance(omero, dict) else None
+    if not isinstance(channels, list) or len(channels) != number:
+        return None
+    labels = [channel.get("label") if isinstance(channel, dict) else None for channel in channels]
+    return tuple(map(str, labels)) if all(labels) else None
 
 
 def _ome(node: _Node) -> Mapping[str, Any]:
@@ -114,7 +125,7 @@ def _only_child(store: ChunkStore, group: _Node, keys: list[str]) -> _Node:
             break
     if len(found) != 1:
         several = f"it holds {', '.join(repr(child.key) for child, _ in found)}" if found else "it holds no array"
-        cure = "; open one of them, or write multiscales (OME-Zarr)" if found else ""
+        cure = "; choose one with series=, or write multiscales (OME-Zarr)" if found else ""
         raise ReadError(f"a zarr group without multiscales: {several}, and a slide is one picture{cure}")
     keys += found[0][1]
     return found[0][0]
@@ -125,12 +136,12 @@ def _plain(array: ZarrArray) -> Plane:
     if array.names is not None and {"y", "x"} <= {_AXIS.get(str(name).lower()) for name in array.names}:
         return _plane(array, [str(name) for name in array.names])
     shape = array.shape
-    if len(shape) == 2 or (len(shape) == 3 and shape[2] in _COLOURS):
+    if len(shape) == 2 or (len(shape) == 3 and (shape[2] in _COLOURS or 4 * shape[2] <= min(shape[:2]))):
         return Plane(array, 0, 1, 2 if len(shape) == 3 else None)
     first = " (if its channels come first, say so)" if len(shape) == 3 and shape[0] in _COLOURS else ""
     raise ReadError(
-        f"array {array.key or '/'} has shape {shape}, a picture is (height, width) or (height, width, 1 or 3){first}; "
-        f'name the axes, as in dimension_names=["c", "y", "x"] of zarr 3'
+        f"array {array.key or '/'} has shape {shape}, a picture is (height, width) or (height, width, channels)"
+        f'{first}; name the axes, as in dimension_names=["c", "y", "x"] of zarr 3'
     )
 
 

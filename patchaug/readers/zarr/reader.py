@@ -19,7 +19,9 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError, ReadError
+from patchaug.readers.channels import Channels, channel_numbers
 from patchaug.readers.file import Fingerprint, require_equal
+from patchaug.readers.formats import FORMATS, dtype_error
 from patchaug.readers.tiff.preflight import TILE_LIMIT
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 from patchaug.readers.zarr.chunks import Chunks, count_missing
@@ -39,11 +41,13 @@ class ZarrRaster(TiledRaster):
         mask: Read one integer a pixel, exactly as stored.
         name: Name in errors about windows; by default the path from the part that ends in ".zarr".
         ram: Bytes of decoded chunks that may be kept, see `TiledRaster`.
+        channels: Channels of an image to read, by number or by the labels of OME-Zarr; None for all.
 
-    Images are uint8, (height, width) for grey and (height, width, 3) for RGB. Masks keep their integer dtype; bool
-    becomes uint8 0 and 1. A plain array has its channels last, unless the names of its axes say otherwise. Chunks that
-    are not stored hold the array's fill value, as zarr has it: of an image a warning says how many, and an image
-    without any chunk is an error.
+    Images have one of the types of `patchaug.readers.formats`: (height, width) for one channel, else (height, width,
+    channels). Masks keep their integer dtype; bool becomes uint8 0 and 1. A plain array has its channels last, far
+    fewer of them than rows and columns, unless the names of its axes say otherwise. Chunks that are not stored hold
+    the array's fill value, as zarr has it: of an image a warning says how many, and an image without any chunk is an
+    error.
 
     Example:
         >>> import json
@@ -62,15 +66,16 @@ class ZarrRaster(TiledRaster):
 
     def __init__(
         self, path: str | os.PathLike[str], *, inside: str = "", mask: bool = False, name: str | None = None,
-        ram: int = 0,
+        ram: int = 0, channels: Channels | None = None,
     ) -> None:  # fmt: skip
         super().__init__(path, name=name, ram=ram)
         if name is None:  # "a.zarr/0" rather than "0"
             parts = Path(self.path).parts
             first = next((n for n, part in enumerate(parts) if part.lower().endswith(".zarr")), len(parts) - 1)
             self.name = "/".join([*parts[first:], *([inside] if inside else [])])
-        self.inside, self.mask = inside, mask
+        self.inside, self.mask, self.chosen = inside, mask, channels
         self._parsed: tuple[ChunkStore, Multiscale, Layout] | None = None
+        self._numbers: tuple[int, ...] | None = None  # of the channels that are read; None for all
         self._keys: tuple[str, ...] = ()
         self._counted = mask
         self._opened: int | None = None  # when the first process read the metadata
@@ -85,7 +90,11 @@ class ZarrRaster(TiledRaster):
             store: ChunkStore = FolderStore(self.path, self._opened) if is_folder else ZipStore(self.path)
             try:
                 picture = find_multiscale(store, self.inside)
-                layout = _layout_of(picture.levels, mask=self.mask)
+                number = picture.levels[0].channels
+                if self.chosen is not None:
+                    self._numbers = channel_numbers(self.path, number, picture.names, self.chosen)
+                    number = len(self._numbers)
+                layout = _layout_of(picture.levels, number, mask=self.mask)
             except ReadError as error:
                 if self.path in str(error):
                     raise
@@ -129,8 +138,14 @@ class ZarrRaster(TiledRaster):
         if self._parsed is not None and isinstance(self._parsed[0], ZipStore):
             super().require_not_rewritten()
 
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Labels of the channels that are read; None where the metadata lack them."""
+        names = self._header[1].names
+        return names if names is None or self._numbers is None else tuple(names[number] for number in self._numbers)
+
     def _cache_key(self) -> tuple[object, ...]:
-        return (self.inside, self.mask)
+        return (self.inside, self.mask, self._numbers)
 
     def missing_tiles(self) -> tuple[int, int]:
         """Count the chunks (or shards) that are not stored, and all of them; lists all keys."""
@@ -155,20 +170,25 @@ class ZarrRaster(TiledRaster):
         plane, grid = picture.levels[level], layout.grids[level]
         try:
             chunks = Chunks(store, (self.path, self._fingerprint))
-            tile = _assemble_tile(chunks, plane, divmod(number, grid.across), layout)
+            tile = _assemble_tile(chunks, plane, divmod(number, grid.across), layout, self._numbers)
             store.require_unchanged(self._key_of_metadata(level))
         except Exception as error:  # decoders raise errors of many libraries
             raise self.tile_error(level, number, window, error) from error
         return tile[: grid.tile_height, : grid.tile_width]
 
 
-def _assemble_tile(chunks: Chunks, plane: Plane, at: tuple[int, int], layout: Layout) -> Array:
-    """Join all channels of a tile, from one chunk or several."""
+def _assemble_tile(
+    chunks: Chunks, plane: Plane, at: tuple[int, int], layout: Layout, chosen: tuple[int, ...] | None
+) -> Array:
+    """Join the channels of a tile, all or those chosen, from one chunk or several."""
     array, dtype = plane.array, layout.dtype
     place = [0] * len(array.shape)
     place[plane.y], place[plane.x] = at
     parts = []
-    for number in range(1 if plane.c is None else -(-plane.channels // array.chunks[plane.c])):
+    per = 1 if plane.c is None else array.chunks[plane.c]
+    every = range(-(-plane.channels // per))
+    needed = list(every) if chosen is None else sorted({number // per for number in chosen})
+    for number in needed:
         if plane.c is not None:
             place[plane.c] = number
         found = chunks.read(array, tuple(place))
@@ -181,23 +201,25 @@ def _assemble_tile(chunks: Chunks, plane: Plane, at: tuple[int, int], layout: La
         turned = found.transpose(*axes, *others)
         parts.append(turned.reshape(*turned.shape[: len(axes)], -1)[..., 0])  # the first plane of the others
     tile = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-    if plane.c is not None:
+    if chosen is not None:
+        several = tile if plane.c is not None else tile[..., None]
+        tile = several[..., [needed.index(number // per) * per + number % per for number in chosen]]
+        tile = tile if layout.channels else tile[..., 0]
+    elif plane.c is not None:
         tile = tile[..., : plane.channels] if layout.channels else tile[..., 0]
     return np.ascontiguousarray(tile).view(dtype) if tile.dtype == bool else np.ascontiguousarray(tile, dtype)
 
 
-def _layout_of(levels: tuple[Plane, ...], *, mask: bool) -> Layout:
-    """Return the tile grids of the levels, checked before allocation."""
+def _layout_of(levels: tuple[Plane, ...], channels: int, *, mask: bool) -> Layout:
+    """Return the tile grids of the levels, checked before allocation, for a number of channels that are read."""
     first = levels[0]
     for plane in levels:
         array = plane.array
         what = f"array {array.key or '/'}"
         if mask and (plane.channels != 1 or array.dtype.kind not in "bui"):
             raise ReadError(f"{what} has {plane.channels} channels of {array.dtype}, a mask has 1 of integers")
-        if not mask and (array.dtype != np.uint8 or plane.channels not in (1, 3)):
-            raise ReadError(
-                f"{what} has {plane.channels} channels of {array.dtype}, an image has 1 or 3 of uint8; convert it"
-            )
+        if not mask and array.dtype not in FORMATS:
+            raise ReadError(f"{what} has {plane.channels} channels of {array.dtype}; {dtype_error(array.dtype)}")
         if (array.dtype, plane.channels) != (first.array.dtype, first.channels):
             raise ReadError("its levels differ in dtype or channels")
         width, height = array.chunks[plane.x], array.chunks[plane.y]
@@ -216,10 +238,12 @@ def _layout_of(levels: tuple[Plane, ...], *, mask: bool) -> Layout:
         )
         for plane in levels
     )
-    return Layout(grids, dtype, (first.channels,) if first.channels > 1 else ())
+    return Layout(grids, dtype, (channels,) if channels > 1 else ())
 
 
-def opened_array(source: Any, *, mask: bool, ram: int, name: str | None) -> ZarrRaster:
+def opened_array(
+    source: Any, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None
+) -> ZarrRaster:
     """Return the raster of an open `zarr.Array` or `zarr.Group`, by the location of its store.
 
     Raises:
@@ -232,4 +256,5 @@ def opened_array(source: Any, *, mask: bool, ram: int, name: str | None) -> Zarr
             f"a zarr {type(source).__name__.lower()} in a {kind} cannot be opened by other processes; save it to a "
             f"folder, or pass array[:], which is a numpy array"
         )
-    return ZarrRaster(getattr(store, _PLACES[kind]), inside=str(source.path).strip("/"), mask=mask, name=name, ram=ram)
+    inside = str(source.path).strip("/")
+    return ZarrRaster(getattr(store, _PLACES[kind]), inside=inside, mask=mask, name=name, ram=ram, channels=channels)

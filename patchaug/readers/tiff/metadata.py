@@ -1,0 +1,87 @@
+"""What a TIFF states beside its pixels: micrometres per pixel, names of channels, the value of missing pixels."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from patchaug.readers.georeference import STAGE, Georeference, from_geotiff
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
+_MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "μm": 1.0, "nm": 1e-3, "in": 25400.0}
+_GDAL_METADATA, _GDAL_NODATA = 42112, 42113
+
+
+def mpp_of(tiff: TiffFile, page: Any, scene: int = 0) -> tuple[float, float] | None:
+    """Return micrometres per pixel from the format's metadata or the resolution tags; None if absent."""
+    try:
+        if tiff.is_svs:
+            match = re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", page.description)
+            x = y = float(match[1]) if match else 0.0
+        elif tiff.is_ome:
+            x, y = _ome_mpp(tiff.ome_metadata or "", scene)
+        else:
+            unit = {2: 25400.0, 3: 10000.0}[int(page.tags.valueof(296, 2))]  # inch, centimetre
+            x, y = (unit * per[1] / per[0] for per in (page.tags.valueof(282), page.tags.valueof(283)))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError):
+        # tags that are missing or of a wrong type, zero denominators, XML that is none: the file does not say
+        return None
+    return (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
+
+
+def place_of(tiff: TiffFile, page: Any, mpp: tuple[float, float] | None) -> Georeference | None:
+    """Return the place on the map, or on the stage where the file stores an origin; None if absent."""
+    try:
+        tags = page.geotiff_tags if 33550 in page.tags or 34264 in page.tags else None
+        if tags:
+            return from_geotiff(tags)
+        if mpp is None or tiff.is_svs or 286 not in page.tags or 287 not in page.tags:
+            return None
+        x, y = (origin[0] / origin[1] for origin in (page.tags.valueof(286), page.tags.valueof(287)))
+        unit = {2: 25400.0, 3: 10000.0}[int(page.tags.valueof(296, 2))]
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None  # the file does not say
+    return Georeference((mpp[0], 0.0, x * unit, 0.0, mpp[1], y * unit), STAGE)
+
+
+def _ome_mpp(text: str, scene: int) -> tuple[float, float]:
+    """Return the physical size of a pixel in micrometres, 0 where the XML lacks it."""
+    stored = _ome_pixels(text, scene).attrib
+    x, y = (
+        float(stored.get(f"PhysicalSize{axis}", "0")) * _MICROMETRES[stored.get(f"PhysicalSize{axis}Unit", "µm")]
+        for axis in "XY"
+    )
+    return x, y
+
+
+def _ome_pixels(text: str, scene: int) -> ElementTree.Element:
+    return ElementTree.fromstring(text).findall(".//{*}Image/{*}Pixels")[scene]
+
+
+def channel_names(tiff: TiffFile, page: Any, scene: int, count: int) -> tuple[str, ...] | None:
+    """Return the names of the channels, from OME-XML or GDAL's band descriptions; None unless each has one."""
+    try:
+        if tiff.is_ome:
+            channels = _ome_pixels(tiff.ome_metadata or "", scene).findall("{*}Channel")
+            names = [channel.get("Name") for channel in channels]
+        else:
+            items = ElementTree.fromstring(page.tags.valueof(_GDAL_METADATA)).findall("Item")
+            found = {
+                int(item.get("sample", "-1")): item.text for item in items if item.get("role") == "description"
+            }  # fmt: skip
+            names = [found.get(number) for number in range(count)]
+    except (AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError):
+        return None
+    return tuple(str(name) for name in names) if len(names) == count and all(names) else None
+
+
+def nodata_of(page: Any) -> float | None:
+    """Return the value of missing pixels that GDAL has stored; None if there is none."""
+    try:
+        return float(str(page.tags.valueof(_GDAL_NODATA)).strip("\0 "))
+    except (TypeError, ValueError):
+        return None
