@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.augment.halo import needed_halo
+from patchaug.augment.pixel_support import require_supported
 from patchaug.augment.transform_footprints import painted_numbers
 from patchaug.core.validation import checked_halo
 from patchaug.errors import OptionError
@@ -94,8 +95,9 @@ class Augment:
             slide: The slide; without a mask or without codes every number is accepted.
 
         Raises:
-            OptionError: A transform fills masks with another number.
+            OptionError: A transform fills masks with another number, or does not support the slide's pixels.
         """
+        require_supported(self.transform, slide)
         if slide.mask is None or slide.codes is None:
             return
         for name, word, number in painted_numbers(self.transform):
@@ -109,14 +111,14 @@ class Augment:
         """Run the pipeline on a patch with its halo, and crop the centre of the result.
 
         Args:
-            patch: Image uint8 (height + 2 y, width + 2 x, channels) with the halo (y, x), and an integer mask of the
+            patch: Image (height + 2 y, width + 2 x, channels) with the halo (y, x), and an integer mask of the
                 same height and width, or None.
             height: Rows of the result.
             width: Columns of the result.
             generator: Source of all random numbers of this call.
 
         Returns:
-            Image uint8 (height, width, channels), and mask (height, width) in its own dtype, or None.
+            Image (height, width, channels) of the same dtype, and mask (height, width) in its own dtype, or None.
 
         Raises:
             OptionError: The pipeline returns fewer pixels, other channels or another dtype; or the mask's numbers need
@@ -134,9 +136,10 @@ class Augment:
                 f"{self!r} returned {image.shape} for {patch.image.shape}, and a patch of {height} x {width} px is "
                 f"required; remove transforms that change the size or the channels"
             )
-        if image.dtype != np.uint8:
+        if image.dtype != patch.image.dtype:
             raise OptionError(
-                f"{self!r} returned pixels of {image.dtype}, and patches are uint8; remove Normalize or ToFloat"
+                f"{self!r} returned pixels of {image.dtype}, and patches are {patch.image.dtype}; remove Normalize or "
+                f"ToFloat"
             )
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         inside = slice(top, top + height), slice(left, left + width)

@@ -16,6 +16,7 @@ from patchaug.cli.check import check
 from patchaug.cli.demo import demo
 from patchaug.cli.schema import schema
 from patchaug.cli.show import show
+from patchaug.cli.stats import stats
 from patchaug.cli.train import train
 from patchaug.core.validation import RENAMED
 from patchaug.errors import OptionError, PatchaugError
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # The order of the help.
-for _command in (demo, train, show, check, schema, bench):
+for _command in (demo, train, show, check, stats, schema, bench):
     app.command()(_command)
 
 

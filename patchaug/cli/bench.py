@@ -34,7 +34,8 @@ def bench(
     require(0 < seconds < float("inf"), f"--seconds must be above 0, got {seconds}")
     settings = options()
     started = time.perf_counter()
-    plan = Plan([open_slide(slide, mask, ram=settings.ram)], settings.samplers().train, seed=settings.seed)
+    opened_slide = open_slide(slide, mask, ram=settings.ram, channels=settings.channels, series=settings.series)
+    plan = Plan([opened_slide], settings.samplers().train, seed=settings.seed)
     opened = time.perf_counter() - started
     drawn = _draws_a_second(plan)
     took, pixels = _read(plan, seconds, bars_wanted(json))

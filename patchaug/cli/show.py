@@ -113,14 +113,21 @@ def _sample(options: Options, index: int, slide: Path | None, mask: Path | None,
     run = _run_of(options)
     slides: list[Slide]
     if slide is not None:
-        made, codes, ignore_index, slides = options(), None, None, [open_slide(slide, mask)]
+        made, codes, ignore_index = options(), None, None
+        slides = [open_slide(slide, mask, channels=made.channels, series=made.series)]
     else:
         require(run is not None, "--index needs the --options of its run, or a slide")
         assert run is not None
         made, codes, ignore_index = run, run.class_names, run.ignore_index
         pairs = pairs_of(run)[0]
         checked_output(out, "picture", [".png"], inputs=[path for pair in pairs for path in pair])
-        slides = [open_slide(i, m, **run.label_arguments(), mpp=run.mpp_of_slides, ram=run.ram) for i, m in pairs]
+        chosen: dict[str, Any] = {
+            "channels": run.channels,
+            "series": run.series,
+            "mpp": run.mpp_of_slides,
+            "ram": run.ram,
+        }
+        slides = [open_slide(i, m, **run.label_arguments(), **chosen) for i, m in pairs]
     plan = Plan(slides, made.samplers().train, seed=made.seed)
     draw = plan[index]
     name = slides[draw.slide].name

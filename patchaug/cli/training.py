@@ -78,7 +78,8 @@ def run_training(
     # The small encoder works at full resolution: fastai's last block would add a third of the time and change nothing.
     decoder = {"last_cross": False} if options.arch == SMALL else {}
     learn = unet_learner(
-        dls, encoder, n_out=len(options.codes), pretrained=options.pretrained, metrics=SlideDice(), cbs=pace, path=out,
+        dls, encoder, n_in=dls.train.slides[0].channels, n_out=len(options.codes),
+        pretrained=options.pretrained, metrics=SlideDice(), cbs=pace, path=out,
         **decoder,
     )  # fmt: skip
     interrupted = False

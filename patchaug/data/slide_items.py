@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.data.image_pixels import ImagePixels
 from patchaug.errors import FrameError, OptionError
 from patchaug.readers import ArrayRaster
 from patchaug.sampling import Sampler
@@ -60,10 +61,19 @@ class LazySlideItem:
 class SlideImage(LazySlideItem):
     """The image of a slide.
 
+    Args:
+        source: See `open_slide`.
+        pixels: Channels, picture and scale, shared by all slides of a data set.
+        **options: As for `LazySlideItem`.
+
     Example:
         >>> SlideImage("slides/slide0.tiff")
         SlideImage(slides/slide0.tiff)
     """
+
+    def __init__(self, source: Any, *, pixels: ImagePixels | None = None, **options: Any) -> None:
+        super().__init__(source, **options)
+        self.pixels = ImagePixels() if pixels is None else pixels
 
 
 class SlideMask(LazySlideItem):
@@ -141,6 +151,8 @@ def _open_pair(image: SlideImage, mask: SlideMask | None, name: str) -> Slide:
         ignore_index=None if mask is None else mask.ignore_index,
         ram=image.ram,
         mpp=mpp,
+        channels=image.pixels.channels if source is image.source else None,
+        series=image.pixels.series if source is image.source else None,
         **({} if mask is None else mask.polygons),
     )
 
@@ -162,6 +174,9 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
         paths = [element.path for item in items for element in item if isinstance(element, kind)]
         require_files([path for path in paths if path is not None], what)
     slides = [slide_of(item, name=f"array {number}") for number, item in enumerate(items)]
+    images = [[element for element in item if isinstance(element, SlideImage)] for item in items]
+    for number, first in enumerate(images[0] if images else []):
+        first.pixels.require_format([slide.members[number] for slide in slides])
     for slide in slides:
         if isinstance(slide, SlideGroup):
             slide.require_level(region(slide, sampler.size, sampler.level, sampler.mpp)[0])

@@ -19,7 +19,7 @@ from patchaug.data.export import drop_activations
 from patchaug.errors import OptionError
 from patchaug.fastai1.label_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
-from patchaug.predict.predict_slide import GridBatches, grid_batches, predict_slide
+from patchaug.predict.predict_slide import GridBatches, grid_batches, image_pixels, predict_slide
 from patchaug.slides.slide import Slide
 
 
@@ -33,6 +33,7 @@ def _grid_batches(learn: Learner, slide: Slide) -> GridBatches:
         raise OptionError(
             f"the model has one input, and predict_slide got {len(slide.members)} slides; call it with one"
         )
+    valid.pixels.require_format([slide])
     # Every window of the grid, and an error for one that cannot be read.
     items = valid.new([slide], patch=valid.patch.model_copy(update={"valid": "grid", "on_error": "raise"}))
     items.make_windows()
@@ -41,6 +42,12 @@ def _grid_batches(learn: Learner, slide: Slide) -> GridBatches:
         tfms=data.valid_dl.tfms, num_workers=data.valid_dl.num_workers,
     )  # fmt: skip
     return GridBatches(items.plan, (batch[0] for batch in loader))
+
+
+@image_pixels.register
+def _image_pixels(learn: Learner) -> list[Any]:
+    items = getattr(learn.data.valid_ds, "x", None)
+    return [items.pixels] if isinstance(items, SlideItemList) else []
 
 
 Learner.predict_slide = predict_slide

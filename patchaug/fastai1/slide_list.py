@@ -20,6 +20,7 @@ from fastai.vision.image import Image
 
 from patchaug.augment import as_augment
 from patchaug.core.arrays import Array
+from patchaug.data.image_pixels import ImagePixels
 from patchaug.data.item_list import SlideListMixin, as_items, column, require_apart, require_as_many, require_patch
 from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, slides_of, source_of
 from patchaug.errors import OptionError
@@ -35,11 +36,11 @@ class SlideProcessor(PreProcessor):
     """Make windows of slides; it holds the options, since an exported file stores only class and processor."""
 
     def __init__(self, ds: SlideItemList) -> None:
-        self.patch, self.ram = ds.patch, ds.ram
+        self.patch, self.ram, self.pixels = ds.patch, ds.ram, ds.pixels
 
     def process(self, ds: SlideItemList) -> None:
         """Set the options and, where there are slides, make their windows."""
-        ds.patch, ds.ram = self.patch, self.ram
+        ds.patch, ds.ram, ds.pixels = self.patch, self.ram, self.pixels
         if ds.plan is None and len(ds.items):
             ds.make_windows()
 
@@ -66,6 +67,7 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
             slides work on patches that are larger by the halo, and each patch is cropped after the last of them.
         augment: A transform or Compose of albumentations, or an `Augment`, for the training slides.
         ram: Budget for decoded pixels, see `open_slide`.
+        pixels: Channels, picture and scale of the images; default: those of `patch`.
         plan: The windows themselves, of a list that already has them.
         **kwargs: As for fastai's `ItemList`.
 
@@ -86,17 +88,20 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         augment: Any = None,
         ram: int | str = "auto",
         plan: Plan | None = None,
+        pixels: ImagePixels | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(as_items(items), *args, **kwargs)
         self.items: Array
         self.patch, self.ram = patch, ram
         self.augment = as_augment(augment, "auto" if patch is None else patch.halo)
+        chosen = () if patch is None else (patch.channels, patch.series, patch.scale)
+        self.pixels: ImagePixels = ImagePixels(*chosen) if pixels is None else pixels
         self.plan = plan if self.items.dtype != object else None  # new slides need a new plan
         self.split, self.masks = "test", None
         self._last_patch: tuple[int, Patch] | None = None
         self._label_list = SlideLabelList
-        self.copy_new += ["patch", "augment", "ram", "plan"]
+        self.copy_new += ["patch", "augment", "ram", "plan", "pixels"]
 
     def set_split(self, split: str, masks: Any = None) -> None:
         """Set what the windows are for, before they are made.
@@ -117,7 +122,9 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         seed, samplers = self.patch.seed, self.patch.samplers()._replace(augment=self.augment)
         sampler = samplers.of(self.split)
         ram = self.patch.ram if self.ram == "auto" else self.ram
-        pairs: list[list[LazySlideItem]] = [[SlideImage(source_of(i), ram=ram, name=name_of(i))] for i in self.items]
+        pairs: list[list[LazySlideItem]] = [
+            [SlideImage(source_of(i), pixels=self.pixels, ram=ram, name=name_of(i))] for i in self.items
+        ]
         if self.masks is not None:
             require_as_many(self.items, self.masks.items)
             names = ("codes", "ignore_index", "outside", "label", "invalid")
@@ -156,8 +163,10 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         """Return the image of window i, float32 (channels, height, width); of slides the source."""
         if self.plan is None:
             return self.items[i]
-        pixels = np.ascontiguousarray(self.patch_at(i).image.transpose(2, 0, 1))
-        return Image(torch.from_numpy(pixels).float().div_(255))
+        image = self.patch_at(i).image
+        scaled = self.pixels.scaled(image)
+        pixels = torch.from_numpy(np.ascontiguousarray((image if scaled is None else scaled).transpose(2, 0, 1)))
+        return Image(pixels.float().div_(255) if scaled is None else pixels)
 
     @property
     def slides(self) -> list[Any]:

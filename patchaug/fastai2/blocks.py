@@ -19,10 +19,12 @@ from fasttransform import Transform
 
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.validation import refuses_old_names
+from patchaug.data.image_pixels import ImagePixels
 from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, source_of
 from patchaug.fastai2.losses import SlideCrossEntropy
 from patchaug.fastai2.mask_display import ClassColours
 from patchaug.fastai2.patch_dl import PatchDL
+from patchaug.fastai2.pixels import TensorChannels
 from patchaug.readers import Raster
 from patchaug.slides.slide import Slide
 
@@ -34,14 +36,19 @@ class OpenSlideImage(Transform):
 
     input_types = _SOURCES  # types that `test_dl` accepts, beside that of the training items
 
-    def __init__(self, ram: int | str = "auto", mpp: float | tuple[float, float] | None = None) -> None:
+    def __init__(
+        self, ram: int | str = "auto", mpp: float | tuple[float, float] | None = None, pixels: ImagePixels | None = None
+    ) -> None:
         super().__init__()
         self.ram, self.mpp = ram, mpp
+        self.pixels = ImagePixels() if pixels is None else pixels
 
     def encodes(self, source: Any) -> SlideImage:
         """Wrap the source; fastai calls this for every type."""
         own = source.mpp if isinstance(source, LazySlideItem) else None  # of one slide, as a data frame gives it
-        return SlideImage(source_of(source), ram=self.ram, mpp=own or self.mpp, name=name_of(source))
+        return SlideImage(
+            source_of(source), pixels=self.pixels, ram=self.ram, mpp=own or self.mpp, name=name_of(source)
+        )
 
 
 class OpenSlideMask(Transform):
@@ -78,6 +85,9 @@ class PatchToFloat(IntToFloatTensor):
             return o.float().div_(self.div)
         return torch.from_numpy(np.divide(o.numpy(), np.float32(self.div), dtype=np.float32))
 
+    def encodes(self, o: TensorChannels) -> Any:  # type: ignore[no-redef]  # noqa: D102, F811
+        return o.float().div_(self.div) if o.dtype == torch.uint8 else o  # floats are scaled when they are read
+
     def encodes(self, o: TensorMask) -> Any:  # type: ignore[no-redef]  # noqa: D102, F811 - fastai dispatches on both
         if self.div_mask != 1:
             return (o.long() / self.div_mask).long()
@@ -85,23 +95,33 @@ class PatchToFloat(IntToFloatTensor):
 
 
 def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
-    ram: int | str = "auto", mpp: float | tuple[float, float] | None = None
+    ram: int | str = "auto",
+    mpp: float | tuple[float, float] | None = None,
+    *,
+    channels: Any = None,
+    series: int | str | None = None,
+    scale: Any = None,
 ) -> TransformBlock:
     """Make a block for slides: items are paths or arrays, batches hold images, float32 (n, channels, height, width).
 
     Args:
         ram: Budget for decoded pixels, see `open_slide`.
         mpp: Micrometres per pixel at level 0 of all slides, for files that store none or a wrong value.
+        channels: Channels to read and their order, by number or name; default: all of them.
+        series: Picture of files that hold several, by number or name.
+        scale: (low, high), the values that become 0 and 1, or one pair a channel. Optional for uint8, where it is
+            (0, 255); other pixels need it, and `patchaug stats` measures it.
 
     Returns:
-        The block; its images lie in 0..1.
+        The block; 8-bit images lie in 0..1, others where `scale` puts them.
 
     Example:
         >>> from patchaug.fastai import SlideBlock
         >>> SlideBlock(ram="2GB").dl_type.__name__
         'PatchDL'
     """
-    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp), batch_tfms=PatchToFloat, dl_type=PatchDL)
+    pixels = ImagePixels(channels, series, scale)
+    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp, pixels), batch_tfms=PatchToFloat, dl_type=PatchDL)
 
 
 @refuses_old_names

@@ -36,7 +36,8 @@ class SlideDataLoaders(DataLoaders):
 
     All factories accept `codes` (class names in the order of the mask's integers, or a mapping from name to what the
     files hold), `ignore_index` (the integer that means "no label"), `outside`, `label` and `invalid` of polygons, `ram`
-    and `mpp` (see `open_slide`), and `batch_tfms`. The windows are `options=PatchOptions(...)` or
+    and `mpp` (see `open_slide`), `batch_tfms`, and `channels`, `series` and `scale` of `SlideBlock`, which default to
+    those of the options. The windows are `options=PatchOptions(...)` or
     `item_tfms=RandomPatch(...)`. Further arguments, such as bs and num_workers, go to the loaders. The split is by
     slide: windows of validation slides are never trained on.
 
@@ -71,6 +72,9 @@ class SlideDataLoaders(DataLoaders):
         batch_tfms: Any = None,
         ram: int | str = "auto",
         mpp: float | tuple[float, float] | None = None,
+        channels: Any = None,
+        series: int | str | None = None,
+        scale: Any = None,
         path: str | os.PathLike[str] = ".",
         **kwargs: Any,
     ) -> DataLoaders:
@@ -91,6 +95,7 @@ class SlideDataLoaders(DataLoaders):
         block = _block(
             SlideMaskBlock(codes, ignore_index=ignore_index, outside=outside, label=label, invalid=invalid),
             options, item_tfms, batch_tfms, ram, mpp,
+            {"channels": channels, "series": series, "scale": scale},
             getters=[_image_of, _mask_of], splitter=IndexSplitter(range(len(train_pairs), len(items))),
         )  # fmt: skip
         return cls.from_dblock(block, items, path=path, **kwargs)
@@ -115,6 +120,9 @@ class SlideDataLoaders(DataLoaders):
         options: Any = None,
         ram: int | str = "auto",
         mpp: float | tuple[float, float] | None = None,
+        channels: Any = None,
+        series: int | str | None = None,
+        scale: Any = None,
         **kwargs: Any,
     ) -> DataLoaders:
         """Make loaders from image paths and a function that returns the mask of one, as `SegmentationDataLoaders` does.
@@ -127,7 +135,8 @@ class SlideDataLoaders(DataLoaders):
         splitter = _random_split(len(fnames), valid_pct, seed)
         block = _block(
             SlideMaskBlock(codes, ignore_index=ignore_index, outside=outside, label=label, invalid=invalid),
-            options, item_tfms, batch_tfms, ram, mpp, getters=[_same, label_func], splitter=splitter,
+            options, item_tfms, batch_tfms, ram, mpp,
+            {"channels": channels, "series": series, "scale": scale}, getters=[_same, label_func], splitter=splitter,
         )  # fmt: skip
         return cls.from_dblock(block, fnames, path=path, **kwargs)
 
@@ -199,7 +208,14 @@ class SlideDataLoaders(DataLoaders):
 
 
 def _block(
-    masks: TransformBlock, options: Any, item_tfms: Any, batch_tfms: Any, ram: int | str, mpp: Any, **kwargs: Any
+    masks: TransformBlock,
+    options: Any,
+    item_tfms: Any,
+    batch_tfms: Any,
+    ram: int | str,
+    mpp: Any,
+    pixels: dict[str, Any],
+    **kwargs: Any,
 ) -> DataBlock:
     item_tfms = L(item_tfms)
     if options is not None:
@@ -207,8 +223,9 @@ def _block(
             raise OptionError("windows are described twice, by options= and by RandomPatch in item_tfms; keep one")
         item_tfms = L(RandomPatch.from_options(options)) + item_tfms
         ram = options.ram if ram == "auto" else ram
+        pixels = {name: getattr(options, name) if value is None else value for name, value in pixels.items()}
     masks.type_tfms[0].ram = ram
-    blocks = (SlideBlock(ram=ram, mpp=mpp), masks)
+    blocks = (SlideBlock(ram=ram, mpp=mpp, **pixels), masks)
     return DataBlock(blocks=blocks, item_tfms=item_tfms, batch_tfms=batch_tfms, **kwargs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from fastai.torch_core import TensorMask
 from fastai.vision.core import Image, PILMask, TensorPoint
 
+from patchaug.data.image_pixels import ImagePixels
 from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask
 from patchaug.errors import OptionError
 from patchaug.slides.slide import Slide
@@ -60,13 +62,16 @@ def _cure(element: Any) -> str:
     return "take SlideBlock for images and SlideMaskBlock for masks: they read them through the window"
 
 
-def prediction_item(layout: Layout, n_inp: int, slide: Slide) -> tuple[LazySlideItem, ...]:
+def prediction_item(
+    layout: Layout, n_inp: int, slide: Slide, pixels: Sequence[ImagePixels] = ()
+) -> tuple[LazySlideItem, ...]:
     """Return the item that a model's prediction of a slide starts from.
 
     Args:
         layout: Kinds of the elements of the training items.
         n_inp: How many of them are inputs.
         slide: The slide; a `SlideGroup` for several inputs.
+        pixels: Scale and format of each input; default: those of 8-bit images.
 
     Raises:
         OptionError: The inputs are no slides or another number of them, or the targets make no class map.
@@ -86,4 +91,6 @@ def prediction_item(layout: Layout, n_inp: int, slide: Slide) -> tuple[LazySlide
             f"{', '.join(kind.__name__ for kind in targets)}; take the patches of "
             f"learn.get_preds(dl=learn.dls.test_dl(slides)), whose places are in the loader's plan"
         )
-    return tuple(SlideImage(member) for member in slide.members)
+    return tuple(
+        SlideImage(member, pixels=one) for member, one in zip_longest(slide.members, pixels[: len(slide.members)])
+    )

@@ -7,11 +7,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from fastai.torch_core import show_image
 from fastai.vision.core import PILImage, PILImageBW, PILMask, TensorImage, TensorImageBW, TensorMask
 
 from patchaug.core.arrays import Array
+from patchaug.core.display import stretched
 from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.slides.patch import Patch
+
+
+class TensorChannels(TensorImage):
+    """Image of any number of channels: uint8, or float32 in which the scale of the data set is 0..1.
+
+    It is shown by its first three channels, each stretched between its 2nd and 98th percentile.
+    """
+
+    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+        """Show the image on axes."""
+        values = self.data.cpu().float().numpy()
+        shown = stretched(values.transpose(1, 2, 0))
+        return show_image(shown, ctx=ctx, **{"cmap": "gray", **kwargs})
 
 
 def pixels_of(item: Iterable[Any], patch: Patch, *, as_tensor: bool = False) -> list[Any]:
@@ -32,22 +47,22 @@ def pixels_of(item: Iterable[Any], patch: Patch, *, as_tensor: bool = False) -> 
 
 def _pixels(element: Any, images: Iterator[Array], masks: Iterator[Array | None], as_tensor: bool) -> Any:
     if isinstance(element, SlideImage):
-        return _image(next(images), as_tensor)
+        image = next(images)
+        return _image(image, element.pixels.scaled(image), as_tensor)
     if isinstance(element, SlideMask):
         return _mask(next(masks), as_tensor)
     return element
 
 
-def _image(image: Array, as_tensor: bool) -> Any:
+def _image(image: Array, scaled: Array | None, as_tensor: bool) -> Any:
     channels = image.shape[2]
-    has_mode = channels in (1, 3)
-    if has_mode and not as_tensor:
+    if scaled is not None or channels not in (1, 3):
+        pixels = image if scaled is None else scaled
+        return TensorChannels(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
+    if not as_tensor:
         return PILImage.create(image) if channels == 3 else PILImageBW.create(image[..., 0])
     kind = TensorImageBW if channels == 1 else TensorImage
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(
-        2, 0, 1
-    )  # torch rejects the negative strides of flips
-    return kind(pixels if has_mode else pixels.contiguous())
+    return kind(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))  # torch rejects negative strides
 
 
 def _mask(mask: Any, as_tensor: bool) -> Any:

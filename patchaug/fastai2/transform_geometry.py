@@ -10,6 +10,7 @@ import torch
 from fastai.torch_core import TensorImageBase, TensorMask, to_device
 
 from patchaug.core.validation import sides
+from patchaug.data.image_pixels import ImagePixels
 from patchaug.data.isolated_rng import isolated_rng
 from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.errors import OptionError
@@ -166,7 +167,7 @@ def _moved_axis(loader: Any, image: Any, split: int, resizing: list[Any] | None 
     for axis, length in enumerate((height, width)):
         place = np.arange(length) * min(_CODES, length) // length
         code = np.broadcast_to(place[:, None] if axis == 0 else place, (height, width)).astype(np.uint8)
-        probe = pixels_of([kind(None) for kind in kinds], PatchGroup.of([Patch(image, code)] * len(kinds)))
+        probe = pixels_of([_lazy(kind, image) for kind in kinds], PatchGroup.of([Patch(image, code)] * len(kinds)))
         elements = transformed(loader, probe, split, resizing, seed)
         images = next(element for element in elements if isinstance(element, TensorImageBase))
         masks = next((element for element in elements if isinstance(element, TensorMask)), None)
@@ -174,6 +175,13 @@ def _moved_axis(loader: Any, image: Any, split: int, resizing: list[Any] | None 
         if pixels is None or _sides_of(images) != pixels.shape or not _spans(pixels, axis, length):
             return axis
     return None
+
+
+def _lazy(kind: type, image: Any) -> Any:
+    """Return an element without a source; its image is float32 where fastai would take other types for 8 bits."""
+    if kind is SlideImage and image.dtype != np.uint8:
+        return SlideImage(None, pixels=ImagePixels(scale=(0, 1)))
+    return kind(None)
 
 
 def _spans(pixels: Any, axis: int, length: int) -> bool:

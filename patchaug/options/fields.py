@@ -19,6 +19,7 @@ from patchaug.errors import OptionError
 from patchaug.options import Settings
 from patchaug.sampling.option_table import OPTIONS, REQUIRED, Edge, Empty, Mode, Valid
 from patchaug.sampling.splits import Samplers, samplers_for
+from patchaug.sampling.statistics import checked_scale
 
 # Draft 7 and 2020-12 write pairs in two ways, and forms know the one or the other; this says it to both.
 Pair = Annotated[
@@ -32,10 +33,22 @@ Code = int | str
 CodeMapping = Annotated[
     dict[str, Code | Annotated[list[Code], Field(min_length=1)]], Field(min_length=1, title="names and values")
 ]
+Range = Annotated[
+    tuple[float, float],
+    WithJsonSchema(
+        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "title": "low, high"}
+    ),
+]  # fmt: skip
 Count = Annotated[int, Field(ge=1, lt=2**32)]
 Weight = Annotated[float, Field(ge=0)]
 
-_NOT_OF_SAMPLERS = {"seed", "ram"}  # options that say nothing about which windows there are
+_NOT_OF_SAMPLERS = {
+    "seed",
+    "ram",
+    "channels",
+    "series",
+    "scale",
+}  # options that say nothing about which windows there are
 
 
 def _unit(text: str) -> dict[str, Any]:
@@ -82,6 +95,18 @@ class PatchOptions(Settings):
     edge: Edge = _option("edge")
     on_error: OnError = _option("on_error")
     seed: int = _option("seed")
+    channels: list[int | str] | int | None = Field(
+        None, title="Channels", examples=[[0, 1, 2], ["nir", "red"]],
+        description="channels to read and their order, by number or name, with commas; all by default",
+    )  # fmt: skip
+    series: int | str | None = Field(
+        None, title="Picture of the file", examples=[1, "scan"],
+        description="picture of files that hold several, by number or name",
+    )  # fmt: skip
+    scale: Range | list[Range] | None = Field(
+        None, title="Scale", examples=[[0, 4095], [[0, 4095], [0, 900]]],
+        description='values that become 0 and 1, or one pair a channel; "patchaug stats" measures them',
+    )  # fmt: skip
     ram: Annotated[int, Field(ge=0)] | str = Field(
         "auto", title="Memory", examples=["8GB", 0],
         description='memory for decoded pixels: "auto", a size such as "8GB", or 0', json_schema_extra=_unit("bytes"),
@@ -103,6 +128,14 @@ class PatchOptions(Settings):
     def _pair(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
+    @field_validator("scale", mode="before")
+    @classmethod
+    def _ranges(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            return value
+        pairs = [tuple(one) if isinstance(one, list) else one for one in value]
+        return pairs if pairs and isinstance(pairs[0], tuple) else tuple(pairs)
+
     @field_validator("classes", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
@@ -117,6 +150,8 @@ class PatchOptions(Settings):
     def _check(self) -> None:
         # What depends on several options, and what their own rooms know better, is said there.
         budget(self.ram)
+        if self.scale is not None:
+            checked_scale(self.scale)
         self.samplers()
 
 

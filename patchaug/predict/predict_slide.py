@@ -43,6 +43,19 @@ def grid_batches(learn: Any, slide: Slide) -> GridBatches:
     raise OptionError(f"predict_slide needs a learner of fastai, got a {type(learn).__name__}")
 
 
+@singledispatch
+def image_pixels(learn: Any) -> list[Any]:
+    """Return channels, picture and scale of the images that a learner was trained on.
+
+    Args:
+        learn: A learner trained on slides; each plugin registers its `Learner` here.
+
+    Returns:
+        One `ImagePixels` for each slide of an item; none for other learners.
+    """
+    return []
+
+
 def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
     """Predict the class of each pixel of a slide, by a grid of windows: `learn.predict_slide(slide)`.
 
@@ -78,7 +91,12 @@ def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
         (64, 96)
     """
     sources = slide if isinstance(slide, (tuple, list)) else [slide]
-    opened = [one if isinstance(one, Slide) else open_slide(one) for one in sources]
+    pixels = image_pixels(learn)
+    every = pixels if len(pixels) == len(sources) else pixels[:1] * len(sources)
+    chosen = [{"channels": one.channels, "series": one.series} for one in every] or [{}] * len(sources)
+    opened = [
+        one if isinstance(one, Slide) else open_slide(one, **how) for one, how in zip(sources, chosen, strict=True)
+    ]
     whole = opened[0] if len(opened) == 1 else SlideGroup(opened)
     grid = grid_batches(learn, whole.without_mask())
     return predict_map(learn.model, grid.plan, grid.batches, out)

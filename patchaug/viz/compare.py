@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.display import displayed
 from patchaug.core.resampling import area_sums
 from patchaug.core.windows import Window
 from patchaug.slides.slide import Patch, Slide
@@ -22,14 +23,16 @@ def resized_for_display(patch: Patch, shown: float) -> tuple[Array, Array | None
     A line one pixel wide then stays thin on a small patch and visible on a large one.
 
     Args:
-        patch: Image, uint8 (height, width, channels) or (height, width), and mask.
+        patch: Image, (height, width, channels) or (height, width), and mask.
         shown: Width on the screen in pixels.
 
     Returns:
-        Image uint8 (height, width, 3): the first three channels, or grey; mask (height, width) or None.
+        Image uint8 (height, width, 3): grey, or three channels, stretched unless they are 8-bit RGB; mask (height,
+        width) or None.
     """
     image = patch.image if patch.image.ndim == 3 else patch.image[..., None]
-    image = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    image = displayed(image)
+    image = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
     width = image.shape[1]
     if width > shown:
         return reduced(Patch(image, patch.mask), int(width // shown))

@@ -11,7 +11,7 @@ from patchaug.sampling.splits import sampler_for, samplers_for
 
 # The design's signature: the sampler is chosen to draw foreground, the option is off until it is asked for.
 EXCEPTIONS = {("Foreground", "foreground"): 0.5}
-NOT_IN_THE_TABLE = {"ram", "offset"}  # how pixels are cached; what `mode` says of a grid
+NOT_IN_THE_TABLE = {"ram", "offset", "channels", "series", "scale"}  # how pixels are read; what `mode` says of a grid
 
 
 def test_the_options_are_the_table() -> None:
