@@ -91,6 +91,17 @@ def checked_positive(name: str, value: object, unit: str) -> float:
     return float(value)
 
 
+def checked_mpp(mpp: float | tuple[float, float]) -> tuple[float, float]:
+    """Return micrometres per pixel as (x, y).
+
+    Raises:
+        OptionError: A number is not above 0.
+    """
+    x, y = mpp if isinstance(mpp, (tuple, list)) else (mpp, mpp)
+    unit = "micrometres per pixel"
+    return checked_positive("mpp", x, unit), checked_positive("mpp", y, unit)
+
+
 def checked_size(size: object) -> Size:
     """Return a side, or (height, width), of at least 1 px.
 

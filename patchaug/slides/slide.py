@@ -7,16 +7,14 @@ resolution: each pixel of the window gets the mask pixel under its centre (`patc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
-from unicodedata import normalize
 
 import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.anonymous import is_starting_process
-from patchaug.core.validation import Size, checked_positive, printable, refuses_old_names
+from patchaug.core.validation import Size, checked_mpp, printable, refuses_old_names
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, ReadError, WindowError, placed
 from patchaug.readers import Raster
@@ -31,6 +29,7 @@ from patchaug.slides.mask_values import explained, require_known_classes
 from patchaug.slides.patch import Patch as Patch
 from patchaug.slides.patch import mirror_patch, resize_patch
 from patchaug.slides.pixel_format import CheckedRaster
+from patchaug.slides.slide_id import id_of as id_of
 
 Codes = Sequence[str] | Mapping[str, Any] | ClassCodes
 
@@ -74,7 +73,7 @@ class Slide:
         self.name, self.path = printable(name), path
         classes = ClassCodes.of(codes)
         self.codes, self.ignore_index = None if classes is None else classes.names, ignore_index
-        self._mpp = None if mpp is None else _both(mpp)
+        self._mpp = None if mpp is None else checked_mpp(mpp)
         self._image = CheckedRaster(image, "image", name)
         self._mask = None if mask is None else ClassRaster(mask, classes, ignore_index, name)
         self._alignment = None if self._mask is None else align(name, image, self._mask.raster, ignore_index)
@@ -296,15 +295,3 @@ class Slide:
             OptionError: There is no such class.
         """
         return class_number(self.name, self.codes, code)
-
-
-def _both(mpp: float | tuple[float, float]) -> tuple[float, float]:
-    x, y = mpp if isinstance(mpp, (tuple, list)) else (mpp, mpp)
-    unit = "micrometres per pixel"
-    return checked_positive("mpp", x, unit), checked_positive("mpp", y, unit)
-
-
-def id_of(name: str) -> int:
-    """Return the hash of a slide's name, below 2^32; the same on every machine, however it composes letters."""
-    composed = normalize("NFC", name).encode("utf-8", "surrogateescape")
-    return int.from_bytes(blake2b(composed, digest_size=4).digest(), "little")
