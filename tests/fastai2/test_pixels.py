@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from patchaug import OptionError, PatchOptions, Window, open_slide
 from patchaug.cli import app
 from patchaug.fastai import RandomPatch, SlideDataLoaders
-from patchaug.fastai2.encoders import small
+from patchaug.fastai2.encoders import architecture
 from patchaug.sampling.statistics import measure
 
 matplotlib.use("Agg")
@@ -116,7 +116,7 @@ def test_six_bands_train_export_predict_and_show(tmp_path: Path) -> None:
         batch_tfms=[*aug_transforms(flip_vert=True, max_rotate=0, max_zoom=1, max_warp=0, max_lighting=0.1),
                     Normalize.from_stats([0.5] * 4, [0.3] * 4)],
     )  # fmt: skip
-    learn = unet_learner(dls, small, n_in=4, n_out=2, pretrained=False, normalize=False)
+    learn = unet_learner(dls, architecture("small"), n_in=4, n_out=2, pretrained=False, normalize=False)
     with learn.no_bar(), learn.no_logging():
         learn.fit_one_cycle(3, 1e-2)
     dls.show_batch(max_n=4)
