@@ -8,6 +8,7 @@ broadcasts indices, works on them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from inspect import signature
 from typing import Any
 
@@ -22,6 +23,7 @@ from patchaug.data.isolated_rng import isolated_rng
 from patchaug.data.loader_arguments import batch_size_of, require_full_batch, require_known_arguments
 from patchaug.data.run_position import RunPosition
 from patchaug.data.slide_items import LazySlideItem, slides_of
+from patchaug.data.worker_notes import WorkerNotes, worker_notes_for
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop_halo import with_crop
 from patchaug.fastai2.lazy_items import Layout, layout_of, lazy_items_of
@@ -117,6 +119,7 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
         self.split = split or ("valid" if getattr(dataset, "split_idx", None) else "train")
         self._position = RunPosition(epoch)
         self._buffers: BatchBuffers | None = None  # shared memory for the batches of the pass that is beginning
+        self._notes: WorkerNotes | None = None  # what the workers of the pass that is beginning read
         self._recorded: list[Draw] | None = None  # draws of the items, while `show_batch` makes a batch
         self.lazy_items = lazy_items_of(dataset) if lazy_items is None else lazy_items
         self.layout = layout_of(self.lazy_items) or layout
@@ -170,11 +173,17 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
         current = position.begin_pass(next_epoch=self._moves)
         # Before the workers start, which is with the first batch.
         self._buffers = buffers = batch_buffers_for(self.fake_l.num_workers)
+        self._notes = notes = worker_notes_for(self.fake_l.num_workers)
         try:
             for batch in super().__iter__():
-                self._buffers = None
+                self._buffers = self._notes = None
                 position.count_batch(current)
                 yield batch
+        except RuntimeError as error:
+            explained = None if notes is None else notes.explained(error)
+            if explained is None:
+                raise
+            raise explained from error
         finally:
             position.leave_pass(current, next_epoch=self._moves)
         del buffers  # they live until the last batch has arrived
@@ -244,17 +253,22 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
             draw = next(element.draw for element in item if isinstance(element, LazySlideItem))
             assert self.plan is not None
             assert draw is not None
-            if self._only_reads() and all(isinstance(element, LazySlideItem) for element in item):
-                # The result of after_item, without fastai's search for the types of each transform.
-                item = tuple(pixels_of(item, self.plan.read(draw), as_tensor=True))
-            else:
-                with isolated_rng(self.plan.transform_seed(draw)):
-                    item = self.after_item(item)
+            with nullcontext() if self._notes is None else self._notes.reading(draw, self.plan.slides[draw.slide]):
+                item = self._read_item(item, draw)
             if self._recorded is not None:
                 self._recorded.append(draw)
             return item
         except SkipItemException:
             return None
+
+    def _read_item(self, item: tuple[Any, ...], draw: Draw) -> Any:
+        """Return the patch of a lazy item."""
+        assert self.plan is not None
+        if self._only_reads() and all(isinstance(element, LazySlideItem) for element in item):
+            # The result of after_item, without fastai's search for the types of each transform.
+            return tuple(pixels_of(item, self.plan.read(draw), as_tensor=True))
+        with isolated_rng(self.plan.transform_seed(draw)):
+            return self.after_item(item)
 
     def create_batch(self, b: list[Any]) -> Any:
         """Stack items to a batch, in shared memory where a worker has some."""
