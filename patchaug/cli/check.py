@@ -35,6 +35,9 @@ def check(
     manifest: Annotated[Path | None, typer.Option(help="Compare the files with this manifest.")] = None,
     write_manifest: Annotated[Path | None, typer.Option(help="Write a manifest unless there are problems.")] = None,
     ram: Annotated[str, typer.Option(help='Memory for decoded pixels: "auto", "8GB", or 0.')] = "auto",
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="Check each slide in a process of its own: for slides from strangers.")
+    ] = False,
     padding: Padding = None,
     size: Annotated[int, typer.Option(help="Side of the patches for --padding.")] = 512,
     json: Json = False,
@@ -57,7 +60,7 @@ def check(
     reports = audit_slides(
         paths, masks=masks, codes=names, ignore_index=ignore_index, outside=number_or_text(outside), label=label,
         invalid=invalid, sample=sample, manifest=manifest,
-        new_manifest=write_manifest, ram=int(ram) if ram.isdigit() else ram,
+        new_manifest=write_manifest, ram=int(ram) if ram.isdigit() else ram, isolated=isolated,
     )  # fmt: skip
     problems = sum(len(report.problems) for report in reports)
     if json:

@@ -35,6 +35,7 @@ from patchaug.slides.checksums import compare_manifest, write_manifest
 from patchaug.slides.class_numbers import unknown_of, unknown_values
 from patchaug.slides.class_raster import ClassRaster
 from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.isolated import check_isolated
 from patchaug.slides.mask_values import add_values
 from patchaug.slides.pairing import find_masks
 from patchaug.slides.slide import Codes, Slide
@@ -93,6 +94,7 @@ def audit_slides(
     manifest: str | os.PathLike[str] | None = None,
     new_manifest: str | os.PathLike[str] | None = None,
     ram: int | str = "auto",
+    isolated: bool = False,
 ) -> list[Report]:
     """Check slides: header, tiles, mask, codes, and what a manifest says of the files. Nothing is changed.
 
@@ -108,6 +110,7 @@ def audit_slides(
         manifest: Compare size and CRC-32 of all files with this manifest.
         new_manifest: Write a manifest, if there is no problem.
         ram: Budget for files that are decoded whole, see `open_slide`.
+        isolated: Check each slide in a process of its own, with limits on memory and time.
 
     Raises:
         MissingError: A folder does not exist, or holds no slide.
@@ -122,8 +125,12 @@ def audit_slides(
     if new_manifest is not None:  # before the hours that tiles may take
         checked_output(new_manifest, "manifest", [".json"], inputs=[*(image for _, image in images), manifest])
     polygons = {"outside": outside, "label": label, "invalid": invalid}
+    options: dict[str, Any] = {
+        "masks": masks, "codes": codes, "ignore_index": ignore_index, "polygons": polygons, "sample": sample,
+        "room": room,
+    }  # fmt: skip
     reports = [
-        _check_slide(image, root, masks, codes, ignore_index, polygons, sample, room)
+        _from_dict(check_isolated(image, root=root, **options)) if isolated else check_slide(image, root, **options)
         for root, image in progress(images, len(images), "checking slides")
     ]
     files = [file for one in reports for file in (one.path, one.mask) if file is not None]
@@ -136,6 +143,13 @@ def audit_slides(
     if new_manifest is not None and not any(one.problems for one in reports):
         write_manifest(new_manifest, files)
     return reports
+
+
+def _from_dict(fields: dict[str, Any]) -> Report:
+    """Return a report from its JSON."""
+    pairs = {name: tuple(fields[name]) for name in ("size", "mpp", "problems") if fields.get(name) is not None}
+    pixels = {int(value): count for value, count in fields.get("pixels", {}).items()}
+    return Report(**{**fields, **pairs, "pixels": pixels})
 
 
 def _files_of(report: Report) -> list[str]:
@@ -161,10 +175,11 @@ def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Pat
             yield path.parent, path
 
 
-def _check_slide(
-    image: Path, root: Path, masks: Any, codes: Codes | None, ignore_index: int | None, polygons: dict[str, Any],
-    sample: int | None, room: int,
+def check_slide(
+    image: Path, root: Path, *, masks: Any = None, codes: Codes | None = None, ignore_index: int | None = None,
+    polygons: dict[str, Any] | None = None, sample: int | None = None, room: int = 0,
 ) -> Report:  # fmt: skip
+    """Check one slide: see `audit_slides` for the arguments; `root` is the folder that its mask's path follows from."""
     report = Report(str(image))
     try:
         opened = open_raster(image, ram=room)
@@ -182,7 +197,7 @@ def _check_slide(
         (found,) = find_masks([image], masks, root=root)
         report = replace(report, mask=str(found))
         mask = open_mask(
-            found, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room, **polygons,
+            found, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room, **(polygons or {}),
             place=georeference_of(opened),
         )  # fmt: skip
         Slide(opened, mask, name=image.name, codes=codes, ignore_index=ignore_index)  # do they show one frame?

@@ -126,6 +126,16 @@ def test_pages_are_bounded(tmp_path: Path) -> None:
     assert status in ("value", "ReadError"), (status, text)
 
 
+def test_a_circle_of_pages_is_one_error(tmp_path: Path) -> None:
+    """The fuzzer found it: tifffile follows the circle for minutes."""
+    path = _many_pages(tmp_path / "a.tif", 3)
+    data = bytearray(path.read_bytes())
+    data[-4:] = data[4:8]  # the last page is followed by the first
+    path.write_bytes(data)
+    status, text = limited(read_all, path, seconds=SECONDS, memory=MEMORY)
+    assert status == "ReadError" and "which comes before it" in text, (status, text)
+
+
 HUGE: dict[str, Callable[[Path], Path]] = {
     "RGBA tile of 46,080 px in 178 bytes": lambda path: files.raw_tiff(
         path, files.tiled(46080, 46080, 46080, _258=("H", [8] * 4), _277=("H", 4), _338=("H", 2))

@@ -132,6 +132,8 @@ def _pages(tiff: _Tiff) -> Iterator[dict[int, _Entry]]:
             continue
         seen.add(at)
         fields, following = tiff.page(at)
+        if following in seen:  # tifffile would follow the circle for ever
+            raise ValueError(f"at byte {at} is followed by the page at byte {following}, which comes before it")
         waiting.append(following)
         below = fields.get(330)
         if below is not None and below.kind in _FORMATS:
