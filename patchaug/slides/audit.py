@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from patchaug.readers import (
     uncached,
 )
 from patchaug.readers.georeference import georeference_of
+from patchaug.slides.audit_report import Report as Report
 from patchaug.slides.checksums import compare_manifest, write_manifest
 from patchaug.slides.class_numbers import unknown_of, unknown_values
 from patchaug.slides.class_raster import ClassRaster
@@ -44,41 +45,6 @@ Values = dict[int, tuple[int, tuple[int, int]]]  # {class: (pixels, the place of
 
 _SHOWN = 3  # damaged tiles of a file that are told one by one
 _AT_ONCE = 512  # tiles that are handed to the threads at a time
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a check found of one slide.
-
-    Attributes:
-        path: The image.
-        mask: Its mask, None where there is none.
-        size: (width, height) of level 0 in pixels, None for a file that does not open.
-        levels: Number of levels.
-        mpp: Micrometres per pixel at level 0, None where the file does not say.
-        codec: How its tiles are coded, or which library reads it.
-        tiles: Tiles of image and mask that were decoded.
-        missing: Of zarr, chunks of image and mask that are not stored: they hold the fill value.
-        pixels: {class: pixels of the mask at its level 0, or of the sample}.
-        problems: One line each; empty for a slide that is as it should be.
-        notes: One line each, of what does no harm but costs time.
-    """
-
-    path: str
-    mask: str | None = None
-    size: tuple[int, int] | None = None
-    levels: int = 0
-    mpp: tuple[float, float] | None = None
-    codec: str = ""
-    tiles: int = 0
-    missing: int = 0
-    pixels: dict[int, int] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields as a dictionary, for JSON."""
-        return asdict(self)
 
 
 def audit_slides(
@@ -130,7 +96,9 @@ def audit_slides(
         "room": room,
     }  # fmt: skip
     reports = [
-        _from_dict(check_isolated(image, root=root, **options)) if isolated else check_slide(image, root, **options)
+        Report.from_dict(check_isolated(image, root=root, **options))
+        if isolated
+        else check_slide(image, root, **options)
         for root, image in progress(images, len(images), "checking slides")
     ]
     files = [file for one in reports for file in (one.path, one.mask) if file is not None]
@@ -143,13 +111,6 @@ def audit_slides(
     if new_manifest is not None and not any(one.problems for one in reports):
         write_manifest(new_manifest, files)
     return reports
-
-
-def _from_dict(fields: dict[str, Any]) -> Report:
-    """Return a report from its JSON."""
-    pairs = {name: tuple(fields[name]) for name in ("size", "mpp", "problems") if fields.get(name) is not None}
-    pixels = {int(value): count for value, count in fields.get("pixels", {}).items()}
-    return Report(**{**fields, **pairs, "pixels": pixels})
 
 
 def _files_of(report: Report) -> list[str]:

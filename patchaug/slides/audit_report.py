@@ -1,0 +1,48 @@
+"""Result of the check of one slide."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found of one slide.
+
+    Attributes:
+        path: The image.
+        mask: Its mask, None where there is none.
+        size: (width, height) of level 0 in pixels, None for a file that does not open.
+        levels: Number of levels.
+        mpp: Micrometres per pixel at level 0, None where the file does not say.
+        codec: How its tiles are coded, or which library reads it.
+        tiles: Tiles of image and mask that were decoded.
+        missing: Of zarr, chunks of image and mask that are not stored: they hold the fill value.
+        pixels: {class: pixels of the mask at its level 0, or of the sample}.
+        problems: One line each; empty for a slide that is as it should be.
+        notes: One line each, of what does no harm but costs time.
+    """
+
+    path: str
+    mask: str | None = None
+    size: tuple[int, int] | None = None
+    levels: int = 0
+    mpp: tuple[float, float] | None = None
+    codec: str = ""
+    tiles: int = 0
+    missing: int = 0
+    pixels: dict[int, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Report:
+        """Return a report from its JSON."""
+        pairs = {name: tuple(fields[name]) for name in ("size", "mpp", "problems") if fields.get(name) is not None}
+        pixels = {int(value): count for value, count in fields.get("pixels", {}).items()}
+        return cls(**{**fields, **pairs, "pixels": pixels})
