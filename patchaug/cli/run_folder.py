@@ -1,0 +1,204 @@
+"""The folder of a run: new or numbered, locked while the run is alive, and never that of another program."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from patchaug.cli.common import require
+from patchaug.core.atomic import require_replaceable
+from patchaug.errors import MissingError, OptionError, WriteError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+MARK = ".patchaug-run"  # file that marks the folder of a run, and that a living run holds locked
+DEFAULT = "patchaug-run"
+# The results by name, with the content of their signature.
+MODEL, BEST_MODEL, REPORT, OPTIONS, HISTORY = "model.pkl", "best.pkl", "report.json", "options.json", "history.csv"
+WINDOWS, BATCH, PREDICTION, CURVES = "windows.png", "batch.png", "prediction.png", "curves.png"
+RESULTS = {
+    MODEL: "learner", BEST_MODEL: "learner", "checkpoint.pt": "checkpoint", "best.pt": "checkpoint", REPORT: "report",
+    OPTIONS: "options", WINDOWS: "picture", BATCH: "picture", PREDICTION: "picture", CURVES: "picture",
+}  # fmt: skip
+
+_open_locks: set[int] = set()
+
+
+class RunFolder:
+    """A folder that this process has claimed for a run.
+
+    Attributes:
+        path: The folder.
+        created: Whether this run has made the folder.
+    """
+
+    def __init__(self, path: Path, lock: int, *, created: bool) -> None:
+        self.path, self.created, self._lock = path, created, lock
+
+    @classmethod
+    def claim(cls, out: str | os.PathLike[str], *, overwrite: bool = False) -> RunFolder:
+        """Claim a folder for a new run: `out`, or the first of `out-2`, `out-3`... that no run has used.
+
+        Args:
+            out: The folder; it is made where it does not exist.
+            overwrite: Use the folder of a run that has ended, and remove its results.
+
+        Raises:
+            OptionError: The path is empty.
+            WriteError: It is a file, holds files that no run wrote, cannot be written to, or its run is alive.
+        """
+        require(bool(os.fspath(out)) and os.fspath(out) != ".", "--out needs the name of a folder for the results")
+        base, number = Path(out), 1
+        while True:
+            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            created = _make(path)
+            if not created:
+                _require_of_a_run(path)
+            lock = _lock(path)
+            fresh = created or not (path / MARK).read_text().startswith("patchaug run")
+            if lock is not None and (fresh or overwrite):
+                if not fresh:
+                    _require_own_results(path)
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"patchaug run, process {os.getpid()}\n".encode(), 0)
+                return cls(path, lock, created=created)
+            if lock is not None:
+                _unlock(lock)
+            elif overwrite:
+                raise WriteError(f"{path}: a run is going on in it; wait for it, end it, or choose another --out")
+            number += 1
+
+    @classmethod
+    def reopen(cls, out: str | os.PathLike[str] | None) -> RunFolder:
+        """Claim the folder of a run that was broken off.
+
+        Args:
+            out: The folder; default: the latest numbered one of the default's name.
+
+        Raises:
+            MissingError: There is no such run.
+            WriteError: It is alive.
+            OptionError: It has finished.
+        """
+        path = _latest() if out is None else Path(out)
+        if not (path / MARK).is_file():
+            raise MissingError(f"there is no run in {path} to resume; name its folder with --out")
+        lock = _lock(path)
+        if lock is None:
+            raise WriteError(f"{path}: a run is going on in it; wait for it or end it before --resume")
+        if not (path / "checkpoint.pt").is_file():
+            _unlock(lock)
+            if (path / REPORT).is_file():
+                raise OptionError(f"the run in {path} has finished; start another one without --resume")
+            raise MissingError(
+                f"{path}: the run was broken off before its first checkpoint, so nothing of it is left to resume; start "
+                f"it again without --resume"
+            )
+        return cls(path, lock, created=False)
+
+    def remove_results(self) -> None:
+        """Remove the results of an earlier run.
+
+        Raises:
+            WriteError: A file with the name of a result is not one that patchaug wrote.
+        """
+        _require_own_results(self.path)
+        for name in (*RESULTS, HISTORY):
+            with suppress(FileNotFoundError):
+                (self.path / name).unlink()
+
+    def release(self) -> None:
+        """End the claim; a folder that the run has made and left empty is removed."""
+        if self.created:
+            with suppress(OSError):
+                if [path.name for path in self.path.iterdir()] == [MARK]:
+                    (self.path / MARK).unlink()
+                    self.path.rmdir()
+        _unlock(self._lock)
+
+
+def _make(path: Path) -> bool:
+    """Make a folder and its mark; return False if a folder of this name exists and has a mark, or holds files."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            if not path.is_dir():
+                raise WriteError(f"{path} is a file; choose another name for the folder of results") from None
+            if any(path.iterdir()):
+                return False
+        os.close(os.open(path / MARK, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except FileExistsError as error:
+        if (path / MARK).exists():  # another process was faster
+            return False
+        raise WriteError(f"{error.filename} is a file; choose another folder for the results") from None
+    except NotADirectoryError:
+        raise WriteError(f"{path}: a part of the path is a file; choose another folder for the results") from None
+    except OSError as error:
+        raise WriteError(f"{path} cannot be made: {error.strerror}; choose a folder that you can write to") from None
+    return True
+
+
+def _require_of_a_run(path: Path) -> None:
+    if not (path / MARK).is_file():
+        raise WriteError(f"{path} holds files that no run of patchaug wrote; name a new folder, such as {path / 'run'}")
+
+
+def _require_own_results(path: Path) -> None:
+    for name, content in RESULTS.items():
+        if (path / name).exists():
+            require_replaceable(path / name, content)
+    history = path / HISTORY
+    if history.exists() and not history.read_bytes().startswith(b"epoch,"):
+        raise WriteError(f"{history} exists, and patchaug did not write it; choose another --out")
+
+
+def _latest() -> Path:
+    found = [(int(match[1] or 1), path) for path in Path().iterdir() if (match := re.fullmatch(_NAME, path.name))]
+    with_runs = [(number, path) for number, path in found if (path / MARK).is_file()]
+    return max(with_runs)[1] if with_runs else Path(DEFAULT)
+
+
+_NAME = rf"{DEFAULT}(?:-(\d+))?"
+
+
+def _lock(path: Path) -> int | None:
+    """Open and lock the mark of a folder; None if another process holds it. The lock ends with this process."""
+    try:
+        opened = os.open(path / MARK, os.O_RDWR)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error.strerror}; choose a folder that you can write to") from None
+    if fcntl is not None:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(opened)
+            return None
+        except OSError:
+            pass  # some network disks have no locks
+    _open_locks.add(opened)
+    return opened
+
+
+def _unlock(lock: int) -> None:
+    _open_locks.discard(lock)
+    with suppress(OSError):
+        os.close(lock)
+
+
+def _close_in_child() -> None:
+    """Close the locks in a forked process, which would hold them beyond the end of the run."""
+    for lock in _open_locks:
+        with suppress(OSError):
+            os.close(lock)
+    _open_locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
