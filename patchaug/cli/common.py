@@ -16,7 +16,9 @@ from patchaug.errors import OptionError
 from patchaug.options.fields import PatchOptions
 from patchaug.options.settings import Settings, help_of, metavar_of
 
-Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Out = Annotated[
+    str | None, typer.Option(metavar="FOLDER", help="Folder for the results; numbered where a run has used it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
@@ -57,8 +59,8 @@ def with_options(
             flags = {name: value for name in names if (value := values.pop(f"option_{name}")) is not None}
             source = values.pop("options_file")
 
-            def options(model: type[Settings] = model, **overrides: Any) -> Settings:
-                return model.layered(flags, file=source, defaults=defaults, **overrides)
+            def options(model: type[Settings] = model, *, file: Path | None = source, **overrides: Any) -> Settings:
+                return model.layered(flags, file=file, defaults=defaults, **overrides)
 
             options.file = source  # type: ignore[attr-defined]
             command(cast(Options, options), **values)

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import patchaug
 from patchaug.slides.checksums import parts_of
 
 _PACKAGES = ("fastai", "torch", "torchvision", "numpy", "tifffile", "imagecodecs", "openslide-python", "albumentations")
@@ -19,7 +18,11 @@ _PACKAGES = ("fastai", "torch", "torchvision", "numpy", "tifffile", "imagecodecs
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, patchaug and the libraries that pixels and weights depend on."""
-    found = {"python": platform.python_version(), "platform": platform.platform(), "patchaug": patchaug.__version__}
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "patchaug": sys.modules["patchaug"].__version__,
+    }
     for name in _PACKAGES:
         try:
             found[name] = version(name)

@@ -56,17 +56,22 @@ class RunFolder:
         base, number = Path(out), 1
         while True:
             path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            existed = path.is_dir()
             created = _make(path)
             if not created:
                 _require_of_a_run(path)
             lock = _lock(path)
             fresh = created or not (path / MARK).read_text().startswith("patchaug run")
             if lock is not None and (fresh or overwrite):
-                if not fresh:
-                    _require_own_results(path)
+                try:
+                    if not fresh:
+                        _require_own_results(path)
+                except WriteError:
+                    _unlock(lock)
+                    raise
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"patchaug run, process {os.getpid()}\n".encode(), 0)
-                return cls(path, lock, created=created)
+                return cls(path, lock, created=created and not existed)
             if lock is not None:
                 _unlock(lock)
             elif overwrite:
@@ -96,8 +101,8 @@ class RunFolder:
             if (path / REPORT).is_file():
                 raise OptionError(f"the run in {path} has finished; start another one without --resume")
             raise MissingError(
-                f"{path}: the run was broken off before its first checkpoint, so nothing of it is left to resume; start "
-                f"it again without --resume"
+                f"{path}: the run was broken off before its first checkpoint, so nothing of it is left to resume; "
+                f"start it again without --resume"
             )
         return cls(path, lock, created=False)
 
@@ -112,12 +117,12 @@ class RunFolder:
             with suppress(FileNotFoundError):
                 (self.path / name).unlink()
 
-    def release(self) -> None:
-        """End the claim; a folder that the run has made and left empty is removed."""
-        if self.created:
-            with suppress(OSError):
-                if [path.name for path in self.path.iterdir()] == [MARK]:
-                    (self.path / MARK).unlink()
+    def close(self) -> None:
+        """End the claim; where nothing was written, the mark is removed, and the folder that the run has made."""
+        with suppress(OSError):
+            if [path.name for path in self.path.iterdir()] == [MARK]:
+                (self.path / MARK).unlink()
+                if self.created:
                     self.path.rmdir()
         _unlock(self._lock)
 
@@ -138,6 +143,8 @@ def _make(path: Path) -> bool:
         if (path / MARK).exists():  # another process was faster
             return False
         raise WriteError(f"{error.filename} is a file; choose another folder for the results") from None
+    except WriteError:
+        raise
     except NotADirectoryError:
         raise WriteError(f"{path}: a part of the path is a file; choose another folder for the results") from None
     except OSError as error:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
-import sys
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 # fastai.vision.all, because its modules patch fit_one_cycle and the progress bar into Learner.
-from fastai.vision.all import Callback, aug_transforms, set_seed, unet_learner
+from fastai.vision.all import aug_transforms, set_seed, unet_learner
 
+from patchaug.cli.pace import Pace, print_message
+from patchaug.cli.provenance import changed_files, command_line, data_manifest, git_state, versions
+from patchaug.cli.run_figures import evaluate, remarks, write_figures
+from patchaug.cli.run_folder import BEST_MODEL, CURVES, HISTORY, MODEL, OPTIONS, REPORT, RunFolder
 from patchaug.cli.split_pairs import with_pixel_size
 from patchaug.core.atomic import write_text
-from patchaug.core.progress import bars
+from patchaug.core.stop_signals import on_stop_signal
+from patchaug.errors import OptionError, PatchaugError, WriteError
+from patchaug.fastai2.checkpoint import BEST, CHECKPOINT, Checkpoint
+from patchaug.fastai2.checkpoint_files import load_best
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.encoders import SMALL, architecture
+from patchaug.fastai2.history import History
 from patchaug.fastai2.metrics import SlideDice
 from patchaug.options.fields import TrainOptions
-from patchaug.predict.metrics import dice_by_class
-from patchaug.predict.predict_slide import predict_slide
-from patchaug.viz import show_patches, show_prediction, show_windows
+from patchaug.viz.curves import show_curves
 
-MODEL, REPORT, OPTIONS = "model.pkl", "report.json", "options.json"
-_LOW, _FEW = 0.5, 200  # a Dice below which to remark, and a small number of batches
-WINDOWS, BATCH, PREDICTION = "windows.png", "batch.png", "prediction.png"
+# Options that may change when a run is resumed: they change neither windows nor weights.
+FREE = {"workers", "ram", "checkpoint_minutes"}
+_COPIES = 10  # of the weights, that a run may need on the disk at a time: checkpoints hold two averages besides them
 
 
 def run_training(
@@ -33,33 +40,35 @@ def run_training(
     valid_pairs: Sequence[tuple[Path, Path]],
     *,
     options: TrainOptions,
-    out: Path,
+    folder: RunFolder,
     bars: bool = False,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train a U-Net on windows of slides, and write the results to a folder.
 
-    The folder receives the options, figures of the drawn windows and of a batch, the exported learner, a figure of the
-    first validation slide with truth and prediction, and the report. Files are written atomically. Ctrl-C ends the
-    training; the learner is exported in its current state, and the report has `interrupted` set.
+    The folder receives the options, figures of the drawn windows and of a batch, checkpoints and `history.csv` while
+    the run goes on, curves, the exported learners of the last and the best epoch, a figure of the first validation
+    slide with truth and prediction, and the report. Files are written atomically. Ctrl-C and SIGTERM end the training
+    after a batch: its state is saved, the learner is exported, and the report has `interrupted` set.
 
     Args:
         train_pairs: (image, mask) paths to train on.
         valid_pairs: (image, mask) paths to validate on, whole.
         options: Windows, classes and schedule.
-        out: Folder for the results; created if missing.
+        folder: Claimed folder for the results.
         bars: Show a progress bar on stderr.
+        resume: Go on from the checkpoint in the folder.
 
     Returns:
         The report: options, seed, Dice per class over all validation slides, remarks on poorly learnt classes, patches
-        per second, and seconds.
+        per second, seconds, and what the result depends on.
 
     Raises:
-        PatchaugError: The data or the options are invalid; nothing was trained.
+        PatchaugError: The data or the options are invalid, or the results cannot be written.
         KeyboardInterrupt: The run was interrupted before the first batch was trained.
     """
-    started = time.monotonic()
+    started, out = time.monotonic(), folder.path
     encoder = architecture(options.arch)
-    out.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed)
     # Flips, quarter turns and light: unlike free rotation, they invent no pixels at the border.
     geometry = {"max_rotate": 0.0, "max_zoom": 1.0, "max_warp": 0.0}
@@ -70,65 +79,140 @@ def run_training(
     )  # fmt: skip
     paths = {name: getattr(options, name) for name in ("images", "masks", "table")}
     absolute = {name: str(Path(path).resolve()) for name, path in paths.items() if path is not None}
-    options.model_copy(update=absolute).save(out / OPTIONS)
-    _write_figures(dls.train, options, out)
+    options = options.model_copy(update=absolute)
+    extra = {
+        "options": options.model_dump(mode="json"),
+        "data": data_manifest(path for pair in (*train_pairs, *valid_pairs) for path in pair),
+    }
+    checkpoint = Checkpoint(out, minutes=options.checkpoint_minutes, resume=resume, extra=extra)
+    if resume:
+        _require_same_run(checkpoint.extra, extra)
+    else:
+        folder.remove_results()
+        options.save(out / OPTIONS)
+        write_figures(dls.train, options, out)
 
-    pace = Pace(options.epochs, bars)
-    _print_message(_summary(dls, options))
+    history = History(out / HISTORY, options.class_names, options.ignore_index)
+    pace = Pace(history, options.epochs, bars)
+    print_message(_summary(dls, options))
     # The small encoder works at full resolution: fastai's last block would add a third of the time and change nothing.
     decoder = {"last_cross": False} if options.arch == SMALL else {}
     learn = unet_learner(
-        dls, encoder, n_in=dls.train.slides[0].channels, n_out=len(options.codes),
-        pretrained=options.pretrained, metrics=SlideDice(), cbs=pace, path=out,
-        **decoder,
+        dls, encoder, n_in=dls.train.slides[0].channels, n_out=len(options.codes), pretrained=options.pretrained,
+        metrics=SlideDice(), path=out, **decoder,
     )  # fmt: skip
-    interrupted = False
+    _require_space(learn.model, out)
+    interrupted = _fit(learn, options, [history, pace, checkpoint], checkpoint, pace)
+    if interrupted and not history.batches:
+        raise KeyboardInterrupt
     try:
-        with learn.no_bar(), learn.no_logging():  # fastai's are for notebooks, and write to stdout
-            learn.fit_one_cycle(options.epochs, options.lr)
-    except KeyboardInterrupt:
-        interrupted = True
-        if not pace.patches:
-            raise
-    finally:
-        pace.after_fit()  # fastai skips it after an interrupt
-    learn.remove_cb(pace)
-    learn.export(MODEL)
-    dice: dict[str, float | None] = {}
+        if checkpoint.clean:
+            learn.export(MODEL)
+        if history.rows:
+            show_curves(history.rows, options.class_names, out=out / CURVES)
+        dice: dict[str, float | None] = {}
+        if not interrupted:
+            dice = evaluate(learn, out)
+            if checkpoint.best is not None and (out / BEST).is_file():
+                load_best(out / BEST, learn.model)
+                learn.export(BEST_MODEL)
+        seconds = sum(row["seconds reading"] + row["seconds model"] for row in history.rows)
+        seconds += history.seconds["reading"] + history.seconds["model"]
+        report = {
+            "dice": dice,
+            "remarks": remarks(dice, history.batches, history.patches),
+            "patches_per_second": round(history.patches / max(seconds, 1e-9), 1),
+            "seconds": round(time.monotonic() - started, 1),
+            "epochs_done": len(history.rows),
+            "interrupted": interrupted,
+            "best": checkpoint.best,
+            "history": history.rows,
+            "seed": options.seed,
+            "options": options.model_dump(),
+            "train": [str(image) for image, _ in train_pairs],
+            "valid": [str(image) for image, _ in valid_pairs],
+            "versions": versions(),
+            "git": git_state(),
+            "command": command_line(),
+            "data": checkpoint.extra["data"],
+        }
+        write_text(out / REPORT, json.dumps(report, indent=2) + "\n", "report")
+    except WriteError as error:
+        raise WriteError(f"{error}; {checkpoint.left()}; then go on with: {resume_command(out)}") from None
     if not interrupted:
-        dice = _evaluate(learn, out)
-    report = {
-        "dice": dice,
-        "remarks": remarks(dice, pace.batches, pace.patches),
-        "patches_per_second": round(pace.patches / max(pace.seconds, 1e-9), 1),
-        "seconds": round(time.monotonic() - started, 1),
-        "epochs_done": pace.epochs_done,
-        "interrupted": interrupted,
-        "seed": options.seed,
-        "options": options.model_dump(),
-        "train": [str(image) for image, _ in train_pairs],
-        "valid": [str(image) for image, _ in valid_pairs],
-    }
-    write_text(out / REPORT, json.dumps(report, indent=2) + "\n", "report")
+        for name in (CHECKPOINT, BEST):
+            with suppress(FileNotFoundError):
+                (out / name).unlink()
     return report
 
 
-def remarks(dice: Mapping[str, float | None], batches: int, patches: int) -> list[str]:
-    """Give advice for each class with a Dice below 0.5.
+def resume_command(out: Path) -> str:
+    """Return the command that goes on with a run."""
+    return f"patchaug train --resume --out {out}"
 
-    Args:
-        dice: Dice of each class over the validation slides; None for a class without a score.
-        batches: Number of batches trained in all epochs.
-        patches: Number of patches in them.
-    """
-    cure = (
-        f"{batches} batches ({patches} windows) are few to train on: try more --per-slide or --epochs"
-        if batches < _FEW
-        else f"look at {BATCH}, whether masks and images fit, and at {PREDICTION}; a larger --foreground or --size, or "
-        f"slides more like those of the validation, may help"
-    )
-    low = {code: score for code, score in dice.items() if score is not None and score < _LOW}
-    return [f'the Dice of "{code}" on the validation slides is {score:.3f}: {cure}' for code, score in low.items()]
+
+def _fit(learn: Any, options: TrainOptions, cbs: list[Any], checkpoint: Checkpoint, pace: Pace) -> bool:
+    """Train; return True if the run was interrupted, with its state saved."""
+
+    def stop(name: str) -> None:
+        checkpoint.stop(name)
+        print_message(f"{name}: the run ends after this batch and saves its state")
+
+    try:
+        with on_stop_signal(stop), learn.no_bar(), learn.no_logging():  # fastai's are for notebooks
+            learn.fit_one_cycle(options.epochs, options.lr, cbs=cbs)
+    except BaseException as error:
+        if isinstance(error, WriteError):
+            raise
+        saved = _save_after(checkpoint)
+        if not isinstance(error, KeyboardInterrupt) and checkpoint.stopped is None:
+            if saved:
+                print_message(f"the state of {checkpoint.place()} is saved; go on with: {resume_command(learn.path)}")
+            raise
+        if not saved:
+            print_message(f"the last batch was not saved; {checkpoint.left()}")
+        return True
+    finally:
+        pace.after_fit()  # fastai skips it after an error
+    return checkpoint.stopped is not None
+
+
+def _save_after(checkpoint: Checkpoint) -> bool:
+    """Save the state after an error between two batches, such as a worker that was killed."""
+    if not checkpoint.clean:
+        return False
+    try:
+        checkpoint.save()
+    except PatchaugError:
+        return False
+    return True
+
+
+def _require_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise OptionError if options or data differ from those of the run that is resumed."""
+    changed = [
+        name for name in now["options"] if name not in FREE and saved["options"].get(name) != now["options"][name]
+    ]
+    if changed:
+        told = ", ".join(f"{name} was {saved['options'].get(name)!r}, now {now['options'][name]!r}" for name in changed)
+        raise OptionError(f"--resume goes on with the options of the run: {told}; leave them out, or start a new run")
+    files = changed_files(saved["data"], now["data"])
+    if files:
+        raise OptionError(
+            f"{len(files)} files of the data have changed since the run began: {', '.join(files[:3])}; the rest of the "
+            f"run would train on other pixels: put them back, or start a new run"
+        )
+
+
+def _require_space(model: Any, out: Path) -> None:
+    """Raise WriteError if the disk has too little space for the results."""
+    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    free = shutil.disk_usage(out).free
+    if free < _COPIES * weights:
+        raise WriteError(
+            f"{out}: checkpoints and models of this run need about {_COPIES * weights / 2**20:.0f} MiB, and the disk "
+            f"has {free / 2**20:.0f} MiB left; free some space, or choose another disk with --out"
+        )
 
 
 def _summary(dls: Any, options: TrainOptions) -> str:
@@ -139,73 +223,3 @@ def _summary(dls: Any, options: TrainOptions) -> str:
         f"each of {options.epochs} epochs: {train} training windows in {batches} batches, {valid} validation windows"
         + long * '; "--valid random" validates on fewer windows, and the final score still uses whole slides'
     )
-
-
-def _print_message(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _write_figures(loader: Any, options: TrainOptions, out: Path) -> None:
-    slides, plan = loader.slides, loader.plan
-    draws = [draw.window for draw in plan.ordered(False) if draw.slide == 0]
-    shown = draws[:100]  # more would cover the slide
-    of = f"{len(shown)} of the {len(draws)}" if len(shown) < len(draws) else f"the {len(draws)}"
-    title = f"{slides[0].name}: {of} windows of the first epoch"
-    show_windows(slides[0], shown, out=out / WINDOWS, title=title)
-    patches = [plan.read(plan[index]) for index in range(min(len(plan), 8))]
-    show_patches(patches, codes=options.class_names, out=out / BATCH, title="Patches of the first batch, with masks")
-
-
-def _evaluate(learn: Any, out: Path) -> dict[str, float | None]:
-    """Return the Dice of each class over the validation slides, and write a figure of the first."""
-    valid = learn.dls.valid.slides
-    predictions = [predict_slide(learn, slide) for slide in valid]
-    levels = [law.domain.level for law in learn.dls.valid.plan.distributions]
-    dice = dice_by_class(valid, predictions, levels=levels)
-    show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
-    return dice
-
-
-class Pace(Callback):
-    """Count patches, seconds and epochs of training, and print losses and metrics of each epoch on stderr.
-
-    Args:
-        epochs: Number of epochs.
-        show: Show a progress bar.
-    """
-
-    order = 60  # after fastai's Recorder, whose values it prints
-    run_valid = False
-
-    def __init__(self, epochs: int, show: bool) -> None:
-        self.epochs, self.show = epochs, show
-
-    def before_fit(self) -> None:
-        """Reset the counters."""
-        self.patches, self.batches, self.seconds, self.epochs_done = 0, 0, 0.0, 0
-        self._since = time.monotonic()
-        self._bars = bars(self.show)
-        self._bars.start()
-        self._task = self._bars.add_task("training, patches", total=self.epochs * self.learn.dls.train.n)
-
-    def before_train(self) -> None:
-        """Start the clock."""
-        self._since = time.monotonic()
-
-    def after_batch(self) -> None:
-        """Count the batch and its seconds."""
-        now = time.monotonic()
-        self.patches, self.batches = self.patches + len(self.learn.xb[0]), self.batches + 1
-        self.seconds, self._since = self.seconds + now - self._since, now
-        self._bars.update(self._task, completed=self.patches)
-
-    def after_epoch(self) -> None:
-        """Print the losses and metrics of the epoch."""
-        self.epochs_done += 1
-        names, values = self.learn.recorder.metric_names[1:-1], self.learn.recorder.values[-1]
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, values, strict=True))
-        _print_message(f"epoch {self.epochs_done} of {self.epochs}: {scores}")
-
-    def after_fit(self) -> None:
-        """Remove the bar."""
-        self._bars.stop()

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastai.callback.core import Callback
 from fastai.learner import CancelEpochException, CancelFitException, CancelTrainException
 
 from patchaug.data.random_state import random_state, restore_random_state
 from patchaug.errors import MissingError, OptionError, PatchaugError, WriteError
 from patchaug.fastai2.checkpoint_files import VERSION, load_checkpoint, write_checkpoint
+from patchaug.fastai2.plain_errors import PlainErrors
 from patchaug.fastai2.run_snapshot import learner_state, plain, restore_learner
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
 
 
-class Checkpoint(Callback):
+class Checkpoint(PlainErrors):
     """Save the state of `fit` after each epoch and every few minutes, whole or absent.
 
     A checkpoint holds weights, optimizer, schedule, random generators, records, and the place in the epoch. A run that
@@ -81,13 +81,18 @@ class Checkpoint(Callback):
         """Path of the checkpoint."""
         return self.folder / CHECKPOINT
 
+    @property
+    def clean(self) -> bool:
+        """Whether weights and records are those after a whole batch."""
+        return self._place is not None and not self._dirty
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; the learner that gets a callback with a state begins with the saved epoch."""
         if name == "learn" and getattr(self, "_state", None) is not None:
             if value is not None:
                 vars(value)["_do_fit"] = lambda: self._fit_from_saved_epoch(value)
             elif self.learn is not None:
-                self.learn.__dict__.pop("_do_fit", None)  # type: ignore[attr-defined]
+                self.learn.__dict__.pop("_do_fit", None)
         object.__setattr__(self, name, value)
 
     def stop(self, reason: str = "stop") -> None:
@@ -186,7 +191,7 @@ class Checkpoint(Callback):
         Raises:
             WriteError: It cannot be written; the text names the checkpoint that is left.
         """
-        if self._dirty or self._place is None:
+        if not self.clean or self._place is None:
             raise WriteError(f"the run ended within a batch, so its state cannot be saved; {self.left()}")
         state = {
             "patchaug_checkpoint": VERSION, "place": self._place, "learner": learner_state(self.learn),

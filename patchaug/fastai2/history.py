@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from fastai.callback.core import Callback
 
 from patchaug.core.atomic import write_text
+from patchaug.errors import MissingError, WriteError
+from patchaug.fastai2.plain_errors import PlainErrors
 
 
-class History(Callback):
+class History(PlainErrors):
     """Record each epoch: losses, metrics, Dice and IoU of each class, learning rate, and where the seconds went.
 
     Args:
@@ -83,7 +85,9 @@ class History(Callback):
         """Add the row of the epoch, and write the file."""
         recorder = self.learn.recorder
         row: dict[str, Any] = {"epoch": self.learn.epoch + 1}
-        row |= {name: _number(value) for name, value in zip(recorder.metric_names[1:], recorder.values[-1], strict=False)}
+        row |= {
+            name: _number(value) for name, value in zip(recorder.metric_names[1:], recorder.values[-1], strict=False)
+        }
         both, either = self._counts.tolist()
         for code, hits, total in zip(self.codes, both, either, strict=True):
             row[f"dice {code}"] = 2 * hits / total if total else None
@@ -93,7 +97,12 @@ class History(Callback):
         self.seconds = dict.fromkeys(self.seconds, 0.0)
         row |= {"windows": self.patches}
         self.rows.append(row)
-        write_history(self.file, self.rows)
+        try:
+            write_history(self.file, self.rows)
+        except WriteError as error:
+            print(f"history not written: {error}; training goes on", file=sys.stderr, flush=True)
+        except MissingError:  # the checkpoint reports it
+            pass
         if self.on_epoch is not None:
             self.on_epoch(row)
 

@@ -218,6 +218,10 @@ class TrainOptions(PatchOptions):
     workers: int | None = Field(
         None, title="Workers", description="processes that read; fastai chooses when left out", ge=0, examples=[4]
     )
+    checkpoint_minutes: float = Field(
+        10, title="Checkpoint", description="minutes between checkpoints within an epoch", gt=0, examples=[10],
+        json_schema_extra=_unit("minutes"),
+    )  # fmt: skip
     pretrained: bool = Field(False, title="Pretrained", description="start from torchvision's weights")
 
     @property

@@ -36,9 +36,9 @@ def show_curves(rows: Sequence[dict[str, Any]], codes: Sequence[str], *, out: Ou
     for name, label, colour in (("train_loss", "training", "#444444"), ("valid_loss", "validation", "#d95f02")):
         left.plot(epochs, [_value(row.get(name)) for row in rows], marker="o", markersize=3, label=label, color=colour)
     for number, code in enumerate(codes):
-        colour = "#444444" if number == 0 else matplotlib_colour(number, None)
+        drawn = "#444444" if number == 0 else matplotlib_colour(number, None)
         values = [_value(row.get(f"dice {code}")) for row in rows]
-        right.plot(epochs, values, marker="o", markersize=3, label=code if code[:1] != "_" else f" {code}", color=colour)
+        right.plot(epochs, values, marker="o", markersize=3, label=code if code[:1] != "_" else f" {code}", color=drawn)
     right.set_ylim(-0.02, 1.02)
     for axes, title in ((left, "loss"), (right, "Dice on validation windows")):
         axes.set(title=title, xlabel="epoch")

@@ -19,7 +19,10 @@ from patchaug.cli import main
 from patchaug.options.fields import TrainOptions
 from patchaug.testing.synthetic_slides import write_slide
 
-RESULTS = {"model.pkl", "windows.png", "batch.png", "prediction.png", "report.json", "options.json"}
+RESULTS = {
+    "model.pkl", "best.pkl", "windows.png", "batch.png", "prediction.png", "curves.png", "report.json", "options.json",
+    "history.csv", ".patchaug-run",
+}  # fmt: skip
 COMMON = ["--images", "images", "--masks", "masks", "--codes", "background,nucleus"]
 TINY = ["--per-slide", "8", "--epochs", "1", "--bs", "4", "--size", "64", "--workers", "0", "--level", "1"]
 
@@ -71,7 +74,7 @@ def test_train_scores_what_the_exported_model_predicts(slides: Path, tmp_path: P
     assert [Path(path).name for path in report["valid"]] == ["s2.tiff"]
     # No terminal: a line before, a line an epoch, and no bar.
     assert re.fullmatch(
-        r"each of 1 epochs: 16 windows in 4 batches to train on, 9 to validate\n"
+        r"each of 1 epochs: 16 training windows in 4 batches, 9 validation windows\n"
         r"epoch 1 of 1: train_loss \S+, valid_loss \S+, slide_dice \S+\n",
         done.stderr,
     ), done.stderr
@@ -99,7 +102,8 @@ def test_the_same_seed_trains_the_same_model(slides: Path, tmp_path: Path) -> No
     for name, workers in (("a", 0), ("b", 2)):
         assert train(slides, "--valid-slides", "s2*", "--workers", workers, out=tmp_path / name).returncode == 0
         report = json.loads((tmp_path / name / "report.json").read_text())
-        del report["options"]["workers"]
+        del report["options"]["workers"], report["command"], report["written_by"]
+        report["history"] = [{k: v for k, v in row.items() if "second" not in k} for row in report["history"]]
         reports.append({key: value for key, value in report.items() if "second" not in key})
     assert reports[0] == reports[1]
 
@@ -236,8 +240,9 @@ def test_ctrl_c_keeps_what_was_trained(slides: Path, tmp_path: Path) -> None:
         finally:
             process.kill()
     assert process.returncode == 1 and "Traceback" not in err
-    assert re.search(r"stopped after \d+ of 500 epochs; results are in", out)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS - {"prediction.png"}
+    assert re.search(r"stopped after \d+ of 500 epochs; results are in .*out; go on with: patchaug train --resume", out)
+    kept = RESULTS - {"prediction.png", "best.pkl"} | {"checkpoint.pt", "best.pt"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == kept
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["interrupted"] and 2 <= report["epochs_done"] < 500
     from fastai.vision.all import load_learner
@@ -247,7 +252,7 @@ def test_ctrl_c_keeps_what_was_trained(slides: Path, tmp_path: Path) -> None:
 
 def test_remarks_name_what_was_not_learnt() -> None:
     """And a cure that fits: more training, or, after much of it, a look at the pictures."""
-    from patchaug.cli.training import remarks
+    from patchaug.cli.run_figures import remarks
 
     dice = {"ground": 0.99, "nucleus": 0.0, "vessel": None, "fat": 0.49}
     few, many = remarks(dice, 16, 128), remarks(dice, 1000, 8000)

@@ -1,0 +1,55 @@
+"""Figures of a run, its scores on whole slides, and advice on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from patchaug.cli.run_folder import BATCH, PREDICTION, WINDOWS
+from patchaug.options.fields import TrainOptions
+from patchaug.predict.metrics import dice_by_class
+from patchaug.predict.predict_slide import predict_slide
+from patchaug.viz import show_patches, show_prediction, show_windows
+
+_LOW, _FEW = 0.5, 200  # a Dice below which to remark, and a small number of batches
+
+
+def remarks(dice: Mapping[str, float | None], batches: int, patches: int) -> list[str]:
+    """Give advice for each class with a Dice below 0.5.
+
+    Args:
+        dice: Dice of each class over the validation slides; None for a class without a score.
+        batches: Number of batches trained in all epochs.
+        patches: Number of patches in them.
+    """
+    cure = (
+        f"{batches} batches ({patches} windows) are few to train on: try more --per-slide or --epochs"
+        if batches < _FEW
+        else f"look at {BATCH}, whether masks and images fit, and at {PREDICTION}; a larger --foreground or --size, or "
+        f"slides more like those of the validation, may help"
+    )
+    low = {code: score for code, score in dice.items() if score is not None and score < _LOW}
+    return [f'the Dice of "{code}" on the validation slides is {score:.3f}: {cure}' for code, score in low.items()]
+
+
+def write_figures(loader: Any, options: TrainOptions, out: Path) -> None:
+    """Draw the windows of the first training slide, and the patches of the first batch."""
+    slides, plan = loader.slides, loader.plan
+    draws = [draw.window for draw in plan.ordered(False) if draw.slide == 0]
+    shown = draws[:100]  # more would cover the slide
+    of = f"{len(shown)} of the {len(draws)}" if len(shown) < len(draws) else f"the {len(draws)}"
+    title = f"{slides[0].name}: {of} windows of the first epoch"
+    show_windows(slides[0], shown, out=out / WINDOWS, title=title)
+    patches = [plan.read(plan[index]) for index in range(min(len(plan), 8))]
+    show_patches(patches, codes=options.class_names, out=out / BATCH, title="Patches of the first batch, with masks")
+
+
+def evaluate(learn: Any, out: Path) -> dict[str, float | None]:
+    """Return the Dice of each class over the validation slides, and write a figure of the first."""
+    valid = learn.dls.valid.slides
+    predictions = [predict_slide(learn, slide) for slide in valid]
+    levels = [law.domain.level for law in learn.dls.valid.plan.distributions]
+    dice = dice_by_class(valid, predictions, levels=levels)
+    show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
+    return dice
