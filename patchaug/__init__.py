@@ -1,8 +1,8 @@
 """patchaug: train fastai on images too large to be samples.
 
 A slide is an item of the data set, a patch is an item of a batch; windows are drawn by a seed and read on the fly. Only
-`PatchDataset` needs torch: without torch, `from patchaug import *` imports all other names. `patchaug.fastai` is the
-plugin itself.
+`PatchDataset` and `EpochSampler` need torch: without torch, `from patchaug import *` imports all other names.
+`patchaug.fastai` is the plugin itself.
 """
 
 from importlib import import_module
@@ -32,6 +32,7 @@ from patchaug.slides.slide import Slide
 if TYPE_CHECKING:
     from patchaug.augment import Augment
     from patchaug.data.dataset import PatchDataset
+    from patchaug.data.epoch_sampler import EpochSampler
     from patchaug.options.fields import PatchOptions
 
 __version__ = "0.1.0"
@@ -39,13 +40,16 @@ __version__ = "0.1.0"
 # Loaded at first use: torch takes seconds to import, pydantic a tenth of one.
 _LAZY = {
     "Augment": "patchaug.augment",
+    "EpochSampler": "patchaug.data.epoch_sampler",
     "PatchDataset": "patchaug.data.dataset",
     "PatchOptions": "patchaug.options.fields",
 }
+_TORCH = ("EpochSampler", "PatchDataset")  # the names that need torch
 
 __all__ = [
     "Augment",
     "Draw",
+    "EpochSampler",
     "Foreground",
     "ForegroundError",
     "FrameError",
@@ -71,12 +75,13 @@ __all__ = [
 ]
 if not TYPE_CHECKING:  # type checkers see the names above, and no others
     if find_spec("torch") is None:
-        __all__.remove("PatchDataset")
+        for _name in _TORCH:
+            __all__.remove(_name)
 
     def __getattr__(name: str) -> Any:
         if name in _LAZY:
-            if name == "PatchDataset" and find_spec("torch") is None:
-                raise ImportError("PatchDataset needs torch, which is not installed: pip install torch")
+            if name in _TORCH and find_spec("torch") is None:
+                raise ImportError(f"{name} needs torch, which is not installed: pip install torch")
             return getattr(import_module(_LAZY[name]), name)
         raise AttributeError(f"module 'patchaug' has no attribute {name!r}")
 

@@ -20,6 +20,7 @@ DESIGN = [
     "Plan",
     "Draw",
     "PatchDataset",
+    "EpochSampler",
     "PatchOptions",
     "open_slide",
     "register_reader",
@@ -35,7 +36,7 @@ DESIGN = [
 
 def test_design_names_are_exported() -> None:
     """Each name of the design is in __all__."""
-    lacking = set() if find_spec("torch") else {"PatchDataset"}
+    lacking = set() if find_spec("torch") else {"PatchDataset", "EpochSampler"}
     assert set(DESIGN) - lacking <= set(patchaug.__all__)
 
 
@@ -60,14 +61,14 @@ def test_import_loads_no_heavy_library() -> None:
 
 @pytest.mark.parametrize("torch", [True, False])
 def test_a_star_imports_what_is_available(torch: bool) -> None:
-    """Without torch all names but PatchDataset, whose error names the cure."""
+    """Without torch all names but those that need it, whose errors name the cure."""
     if torch and find_spec("torch") is None:
         pytest.skip("torch is not installed")
     hide = "" if torch else "import sys; sys.modules['torch'] = None\n"
     code = f"""{hide}from patchaug import *
 import patchaug
 assert set(patchaug.__all__) <= set(globals()) and Plan is patchaug.Plan
-assert {torch} == ("PatchDataset" in globals())
+assert {torch} == ("PatchDataset" in globals()) == ("EpochSampler" in globals())
 try:
     patchaug.PatchDataset
 except ImportError as error:

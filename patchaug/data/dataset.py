@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 
 from patchaug.augment import as_augment
 from patchaug.core.validation import SEED, OnError
-from patchaug.sampling import Sampler
+from patchaug.data.repeated_epochs import RepeatedEpochs
+from patchaug.sampling import Grid, Sampler
 from patchaug.sampling.plan import Edge, Plan
 from patchaug.slides.patch import Patch
 from patchaug.slides.slide import Slide
@@ -18,10 +19,10 @@ from patchaug.slides.slide import Slide
 class PatchDataset(Dataset[Patch]):
     """Patches by index: `ds[epoch * len(ds) + place]`, the same bytes in any worker, in any order.
 
-    torch's own samplers use indices 0 to len(ds) - 1, so for them every epoch is epoch 0. Pass the indices of the epoch
-    to the loader instead:
+    torch's own samplers use indices 0 to len(ds) - 1, so for them every epoch is epoch 0, which is a warning. Pass an
+    `EpochSampler` to the loader instead:
 
-        DataLoader(ds, batch_size=8, sampler=range(epoch * len(ds), (epoch + 1) * len(ds)))
+        DataLoader(ds, batch_size=8, sampler=EpochSampler(ds))
 
     Args:
         slides: The slides, see `open_slide`.
@@ -59,6 +60,8 @@ class PatchDataset(Dataset[Patch]):
             slides, sampler, seed=seed, shuffle=shuffle, augment=as_augment(augment, halo),
             halo=halo if isinstance(halo, int) else 0, edge=edge, on_error=on_error,
         )  # fmt: skip
+        same = isinstance(sampler, Grid) and sampler.offset == "fixed" and augment is None  # in each epoch
+        self._repeats = None if same else RepeatedEpochs(len(self.plan))
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -69,8 +72,11 @@ class PatchDataset(Dataset[Patch]):
         Raises:
             ReadError: A file cannot be read there; the text holds slide, level, window, seed and index.
         """
-        return self.plan.read(self.plan[index])
+        draw = self.plan[index]
+        if self._repeats is not None:
+            self._repeats.count(draw.index)
+        return self.plan.read(draw)
 
     def __iter__(self) -> Iterator[Patch]:
         """The patches of epoch 0. Without this, Python's loop over indices would never end."""
-        return (self[index] for index in range(len(self)))
+        return (self.plan.read(self.plan[index]) for index in range(len(self)))

@@ -19,12 +19,13 @@ from patchaug.data.export import drop_activations
 from patchaug.errors import OptionError
 from patchaug.fastai1.label_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
-from patchaug.predict.predict_slide import GridBatches, grid_batches, image_pixels, predict_slide
+from patchaug.predict.predict_slide import GridOutputs, grid_outputs, image_pixels, predict_slide
+from patchaug.predict.run_model import model_outputs
 from patchaug.slides.slide import Slide
 
 
-@grid_batches.register
-def _grid_batches(learn: Learner, slide: Slide) -> GridBatches:
+@grid_outputs.register
+def _grid_outputs(learn: Learner, slide: Slide) -> GridOutputs:
     data = learn.data
     valid = getattr(data.valid_ds, "x", None)
     if not isinstance(valid, SlideItemList):
@@ -41,7 +42,7 @@ def _grid_batches(learn: Learner, slide: Slide) -> GridBatches:
         SlideLabelList(items, EmptyLabelList([0])), data.valid_dl.batch_size, device=data.device,
         tfms=data.valid_dl.tfms, num_workers=data.valid_dl.num_workers,
     )  # fmt: skip
-    return GridBatches(items.plan, (batch[0] for batch in loader))
+    return GridOutputs(items.plan, model_outputs(learn.model, (batch[0] for batch in loader)))
 
 
 @image_pixels.register

@@ -6,30 +6,48 @@ which passes only look.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fastai.callback.schedule import LRFinder
 from fastai.learner import Learner, SkipToEpoch
+from fastcore.basics import noop
 
 from patchaug.fastai2.patch_dl import PatchDL
 
-_do_fit, _do_epoch_train = Learner._do_fit, Learner._do_epoch_train
-_do_epoch_validate = Learner._do_epoch_validate
+_with_events, _do_epoch_train, _do_epoch_validate = (
+    Learner._with_events, Learner._do_epoch_train, Learner._do_epoch_validate,
+)  # fmt: skip
 
 
 def _peeking(loader: Any) -> AbstractContextManager[None]:
     return loader.peeking() if isinstance(loader, PatchDL) else nullcontext()
 
 
-def fit_from_its_epoch(self: Learner) -> None:
-    """Call fastai's `_do_fit`; `start_epoch` sets the epoch of the windows, and `lr_find` leaves it."""
-    loader = self.dls.train
-    with _peeking(loader) if self._grab_cbs(LRFinder) else nullcontext():
-        for skip in self._grab_cbs(SkipToEpoch):
+def with_events(
+    self: Learner, f: Callable[[], None], event_type: str, ex: type[Exception], final: Callable[[], Any] = noop
+) -> None:
+    """Call fastai's `_with_events`; a fit begins with its `start_epoch`, and `lr_find` does not count."""
+    _with_events(self, (lambda: _fit_epochs(self, f)) if event_type == "fit" else f, event_type, ex, final)
+
+
+def _fit_epochs(learn: Learner, epochs: Callable[[], None]) -> None:
+    loader = learn.dls.train
+    with _peeking(loader) if learn._grab_cbs(LRFinder) else nullcontext():
+        for skip in learn._grab_cbs(SkipToEpoch):
             if isinstance(loader, PatchDL):
                 loader.start_at(skip._skip_to)
-        _do_fit(self)
+        learn._is_fitting = True
+        try:
+            epochs()
+        finally:
+            learn._is_fitting = False
+
+
+def is_fitting(learn: Learner) -> bool:
+    """Decide whether the epochs of a fit are in progress, as they are for its callbacks."""
+    return bool(vars(learn).get("_is_fitting", False))
 
 
 def train_one_epoch(self: Learner) -> None:
@@ -43,10 +61,10 @@ def train_one_epoch(self: Learner) -> None:
 
 
 def validate_without_moving(self: Learner, ds_idx: int = 1, dl: Any = None) -> None:
-    """Call fastai's `_do_epoch_validate`, which may be given the training loader."""
+    """Call fastai's `_do_epoch_validate`, which may get the training loader."""
     with _peeking(self.dls[ds_idx] if dl is None else dl):
         _do_epoch_validate(self, ds_idx, dl)
 
 
-Learner._do_fit, Learner._do_epoch_train = fit_from_its_epoch, train_one_epoch
+Learner._with_events, Learner._do_epoch_train = with_events, train_one_epoch
 Learner._do_epoch_validate = validate_without_moving

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator
 from functools import singledispatch
 from typing import Any, NamedTuple
 
 from patchaug.errors import OptionError
-from patchaug.predict.run_model import Inputs, predict_map
+from patchaug.predict.run_model import Output, predict_map
 from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
 from patchaug.slides.slide_group import SlideGroup
 
 
-class GridBatches(NamedTuple):
-    """The windows of a slide's grid, ready for the model.
+class GridOutputs(NamedTuple):
+    """The answers of a model to the windows of a slide's grid.
 
     Attributes:
         plan: Grid of the slide, see `class_bands`.
-        batches: Images of its windows in order, float (n, channels, height, width) each; tuples for several inputs.
+        outputs: Images of its windows and the model's answers, batch by batch in order, see `predict_map`.
     """
 
     plan: Plan
-    batches: Iterable[Inputs]
+    outputs: Generator[Output, None, None]
 
 
 @singledispatch
-def grid_batches(learn: Any, slide: Slide) -> GridBatches:
-    """Read a slide by the grid of a learner's options; each plugin registers its `Learner` here.
+def grid_outputs(learn: Any, slide: Slide) -> GridOutputs:
+    """Run a learner's model over a slide, by the grid of its options; each plugin registers its `Learner` here.
 
     Args:
         learn: A learner trained on slides.
         slide: The slide; its mask is ignored.
 
     Returns:
-        The plan and its batches, on the learner's device and with its batch transforms.
+        The plan, and the answers as they are asked for.
 
     Raises:
         OptionError: The learner was trained on other data than slides.
@@ -61,7 +61,8 @@ def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
 
     The grid follows from the options (`size`, `overlap`, level) and covers the slide, also with `valid="random"`. Where
     windows overlap, each pixel comes from the window in which it lies farther from the edge. Memory holds one batch
-    with its activations, and a band of the slide as high as a window; only the map grows with the slide.
+    with its activations, and a band of the slide as high as a window; only the map grows with the slide. On fastai 2
+    the batches go through the learner's callbacks and precision, as in `get_preds`.
 
     Args:
         learn: A `Learner` trained on slides, or loaded by `load_learner`.
@@ -98,5 +99,5 @@ def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
         one if isinstance(one, Slide) else open_slide(one, **how) for one, how in zip(sources, chosen, strict=True)
     ]
     whole = opened[0] if len(opened) == 1 else SlideGroup(opened)
-    grid = grid_batches(learn, whole.without_mask())
-    return predict_map(learn.model, grid.plan, grid.batches, out)
+    grid = grid_outputs(learn, whole.without_mask())
+    return predict_map(grid.plan, grid.outputs, out)
