@@ -43,6 +43,7 @@ class Report:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Report:
         """Return a report from its JSON."""
-        pairs = {name: tuple(fields[name]) for name in ("size", "mpp", "problems", "notes") if fields.get(name) is not None}
+        lists = ("size", "mpp", "problems", "notes")
+        pairs = {name: tuple(fields[name]) for name in lists if fields.get(name) is not None}
         pixels = {int(value): count for value, count in fields.get("pixels", {}).items()}
         return cls(**{**fields, **pairs, "pixels": pixels})
