@@ -30,6 +30,7 @@ from patchaug.slides.patch import Patch as Patch
 from patchaug.slides.patch import mirror_patch, resize_patch
 from patchaug.slides.pixel_format import CheckedRaster
 from patchaug.slides.slide_id import id_of as id_of
+from patchaug.slides.valid_pixels import ignore_invalid
 
 Codes = Sequence[str] | Mapping[str, Any] | ClassCodes
 
@@ -168,7 +169,8 @@ class Slide:
             size: Side of the patch in pixels, or (height, width), to resample the window to; default: the window's.
 
         Returns:
-            The image, (height, width, channels) of the file's dtype, and the mask, integers (height, width) or None.
+            The image, (height, width, channels) of the file's dtype, and the mask, integers (height, width) or None;
+            labels of transparent pixels are `ignore_index` where the slide has one.
 
         Raises:
             WindowError: The window leaves the slide.
@@ -176,8 +178,8 @@ class Slide:
             ReadError, MissingError: A file cannot be read there; the last line of the text names the place.
         """
         try:
-            image = self._image.read(window)
-            mask = None if self._mask is None else self._read_mask(window)
+            image, valid = self._image.read_valid(window)
+            mask = None if self._mask is None else ignore_invalid(self._read_mask(window), valid, self.ignore_index)
         except (ReadError, MissingError, MemoryError) as error:
             at = f"x={window.x} y={window.y} {window.width} x {window.height}"
             if isinstance(error, MemoryError):
