@@ -62,6 +62,24 @@ def _cure(element: Any) -> str:
     return "take SlideBlock for images and SlideMaskBlock for masks: they read them through the window"
 
 
+def require_own_inputs(items: Sequence[tuple[Any, ...]], n_inp: int) -> None:
+    """Verify that the inputs of test items differ.
+
+    fastai passes a test item of another type than the training items to all inputs alike, past the getters.
+
+    Raises:
+        OptionError: Two inputs have the same source.
+    """
+    for number, item in enumerate(items):
+        images = [element for element in item[:n_inp] if isinstance(element, SlideImage)]
+        if len({id(image.source) for image in images}) < len(images):
+            raise OptionError(
+                f"test item {number}, {images[0].path or type(images[0].source).__name__}, would be all {len(images)} "
+                f"inputs of the model; pass items of the type of the training items, or take "
+                f"learn.predict_slide((slide1, slide2))"
+            )
+
+
 def prediction_item(
     layout: Layout, n_inp: int, slide: Slide, pixels: Sequence[ImagePixels] = ()
 ) -> tuple[LazySlideItem, ...]:

@@ -22,11 +22,11 @@ from patchaug.data.batch_memory import BatchBuffers, batch_buffers_for
 from patchaug.data.isolated_rng import isolated_rng
 from patchaug.data.loader_arguments import batch_size_of, require_full_batch, require_known_arguments
 from patchaug.data.run_position import RunPosition
-from patchaug.data.slide_items import LazySlideItem, slides_of
+from patchaug.data.slide_items import LazySlideItem, SlideImage, slides_of
 from patchaug.data.worker_notes import WorkerNotes, worker_notes_for
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop_halo import with_crop
-from patchaug.fastai2.lazy_items import Layout, layout_of, lazy_items_of
+from patchaug.fastai2.lazy_items import Layout, layout_of, lazy_items_of, require_own_inputs
 from patchaug.fastai2.mask_display import ClassColours
 from patchaug.fastai2.pixels import pixels_of
 from patchaug.fastai2.random_patch import RandomPatch, random_patch
@@ -153,7 +153,10 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
             same["split"] = "test"  # fastai makes test loaders from the validation loader
         if "batch_size" in kwargs:
             kwargs["bs"] = batch_size_of(kwargs.get("bs", 64), kwargs.pop("batch_size"))
-        return super().new(dataset, cls, **{**same, **kwargs})
+        made = super().new(dataset, cls, **{**same, **kwargs})
+        if getattr(made, "split", None) == "test":
+            require_own_inputs(made.lazy_items, self.n_inp)
+        return made
 
     def get_idxs(self) -> list[int]:
         """List the indices of the next pass; the plan shuffles, so they are in order."""
@@ -219,7 +222,8 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
             **kwargs: As for fastai's `show_batch`.
 
         Raises:
-            OptionError: `windows` is combined with b, ctxs, show or unique, or a transform has removed patches.
+            OptionError: `windows` is combined with b, ctxs, show or unique, the items have several images, or a
+                transform has removed patches.
         """
         show_patches = super().show_batch
         if not windows:
@@ -227,6 +231,8 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
         if b is not None or ctxs is not None or unique or not show or self.plan is None:
             raise OptionError("windows=True shows the next batch of a loader on a figure of its own; leave b, ctxs, "
                               "show and unique out")  # fmt: skip
+        if self.layout.count(SlideImage) > 1:
+            raise OptionError("windows=True numbers one image of each item, and the items have several; leave it out")
         draws: list[Draw] = []
         self._recorded = draws
         try:

@@ -27,7 +27,7 @@ _CODES = 256  # numbers that a mask of bytes can hold
 
 
 def require_croppable(loader: Any) -> None:
-    """Check that the transforms of a training loader keep the halo croppable; a loader without a halo passes.
+    """Verify that the transforms of a training loader keep the halo croppable; a loader without a halo passes.
 
     Patches of validation slides have no halo. So transforms must resize patches with and without it by one factor, and
     the resized halo must be whole pixels.
@@ -128,7 +128,7 @@ def _name(transform: Any) -> str:
 
 
 def require_whole_windows(loader: Any, image: Any) -> None:
-    """Check that validation transforms only resize windows: the model's answer then covers the whole window.
+    """Verify that validation transforms only resize windows: the model's answer then covers the whole window.
 
     Args:
         loader: A `PatchDL` with validation transforms.

@@ -65,7 +65,7 @@ class SlideGroup(Slide):
         return slide
 
     def require_level(self, level: int) -> None:
-        """Check that all slides of the group have a level, and the same pixels there.
+        """Verify that all slides of the group have a level, and the same pixels there.
 
         Raises:
             FrameError: They do not.

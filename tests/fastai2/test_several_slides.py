@@ -221,6 +221,19 @@ def test_inputs_that_are_no_slides_are_refused_in_prediction() -> None:
         two.predict_slide(SLIDES[0])
 
 
+def test_test_items_are_not_all_inputs_at_once() -> None:
+    """Items of the training type go through the getters; any other would be both inputs."""
+    dls = loaders((SlideBlock, SlideBlock, MASKS), [same, negative, first_mask], n_inp=2)
+    one, two = dls.test_dl(SLIDES[:1]).one_batch()
+    assert (pixels(one) == 255 - pixels(two)).all()
+    with pytest.raises(
+        OptionError, match=r"test item 0, Slide.*, would be all 2 inputs.*predict_slide\(\(slide1, slide2"
+    ):
+        dls.test_dl([open_slide(SLIDES[0])])
+    with pytest.raises(OptionError, match="windows=True numbers one image of each item"):
+        dls.show_batch(windows=True)
+
+
 @pytest.mark.parametrize(
     ("blocks", "getters", "error", "text"),
     [
