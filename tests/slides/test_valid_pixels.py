@@ -29,9 +29,8 @@ def test_labels_of_transparent_pixels(tmp_path: Path, kind: str, ignore_index: i
     part = (slice(20, 70), slice(10, 80))
     opaque = rgba[part][..., 3] == 255
     assert np.array_equal(patch.image, np.where(opaque[..., None], rgba[part][..., :3], 255))
-    assert np.array_equal(
-        patch.mask, mask[part] if ignore_index is None else np.where(opaque, mask[part], ignore_index)
-    )
+    labels = mask[part].astype(int)
+    assert np.array_equal(patch.mask, labels if ignore_index is None else np.where(opaque, labels, ignore_index))
 
 
 def test_valid_masks_are_not_copied() -> None:
