@@ -36,20 +36,23 @@ def remarks(dice: Mapping[str, float | None], batches: int, patches: int) -> lis
 def write_figures(loader: Any, options: TrainOptions, out: Path) -> None:
     """Draw the windows of the first training slide, and the patches of the first batch."""
     slides, plan = loader.slides, loader.plan
-    draws = [draw.window for draw in plan.ordered(False) if draw.slide == 0]
+    first = next(number for number, count in enumerate(plan.counts) if count)
+    draws = [draw.window for draw in plan.ordered(False) if draw.slide == first]
     shown = draws[:100]  # more would cover the slide
     of = f"{len(shown)} of the {len(draws)}" if len(shown) < len(draws) else f"the {len(draws)}"
-    title = f"{slides[0].name}: {of} windows of the first epoch"
-    show_windows(slides[0], shown, out=out / WINDOWS, title=title)
+    title = f"{slides[first].name}: {of} windows of the first epoch"
+    show_windows(slides[first], shown, out=out / WINDOWS, title=title)
     patches = [plan.read(plan[index]) for index in range(min(len(plan), 8))]
     show_patches(patches, codes=options.class_names, out=out / BATCH, title="Patches of the first batch, with masks")
 
 
 def evaluate(learn: Any, out: Path) -> dict[str, float | None]:
     """Return the Dice of each class over the validation slides, and write a figure of the first."""
-    valid = learn.dls.valid.slides
+    plan = learn.dls.valid.plan
+    used = [number for number, count in enumerate(plan.counts) if count]  # the others are smaller than a window
+    valid = [plan.slides[number] for number in used]
     predictions = [predict_slide(learn, slide) for slide in valid]
-    levels = [law.domain.level for law in learn.dls.valid.plan.distributions]
+    levels = [plan.distributions[number].domain.level for number in used]
     dice = dice_by_class(valid, predictions, levels=levels)
     show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
     return dice

@@ -15,6 +15,7 @@ RENAMED = {"share": "foreground", "void": "ignore_index"}  # names of options be
 
 Size = int | tuple[int, int]
 OnError = Literal["raise", "resample"]
+Small = Literal["raise", "skip"]
 Classes = Mapping[int | str, float] | Sequence[int | str]
 
 
@@ -57,6 +58,17 @@ def checked_on_error(value: object) -> OnError:
     if value == "raise" or value == "resample":
         return value
     raise OptionError(f'on_error must be "raise" or "resample", got {value!r}')
+
+
+def checked_small(value: object) -> Small:
+    """Return what to do with a slide that is smaller than the window: "raise" or "skip".
+
+    Raises:
+        OptionError: The value is neither.
+    """
+    if value == "raise" or value == "skip":
+        return value
+    raise OptionError(f'small must be "raise" or "skip", got {value!r}')
 
 
 def checked_fraction(name: str, value: object, meaning: str) -> float:

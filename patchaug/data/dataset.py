@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch.utils.data import Dataset
 
 from patchaug.augment import as_augment
-from patchaug.core.validation import SEED, OnError
+from patchaug.core.validation import SEED, OnError, Small
 from patchaug.data.repeated_epochs import RepeatedEpochs
 from patchaug.sampling import Grid, Sampler
 from patchaug.sampling.plan import Edge, Plan
@@ -34,6 +34,7 @@ class PatchDataset(Dataset[Patch]):
             on each side, for transforms of yours that crop them.
         edge: "shift" or "reflect", see `Plan`.
         on_error: "raise" or "resample", see `Plan`; `plan.replaced` has the counts.
+        small: "raise" or "skip", see `Plan`.
 
     Raises:
         PatchaugError: See `Plan`.
@@ -55,10 +56,11 @@ class PatchDataset(Dataset[Patch]):
         halo: int | Literal["auto"] = "auto",
         edge: Edge = "shift",
         on_error: OnError = "raise",
+        small: Small = "raise",
     ) -> None:
         self.plan = Plan(
             slides, sampler, seed=seed, shuffle=shuffle, augment=as_augment(augment, halo),
-            halo=halo if isinstance(halo, int) else 0, edge=edge, on_error=on_error,
+            halo=halo if isinstance(halo, int) else 0, edge=edge, on_error=on_error, small=small,
         )  # fmt: skip
         same = isinstance(sampler, Grid) and sampler.offset == "fixed" and augment is None  # in each epoch
         self._repeats = None if same else RepeatedEpochs(len(self.plan))

@@ -17,7 +17,7 @@ from patchaug.sampling import Sampler
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.discovery import require_files
 from patchaug.slides.open import open_slide
-from patchaug.slides.resolution import region
+from patchaug.slides.resolution import SlideTooSmallError, region
 from patchaug.slides.slide import Codes, Slide
 from patchaug.slides.slide_group import SlideGroup
 
@@ -178,11 +178,15 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
     for number, first in enumerate(images[0] if images else []):
         first.pixels.require_format([slide.members[number] for slide in slides])
     for slide in slides:
+        try:
+            level = region(slide, sampler.size, sampler.level, sampler.mpp)[0]
+        except SlideTooSmallError:  # the plan raises it, or skips the slide
+            continue
         if isinstance(slide, SlideGroup):
-            slide.require_level(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
+            slide.require_level(level)
         for member in slide.members:
             if member.mask is not None and member.codes is not None:
-                member.labels(region(slide, sampler.size, sampler.level, sampler.mpp)[0])
+                member.labels(level)
     return slides
 
 

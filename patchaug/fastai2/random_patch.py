@@ -8,7 +8,7 @@ from fastcore.foundation import L
 from fasttransform import ItemTransform
 
 from patchaug.augment import as_augment
-from patchaug.core.validation import SEED, Classes, OnError, Size, checked_integer, refuses_old_names
+from patchaug.core.validation import SEED, Classes, OnError, Size, Small, checked_integer, refuses_old_names
 from patchaug.data.slide_items import LazySlideItem, slide_of
 from patchaug.errors import OptionError
 from patchaug.fastai2.pixels import pixels_of
@@ -44,6 +44,7 @@ class RandomPatch(ItemTransform):
             needs. Without `augment` it is a number: the batch's transforms work on patches so much larger on each side,
             and the batch is cropped after the last of them.
         edge: "shift" keeps windows far enough inside for the halo; "reflect" mirrors at the border, see `Plan`.
+        small: What to do with a slide that is smaller than the window: "raise" or "skip".
         on_error: What to do with a window that cannot be read: "raise" or "resample"; see `Plan`.
         seed: 0 to 2^32 - 1.
 
@@ -78,6 +79,7 @@ class RandomPatch(ItemTransform):
         augment: Any = None,
         halo: int | Literal["auto"] = "auto",
         edge: Edge = "shift",
+        small: Small = "raise",
         on_error: OnError = "raise",
         seed: int = SEED,
     ) -> None:
@@ -85,7 +87,7 @@ class RandomPatch(ItemTransform):
         self.samplers = samplers_for(
             mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, foreground=foreground,
             classes=classes, min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp,
-            augment=as_augment(augment, halo), halo=halo, edge=edge, on_error=on_error,
+            augment=as_augment(augment, halo), halo=halo, edge=edge, on_error=on_error, small=small,
         )  # fmt: skip
         self.seed = checked_integer("seed", seed, 0)
 

@@ -14,7 +14,7 @@ from pydantic import Field, WithJsonSchema, field_validator
 
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.budget import budget
-from patchaug.core.validation import MAX_HALO, OnError
+from patchaug.core.validation import MAX_HALO, OnError, Small
 from patchaug.errors import OptionError
 from patchaug.options import Settings
 from patchaug.sampling.option_table import OPTIONS, REQUIRED, Edge, Empty, Mode, Valid
@@ -93,6 +93,7 @@ class PatchOptions(Settings):
     mpp: float | None = _option("mpp")
     halo: Annotated[int, Field(ge=0, le=MAX_HALO)] | Literal["auto"] = _option("halo")
     edge: Edge = _option("edge")
+    small: Small = _option("small")
     on_error: OnError = _option("on_error")
     seed: int = _option("seed")
     channels: list[int | str] | int | None = Field(

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from patchaug.core.validation import sides
+from patchaug.core.validation import Small, sides
 from patchaug.errors import OptionError
 from patchaug.sampling import NO_HALO, Foreground, Halo, Sampler, Uniform, count_alone
-from patchaug.sampling.distributions import MixtureDistribution, WindowDistribution, WindowDomain
+from patchaug.sampling.distributions import MixtureDistribution, UniformComponent, WindowDistribution, WindowDomain
+from patchaug.slides.resolution import SlideTooSmallError
 from patchaug.slides.slide import Slide, id_of
 from patchaug.slides.tissue import TISSUE, tissue_labels
 
 
-def distributions_of(sampler: Sampler, slides: Sequence[Slide], halo: Halo = NO_HALO) -> list[WindowDistribution]:
+def distributions_of(
+    sampler: Sampler, slides: Sequence[Slide], halo: Halo = NO_HALO, *, small: Small = "raise"
+) -> list[WindowDistribution]:
     """Return the distribution of windows on each of the slides, which share the windows of an epoch.
+
+    With small="skip" a slide that is smaller than the window has no windows.
 
     Raises:
         PatchaugError: As `law` of the sampler.
         OptionError: There are fewer windows to share out than slides.
     """
-    laws = [sampler.distribution(slide, halo) for slide in slides]
+    laws: list[WindowDistribution] = [_alone(sampler, slide, halo, small) for slide in slides]
     if not isinstance(sampler, (Uniform, Foreground)) or isinstance(sampler.per_slide, int):
         return laws
     # A slide that the sampler skips takes no part.
@@ -30,6 +35,18 @@ def distributions_of(sampler: Sampler, slides: Sequence[Slide], halo: Halo = NO_
     for (k, law), count in zip(chosen.items(), counts, strict=True):
         laws[k] = replace(law, count=count)
     return laws
+
+
+def _alone(sampler: Sampler, slide: Slide, halo: Halo, small: Small) -> WindowDistribution:
+    """Return the distribution on one slide; that of a small slide which is skipped draws nothing."""
+    try:
+        return sampler.distribution(slide, halo)
+    except SlideTooSmallError:
+        if small == "raise":
+            raise
+        width, height = slide.dimensions
+        nothing = WindowDomain(0, 1, 1, width, height, 0, 0)
+        return MixtureDistribution(nothing, 0, UniformComponent(nothing))
 
 
 def _amount(slide: Slide, domain: WindowDomain, sampler: Uniform | Foreground) -> int:

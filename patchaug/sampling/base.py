@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 
 from patchaug.core.validation import Size, checked_integer, checked_positive, checked_size, sides
-from patchaug.errors import OptionError, WindowError
+from patchaug.errors import OptionError
 from patchaug.sampling.distributions import WindowDistribution, WindowDomain
-from patchaug.slides.resolution import region
+from patchaug.slides.resolution import SlideTooSmallError, region
 from patchaug.slides.slide import Patch, Slide
 
 Halo = tuple[int, int]
@@ -54,7 +54,7 @@ def domain_of(sampler: Sampler, slide: Slide, halo: Halo = NO_HALO) -> WindowDom
     length_x, length_y = slide.level_size(level)
     margin_y, margin_x = halo_read(sampler.size, halo, width, height)
     if width + 2 * margin_x > length_x or height + 2 * margin_y > length_y:
-        raise WindowError(
+        raise SlideTooSmallError(
             f"{slide.name}: a window of {width} x {height} px with a halo of {margin_x} x {margin_y} px on each side "
             f"takes {width + 2 * margin_x} x {height + 2 * margin_y} px, and level {level} has {length_x} x {length_y} "
             f"px; ask for a smaller size, transform by less, leave the slide out, or set edge to 'reflect'"

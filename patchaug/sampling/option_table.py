@@ -95,6 +95,9 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             "shift", "Halo at the border",
             'keep windows inside for the halo ("shift"), or mirror at the border ("reflect")', ("reflect",),
         ),
+        "small": Option(
+            "raise", "Small slides", "what to do with slides that are smaller than the window", ("skip",)
+        ),
         "on_error": Option(
             "raise", "Unreadable windows",
             "what to do with a window that cannot be read: stop, or read another in its place", ("resample",),

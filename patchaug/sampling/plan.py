@@ -19,7 +19,16 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.memory.anonymous import is_starting_process
-from patchaug.core.validation import SEED, OnError, checked_halo, checked_integer, checked_on_error, sides
+from patchaug.core.validation import (
+    SEED,
+    OnError,
+    Small,
+    checked_halo,
+    checked_integer,
+    checked_on_error,
+    checked_small,
+    sides,
+)
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
 from patchaug.sampling.allocation import distributions_of
@@ -44,6 +53,7 @@ class Plan:
         sampler: `Uniform`, `Foreground` or `Grid`.
         seed: 0 to 2^32 - 1.
         shuffle: Mix the windows of all slides anew in each epoch; else slide by slide.
+        small: What to do with a slide that is smaller than the window: "raise", or "skip" it with a warning.
         on_error: What to do with a window that cannot be read: "raise", or "resample": read another window of the same
             slide in its place, the same one in each run. Replacements are warned of and counted in `replaced`.
         augment: Transform of each patch, which also determines the halo.
@@ -79,6 +89,7 @@ class Plan:
         halo: int = 0,
         edge: Edge = "shift",
         on_error: OnError = "raise",
+        small: Small = "raise",
     ) -> None:
         self.slides, self.sampler = list(slides), sampler
         self.seed, self.shuffle = checked_integer("seed", seed, 0), bool(shuffle)
@@ -92,11 +103,13 @@ class Plan:
                 for member in slide.members:
                     augment.require_known_labels(member)
         self.halo: Halo = _halo(augment, halo, edge, sampler)
+        self.small = checked_small(small)
         self._distributions: list[WindowDistribution] | None = self._make_distributions()
+        self._warn_of_small()
         self._starts = list(accumulate((one.count for one in self._distributions), initial=0))
         if not len(self):
             raise OptionError(
-                f'no slide is left: {sampler} skips all {len(self.slides)}; set empty to "raise" to see why'
+                f'no slide is left: {sampler} skips all {len(self.slides)}; set empty and small to "raise" to see why'
             )
         self.on_error = checked_on_error(on_error)
         self._replaced = ReplacementCounts(self._starts) if on_error == "resample" else None
@@ -113,7 +126,17 @@ class Plan:
         return self._distributions
 
     def _make_distributions(self) -> list[WindowDistribution]:
-        return distributions_of(self.sampler, self.slides, self.halo if self.edge == "shift" else NO_HALO)
+        halo = self.halo if self.edge == "shift" else NO_HALO
+        return distributions_of(self.sampler, self.slides, halo, small=self.small)
+
+    def _warn_of_small(self) -> None:
+        """Name the slides that `small="skip"` leaves out."""
+        if self.small == "skip":
+            out = [s.name for s, one in zip(self.slides, self.distributions, strict=True) if one.domain.height == 1]
+            height, width = self._sides
+            if out and (height, width) != (1, 1):
+                names = ", ".join(out[:20])
+                warnings.warn(f"{len(out)} slides are smaller than the window and skipped: {names}", stacklevel=3)
 
     @property
     def counts(self) -> tuple[int, ...]:

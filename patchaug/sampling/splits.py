@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from patchaug.core.validation import OnError, checked_halo, checked_on_error
+from patchaug.core.validation import OnError, Small, checked_halo, checked_on_error, checked_small
 from patchaug.errors import OptionError
 from patchaug.sampling import Edge, Foreground, Grid, Uniform
 from patchaug.sampling.base import PatchTransform, Sampler
@@ -26,6 +26,7 @@ class Samplers(NamedTuple):
         halo: Pixels around those that are read for transforms to come, where there is no `augment`.
         edge: See `Plan`.
         on_error: See `Plan`; for all splits.
+        small: See `Plan`; for all splits.
     """
 
     train: Sampler
@@ -35,6 +36,7 @@ class Samplers(NamedTuple):
     halo: int = 0
     edge: Edge = "shift"
     on_error: OnError = "raise"
+    small: Small = "raise"
 
     def plan(self, split: str, slides: Sequence[Slide], *, seed: int, shuffle: bool) -> Plan:
         """Make the plan of a split: only patches of training slides are augmented.
@@ -44,10 +46,10 @@ class Samplers(NamedTuple):
         """
         sampler = self.of(split)
         if split != "train":
-            return Plan(slides, sampler, seed=seed, shuffle=shuffle, on_error=self.on_error)
+            return Plan(slides, sampler, seed=seed, shuffle=shuffle, on_error=self.on_error, small=self.small)
         return Plan(
             slides, sampler, seed=seed, shuffle=shuffle, augment=self.augment, halo=self.halo, edge=self.edge,
-            on_error=self.on_error,
+            on_error=self.on_error, small=self.small,
         )  # fmt: skip
 
     def of(self, split: str) -> Sampler:
@@ -94,6 +96,7 @@ def samplers_for(
     halo: int | str = "auto",
     edge: Edge = "shift",
     on_error: OnError = "raise",
+    small: Small = "raise",
     **options: Any,
 ) -> Samplers:
     """Return the samplers of training, validation and test slides that a set of options describes.
@@ -105,6 +108,7 @@ def samplers_for(
         halo: Pixels around each of their patches; "auto" is what `augment` needs, and 0 without it.
         edge: "shift" or "reflect", see `Plan`.
         on_error: "raise" or "resample", see `Plan`.
+        small: "raise" or "skip", see `Plan`.
         **options: The other options, see `sampler_for`.
 
     Raises:
@@ -115,4 +119,4 @@ def samplers_for(
     pixels = 0 if halo == "auto" else checked_halo(halo)
     validation = grid if valid == "grid" else sampler_for(mode="random", **options)
     train = sampler_for(mode=mode, **options)
-    return Samplers(train, validation, grid, augment, pixels, edge, checked_on_error(on_error))
+    return Samplers(train, validation, grid, augment, pixels, edge, checked_on_error(on_error), checked_small(small))

@@ -9,6 +9,10 @@ from patchaug.slides.slide import Slide
 _TOLERANCE = 1.01  # a level up to 1 % coarser than asked for is read as it is: scanners' mpp are no more exact
 
 
+class SlideTooSmallError(WindowError):
+    """Raised when a slide is smaller than the window; `small="skip"` leaves such slides out."""
+
+
 def region(slide: Slide, size: Size, level: int, mpp: float | None) -> tuple[int, int, int]:
     """Return the level to read and (width, height) there of a window that becomes a patch of `size`.
 
@@ -25,9 +29,9 @@ def region(slide: Slide, size: Size, level: int, mpp: float | None) -> tuple[int
         height, width = max(round(height * down), height), max(round(width * across), width)
     length_x, length_y = slide.level_size(level)
     if width > length_x or height > length_y:
-        raise WindowError(
+        raise SlideTooSmallError(
             f"{slide.name}: a window of {width} x {height} px does not fit into level {level}, which has "
-            f"{length_x} x {length_y} px; ask for a smaller size or a finer level"
+            f"{length_x} x {length_y} px; ask for a smaller size or a finer level, or leave it out by small='skip'"
         )
     return level, width, height
 

@@ -21,6 +21,7 @@ VALUES = {
     "overlap": [0, 7, 8, -1],
     "valid": ["grid", "random", "all"],
     "on_error": ["raise", "resample", "skip"],
+    "small": ["raise", "skip", "pad"],
     "halo": ["auto", 0, 2**16, 2**16 + 1, -1, "none"],
     "edge": ["shift", "reflect", "pad"],
     "level": [0, -1, 2**32],

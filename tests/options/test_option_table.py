@@ -50,8 +50,8 @@ def same_defaults(function: object, renamed: dict[str, object]) -> set[str]:
 
 def test_plan_has_the_table_s_defaults() -> None:
     """A plan has a number of halo pixels: "auto" is resolved before."""
-    assert same_defaults(Plan, {"halo": 0}) == {"seed", "halo", "edge", "on_error"}
-    assert same_defaults(samplers_for, {}) == {"mode", "valid", "halo", "edge", "on_error"}
+    assert same_defaults(Plan, {"halo": 0}) == {"seed", "halo", "edge", "on_error", "small"}
+    assert same_defaults(samplers_for, {}) == {"mode", "valid", "halo", "edge", "on_error", "small"}
 
 
 def test_options_and_samplers_have_the_same_limits() -> None:
