@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -13,6 +15,7 @@ from fastai.vision.data import ImageDataBunch
 from torch.utils.data import DataLoader, Sampler
 
 from patchaug.data.loader_arguments import require_full_batch, require_known_arguments
+from patchaug.data.run_position import RunPosition
 from patchaug.errors import OptionError
 
 # What a loader of fastai 1 takes, beyond what `create` takes itself.
@@ -23,41 +26,56 @@ class Epochs(Sampler):
     """Yield the indices of one epoch after another; the plan shuffles, so they are in order.
 
     Attributes:
-        epoch: Epoch of the next pass.
+        position: Position in the run.
     """
 
     def __init__(self, size: int) -> None:
-        self.size, self.epoch = size, 0
+        self.size, self.position = size, RunPosition()
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.size, (self.epoch + 1) * self.size))
-
-    def end_pass(self) -> None:
-        """Move to the next epoch."""
-        self.epoch += 1
+        epoch = self.position.epoch
+        return iter(range(epoch * self.size, (epoch + 1) * self.size))
 
 
 class PatchLoader(DataLoader):
-    """Move the epoch after a complete pass of torch's loader; a single batch leaves it unchanged.
+    """Move on with each pass of torch's loader; a pass that ends early ends its epoch too.
 
     The sampler cannot count passes itself: workers take indices ahead of the batches.
     """
 
     def __iter__(self) -> Iterator[Any]:
-        yield from super().__iter__()
-        self.dataset.x.plan.tell_replaced()
-        self.sampler.end_pass()
+        position = self.sampler.position
+        current = position.begin_pass(next_epoch=True)
+        try:
+            for batch in super().__iter__():
+                position.count_batch(current)
+                yield batch
+            self.dataset.x.plan.tell_replaced()
+        finally:
+            position.leave_pass(current, next_epoch=True)
 
 
 class SlideDataBunch(ImageDataBunch):
     """Hold the loaders of slides; `SlideItemList` makes it.
 
     Attributes:
-        epoch: Epoch of the next training pass. It grows by one with each complete pass; set it to go on where an
-            earlier run stopped. Validation windows never change.
+        epoch: Epoch of the next training pass. It grows by one with each pass, also with one that ends early; set it to
+            go on where an earlier run stopped. `one_batch`, `show_batch`, `lr_find`, `validate` and `get_preds` leave
+            it. Validation windows never change.
+
+    Example:
+        >>> from patchaug.fastai import SlideDataBunch, SlideItemList
+        >>> labelled = (
+        ...     SlideItemList.from_arrays([image, image], patch=PatchOptions(64, per_slide=8))
+        ...     .split_by_idx([1])
+        ...     .label_from_func(lambda pixels: mask, classes=["background", "nucleus"])
+        ... )
+        >>> data = labelled.databunch(bs=4, num_workers=0)
+        >>> isinstance(data, SlideDataBunch), len(list(data.train_dl)), data.epoch
+        (True, 2, 1)
     """
 
     @classmethod
@@ -102,11 +120,35 @@ class SlideDataBunch(ImageDataBunch):
     @property
     def epoch(self) -> int:
         """Epoch of the next training pass."""
-        return int(self.train_dl.dl.sampler.epoch)
+        return self._run.position.epoch
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        self.train_dl.dl.sampler.epoch = int(value)
+        self._run.position.move_to(int(value))
+
+    @property
+    def _run(self) -> Epochs:
+        sampler: Epochs = self.train_dl.dl.sampler
+        return sampler
+
+    def leave_pass(self) -> None:
+        """End the training pass in progress; if it has yielded a batch, the next pass is the next epoch."""
+        self._run.position.leave_pass(next_epoch=True)
+
+    @contextmanager
+    def peeking(self) -> Iterator[None]:
+        """Leave the run where it is, whatever passes are made within the context."""
+        run = self._run
+        before, run.position = run.position, replace(run.position)
+        try:
+            yield
+        finally:
+            run.position = before
+
+    def one_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the first batch of the next pass, as fastai's `one_batch` does; the run stays where it is."""
+        with self.peeking():
+            return super().one_batch(*args, **kwargs)
 
 
 def fixed(train_ds: Any, valid_ds: Any) -> Any:

@@ -1,18 +1,18 @@
-"""Give fastai 1's `Learner` a method for whole slides, and interpret it window by window."""
+"""Give fastai 1's `Learner` a method for whole slides, and export it without activations."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from fastai.basic_data import DeviceDataLoader
-from fastai.basic_train import Learner
+from fastai.basic_train import Learner, Recorder
+from fastai.callback import CallbackHandler
+from fastai.core import defaults, listify
 from fastai.data_block import EmptyLabelList
-from fastai.vision.interpret import SegmentationInterpretation
 
 from patchaug.core.atomic import atomic_write
 from patchaug.data.export import drop_activations
@@ -20,7 +20,7 @@ from patchaug.errors import OptionError
 from patchaug.fastai1.label_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
 from patchaug.predict.predict_slide import GridOutputs, grid_outputs, image_pixels, predict_slide
-from patchaug.predict.run_model import model_outputs
+from patchaug.predict.run_model import Output, evaluating
 from patchaug.slides.slide import Slide
 
 
@@ -38,11 +38,33 @@ def _grid_outputs(learn: Learner, slide: Slide) -> GridOutputs:
     # Every window of the grid, and an error for one that cannot be read.
     items = valid.new([slide], patch=valid.patch.model_copy(update={"valid": "grid", "on_error": "raise"}))
     items.make_windows()
+    windows = SlideLabelList(items, EmptyLabelList([0]), tfms=data.valid_ds.tfms, **data.valid_ds.tfmargs)
     loader = DeviceDataLoader.create(
-        SlideLabelList(items, EmptyLabelList([0])), data.valid_dl.batch_size, device=data.device,
-        tfms=data.valid_dl.tfms, num_workers=data.valid_dl.num_workers,
+        windows, data.valid_dl.batch_size, device=data.device, tfms=data.valid_dl.tfms,
+        num_workers=data.valid_dl.num_workers,
     )  # fmt: skip
-    return GridOutputs(items.plan, model_outputs(learn.model, (batch[0] for batch in loader)))
+    return GridOutputs(items.plan, _outputs(learn, loader))
+
+
+def _outputs(learn: Learner, loader: DeviceDataLoader) -> Generator[Output, None, None]:
+    """Run the model on batches as fastai's `get_preds` does: callbacks change the images and the model's answers."""
+    handler = CallbackHandler(callbacks_of(learn))
+    with evaluating(learn.model):
+        for images, targets in loader:
+            with torch.no_grad():
+                inputs = handler.on_batch_begin(images, targets, train=False)[0]
+                scores = handler.on_loss_begin(
+                    learn.model(*(inputs if isinstance(inputs, (list, tuple)) else (inputs,)))
+                )
+                handler.on_batch_end(None)
+            yield images, scores
+
+
+def callbacks_of(learn: Learner) -> list[Any]:
+    """Return the callbacks that fastai's `get_preds` runs, without a recorder, which would replace that of the fit."""
+    makers = [*learn.callback_fns, *listify(defaults.extra_callback_fns)]
+    made = [make(learn) for make in makers if getattr(make, "func", make) is not Recorder]
+    return [*made, *listify(learn.callbacks)]
 
 
 @image_pixels.register
@@ -68,33 +90,3 @@ def export_without_activations(learn: Learner, file: Any = "export.pkl", destroy
 
 
 Learner.export = export_without_activations
-
-
-class SlideInterpretation(SegmentationInterpretation):
-    """Interpret a learner window by window: fastai's `SegmentationInterpretation`, which can also name the slides."""
-
-    def top_losses(
-        self, sizes: tuple[int, int], k: int | None = None, largest: bool = True, items: bool = False
-    ) -> Any:
-        """Find the windows with the largest losses.
-
-        Args:
-            sizes: (height, width) of a patch.
-            k: How many; default: all.
-            largest: False finds the smallest losses instead.
-            items: Also return the `Draw` of each window, which names slide and window.
-
-        Returns:
-            Losses, float (k,), and numbers of the windows, int64 (k,); with `items`, also a list of k draws.
-        """
-        losses, idx = super().top_losses(sizes, k, largest)
-        return (losses, idx, [self.ds.x.draw_at(i) for i in idx.tolist()]) if items else (losses, idx)
-
-    def _interp_show(
-        self, ims: Any, classes: Any = None, sz: int = 20, cmap: str = "tab20", title_suffix: str | None = None
-    ) -> None:
-        if classes is not None:  # fastai's own code needs np.float, which numpy has removed
-            numbers = torch.tensor([self.c2i[name] for name in classes])
-            pixels = ims.data.float()
-            ims = SimpleNamespace(data=pixels.where(torch.isin(ims.data, numbers), torch.tensor(np.nan)))
-        super()._interp_show(ims, None, sz, cmap, title_suffix)

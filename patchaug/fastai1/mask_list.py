@@ -6,14 +6,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from fastai.layers import CrossEntropyFlat
 from fastai.vision.data import SegmentationLabelList, SegmentationProcessor
-from fastai.vision.image import ImageSegment
+from fastai.vision.image import ImageSegment, plt
 
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.item_list import as_items
 from patchaug.errors import OptionError
+from patchaug.fastai1.losses import SlideCrossEntropy
+
+_COLOURS = 20  # of matplotlib's tab20, one for each class number, the same in all pictures
+
+
+class MaskImage(ImageSegment):
+    """Show a mask without its class 0, which is the background by convention: the picture below stays visible."""
+
+    def show(
+        self, ax: Any = None, figsize: tuple[float, float] = (3, 3), title: str | None = None, hide_axis: bool = True,
+        cmap: str = "tab20", alpha: float = 0.5, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Draw the mask, see fastai's `ImageSegment.show`."""
+        numbers = self.data[0].cpu().numpy()
+        labelled = np.ma.masked_where(numbers == 0, numbers % _COLOURS)
+        limits = {"vmin": 0, "vmax": _COLOURS - 1, **kwargs}
+        if ax is None:
+            _, ax = plt.subplots(figsize=figsize)
+        ax.imshow(labelled, cmap=cmap, alpha=alpha, interpolation="nearest", **limits)
+        if hide_axis:
+            ax.axis("off")
+        if title:
+            ax.set_title(title)
 
 
 class SlideMaskProcessor(SegmentationProcessor):
@@ -61,11 +83,15 @@ class SlideMaskList(SegmentationLabelList):
         super().__init__(as_items(items), classes=None if self.codes is None else list(self.codes.names), **kwargs)
         self.ignore_index, self.outside, self.label, self.invalid = ignore_index, outside, label, invalid
         self.copy_new += ["ignore_index", "outside", "label", "invalid", "codes"]
-        self.loss_func = CrossEntropyFlat(axis=1, **({} if ignore_index is None else {"ignore_index": ignore_index}))
+        self.loss_func = SlideCrossEntropy(ignore_index)
 
     def get(self, i: int) -> Any:
         """Return the mask of window i, float32 (1, height, width); of unprocessed masks the source."""
         if self.x is None or self.x.plan is None:
             return self.items[i]
         # float32, as fastai 1 transforms masks; it holds every class number below 2^24.
-        return ImageSegment(torch.from_numpy(self.x.patch_at(i).mask.astype(np.float32))[None])
+        return MaskImage(torch.from_numpy(self.x.patch_at(i).mask.astype(np.float32))[None])
+
+    def reconstruct(self, t: torch.Tensor) -> MaskImage:
+        """Return the mask of a target or a prediction, class numbers (1, height, width)."""
+        return MaskImage(t)

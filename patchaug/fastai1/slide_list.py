@@ -39,7 +39,16 @@ class SlideProcessor(PreProcessor):
         self.patch, self.ram, self.pixels = ds.patch, ds.ram, ds.pixels
 
     def process(self, ds: SlideItemList) -> None:
-        """Set the options and, where there are slides, make their windows."""
+        """Set the options and, where there are slides, make their windows.
+
+        Raises:
+            OptionError: The list is one of several in an item.
+        """
+        if not ds.processed_alone:
+            raise OptionError(
+                "an item of several slides (MixedItemList) would draw a window for each of them; use fastai 2 and "
+                "blocks=(SlideBlock, SlideBlock), which read all through one window"
+            )
         ds.patch, ds.ram, ds.pixels = self.patch, self.ram, self.pixels
         if ds.plan is None and len(ds.items):
             ds.make_windows()
@@ -76,6 +85,19 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
 
     Raises:
         OptionError: An item is not a slide, or `augment` is not a transform of albumentations.
+
+    Example:
+        >>> from patchaug import PatchOptions
+        >>> from patchaug.fastai import SlideItemList, get_transforms
+        >>> data = (
+        ...     SlideItemList.from_folder(path, patch=PatchOptions(64, per_slide=8, halo=16))
+        ...     .split_by_idx([2])
+        ...     .label_from_func(lambda image: image.with_name(f"{image.stem}_mask.tiff"), classes=codes)
+        ...     .transform(get_transforms(max_rotate=30), tfm_y=True)
+        ...     .databunch(bs=4, num_workers=0)
+        ... )
+        >>> len(data.train_dl), tuple(data.train_ds[0][0].shape)
+        (4, (3, 64, 64))
     """
 
     _bunch, _label_cls, _processor = SlideDataBunch, SlideMaskList, SlideProcessor
@@ -99,9 +121,16 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         self.pixels: ImagePixels = ImagePixels(*chosen) if pixels is None else pixels
         self.plan = plan if self.items.dtype != object else None  # new slides need a new plan
         self.split, self.masks = "test", None
+        self.processed_alone = False  # by its own `process`, not by that of a list of lists
         self._last_patch: tuple[int, Patch] | None = None
         self._label_list = SlideLabelList
         self.copy_new += ["patch", "augment", "ram", "plan", "pixels"]
+
+    def process(self, processor: Any = None) -> SlideItemList:
+        """Make windows of the slides, see fastai's `process`."""
+        self.processed_alone = True
+        processed: SlideItemList = super().process(processor)
+        return processed
 
     def set_split(self, split: str, masks: Any = None) -> None:
         """Set what the windows are for, before they are made.

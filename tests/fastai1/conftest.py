@@ -23,6 +23,7 @@ CODES = list("abcde")
 def no_progress_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the test log."""
     monkeypatch.setattr(fastprogress.fastprogress, "NO_BAR", True)
+    monkeypatch.setattr(fastprogress.fastprogress.ConsoleProgressBar, "fill", "")  # printed by each bar all the same
     monkeypatch.setattr(fastprogress.fastprogress, "WRITER_FN", lambda *args, **kwargs: None)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fastai.basic_train import Learner
-from fastai.data_block import ItemLists
+from fastai.data_block import CategoryList, ItemLists, MixedItemList
 from fastai.vision import SegmentationItemList, SegmentationLabelList, get_transforms
 
 import patchaug.fastai
@@ -99,17 +99,17 @@ def test_image_and_mask_come_from_one_read(folder: Path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_only_complete_passes_move_the_epoch(folder: Path, workers: int) -> None:
-    """A look at a batch does not, nor a pass that is left, even when workers have run ahead to its end."""
+def test_passes_move_the_epoch_and_looks_do_not(folder: Path, workers: int) -> None:
+    """A pass that is left counts, since its windows were used, also when workers have run ahead to its end."""
     data = bunch(folder, num_workers=workers)
     first = data.one_batch()[0]
     assert torch.equal(data.one_batch()[0], first) and data.epoch == 0
     for number, _ in enumerate(data.train_dl):
         if number == 4:  # of 6: the sampler is exhausted by now
             break
-    assert data.epoch == 0
-    second = passes(data.train_dl, 2)[1]
-    assert data.epoch == 2
+    assert data.epoch == 1
+    second = passes(data.train_dl, 2)[0]
+    assert data.epoch == 3
     data.epoch = 1
     assert passes(data.train_dl) == [second]
     data.batch_size = 2
@@ -158,6 +158,16 @@ def test_other_wrong_use_is_told(folder: Path) -> None:
         _ = patchaug.fastai.SlideBlock
     with pytest.raises(Exception, match="Your data isn't split"):
         SlideItemList.from_folder(folder / "images", patch=PatchOptions(32)).label_from_func(mask_of, classes=CODES)
+
+
+def test_labels_are_masks_and_items_single_slides(folder: Path) -> None:
+    """One label for each slide would belong to the first windows; several slides in an item would be apart."""
+    split = SlideItemList.from_folder(folder / "images", patch=PatchOptions(32, per_slide=3)).split_by_idx([3])
+    with pytest.raises(OptionError, match="labels of slides are masks, .* and these are a CategoryList"):
+        split.label_from_func(lambda path: path.stem, label_cls=CategoryList)
+    lists = [SlideItemList.from_folder(folder / "images", patch=PatchOptions(32)) for _ in range(2)]
+    with pytest.raises(OptionError, match=r"several slides \(MixedItemList\) would draw a window for each of them"):
+        MixedItemList(lists, folder).split_by_idx([3]).label_empty()
 
 
 def test_lighting_alone_may_leave_masks_alone() -> None:

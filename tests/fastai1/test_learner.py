@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from fastai.basic_data import DatasetType
 from fastai.basic_train import Learner, load_learner
 from fastai.layers import conv_layer
+from fastai.train import ClassificationInterpretation
 from fastai.vision import Image, get_transforms, imagenet_stats, unet_learner
 from fastai.vision.interpret import SegmentationInterpretation
 
@@ -39,13 +41,15 @@ def shown(axes, which: int) -> np.ndarray:
 
 
 def test_show_batch_shows_image_and_mask(learn: Learner) -> None:
-    """The picture, and its mask above it."""
+    """The picture, and above it the mask, except for the background."""
     x, y = learn.data.one_batch()
     axes = drawn(lambda: learn.data.show_batch(rows=2))
     assert len(axes) == 4
     for number, ax in enumerate(axes):
         assert np.allclose(shown(ax, 0), x[number].permute(1, 2, 0), atol=1e-2)
         assert (shown(ax, 1).squeeze() == y[number, 0].numpy()).all()
+        assert (np.ma.getmaskarray(ax.images[1].get_array()).squeeze() == (y[number, 0].numpy() == 0)).all()
+        assert ax.images[1].get_clim() == (0, 19)  # a class has one colour in all pictures
 
 
 def test_show_results_shows_truth_and_prediction(learn: Learner) -> None:
@@ -64,9 +68,9 @@ def test_lr_find_and_fit_one_cycle_learn(folder: Path, tmp_path: Path) -> None:
     before = [p.clone() for p in model.parameters()]
     learn.lr_find(num_it=5)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    epoch = learn.data.epoch
+    assert learn.data.epoch == 0
     learn.fit_one_cycle(3, 1e-2)
-    assert learn.data.epoch == epoch + 3
+    assert learn.data.epoch == 3
     assert learn.recorder.val_losses[-1] < learn.recorder.val_losses[0]
 
 
@@ -136,10 +140,9 @@ def test_learners_on_other_data_have_no_slides() -> None:
         learn.predict_slide(np.zeros((9, 9, 3), np.uint8))
 
 
-@pytest.mark.parametrize("kind", [SegmentationInterpretation, SlideInterpretation])
-def test_interpretation_finds_the_worst_windows(learn: Learner, kind: type) -> None:
-    """fastai's own works, since items are windows; ours names slides and windows, and draws single classes."""
-    interp = kind.from_learner(learn)
+def test_interpretation_finds_the_worst_windows(learn: Learner) -> None:
+    """It names slides and windows, and draws single classes."""
+    interp = SlideInterpretation.from_learner(learn)
     per_pixel = interp.losses.view(64, -1)
     per_pixel[5] = 99.0
     losses, idx = interp.top_losses((32, 32), k=3)
@@ -147,11 +150,53 @@ def test_interpretation_finds_the_worst_windows(learn: Learner, kind: type) -> N
     mean, single = interp._generate_confusion()
     assert np.allclose(mean, np.eye(5)) and single.shape == (64, 5, 5)
     assert len(drawn(lambda: interp.show_xyz(5))) >= 4
-    if kind is SlideInterpretation:
-        assert interp.top_losses((32, 32), k=1, items=True)[2] == [learn.data.valid_ds.x.plan[5]]
-        axes = drawn(lambda: interp.show_xyz(5, classes=["b", "d"]))
-        values = shown(axes[1], 0)
-        assert set(np.unique(values[~np.isnan(values)])) == {1.0, 3.0}
+    assert interp.top_losses((32, 32), k=1, items=True)[2] == [learn.data.valid_ds.x.plan[5]]
+    axes = drawn(lambda: interp.show_xyz(5, classes=["b", "d"]))
+    values = shown(axes[1], 0)
+    assert set(np.unique(values[~np.isnan(values)])) == {1.0, 3.0}
+
+
+@pytest.mark.parametrize("options", [{}, {"halo": 8}], ids=["plain", "halo"])
+def test_interpretation_of_training_slides_is_of_one_epoch(folder: Path, tmp_path: Path, options: dict) -> None:
+    """Losses, draws, targets and pictures of the same windows, after two epochs too; the run stays where it is."""
+    patch = PatchOptions(32, per_slide=7, seed=7, **options)
+    learn = Learner(bunch(folder, patch, tfms=get_transforms()), Places(), path=tmp_path)
+    for epoch in range(2):
+        interp = SlideInterpretation.from_learner(learn, DatasetType.Train)
+        losses, idx, draws = interp.top_losses((32, 32), items=True)
+        assert learn.data.epoch == epoch and len(losses) == 21
+        plan = learn.data.train_ds.x.plan
+        assert {(d.slide, d.window) for d in draws} == {
+            (d.slide, d.window) for d in (plan[21 * epoch + i] for i in range(21))
+        }
+        for number, draw in zip(idx.tolist(), draws, strict=True):
+            patch = plan.slides[draw.slide].read(draw.window)
+            assert (interp.y_true[number, 0].numpy() == patch.mask).all()
+            assert (interp.pred_class[number].numpy() == patch.mask).all()
+        axes = drawn(partial(interp.show_xyz, int(idx[0])))
+        picture = plan.slides[draws[0].slide].read(draws[0].window).image
+        assert np.allclose(shown(axes[0], 0) * 255, picture, atol=0.5)
+        learn.fit(1)
+
+
+def test_losses_of_windows_are_of_the_pixels_that_count(folder: Path, tmp_path: Path) -> None:
+    """A window with few labels is not called easy."""
+    learn = Learner(bunch(folder, ignore_index=4), torch.nn.Conv2d(3, 4, 1), path=tmp_path)
+    interp = SlideInterpretation.from_learner(learn)
+    losses, idx = interp.top_losses((32, 32))
+    pixels = interp.losses.view(64, -1)
+    for loss, number in zip(losses.tolist(), idx.tolist(), strict=True):
+        counts = interp.y_true[number, 0].T.flatten() != 4  # fastai's flattened losses go down the columns
+        assert loss == pytest.approx(float(pixels[number][counts].mean()), rel=1e-4)
+
+
+def test_fastais_interpretations_name_ours(learn: Learner) -> None:
+    """Theirs shows validation windows with the losses of training windows."""
+    for kind in (SegmentationInterpretation, ClassificationInterpretation):
+        with pytest.raises(OptionError, match=r"use SlideInterpretation.from_learner\(learn\)"):
+            kind.from_learner(learn)
+    with pytest.raises(OptionError, match="SegmentationInterpretation shows other windows"):
+        SegmentationInterpretation(learn, *(torch.zeros(1, 5, 2, 2),) * 3)
 
 
 def small(pretrained: bool = False) -> torch.nn.Sequential:

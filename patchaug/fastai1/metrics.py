@@ -1,0 +1,156 @@
+"""Scores of the labelled pixels of windows: Dice, Jaccard and accuracy that leave `ignore_index` out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from fastai.callback import Callback
+from fastai.torch_core import add_metrics
+
+from patchaug.errors import OptionError
+
+
+class PixelMetric(Callback):
+    """Count the pixels of each label and predicted class over all windows, for scores of the whole set.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+    """
+
+    def __init__(self, ignore_index: int | None = None, *, axis: int = 1) -> None:
+        self.ignore_index, self.axis = ignore_index, axis
+        self.of_data: int | None = None
+        self.confusion: torch.Tensor | None = None
+
+    def on_epoch_begin(self, **kwargs: Any) -> None:
+        """Forget all windows."""
+        self.confusion = None
+
+    def on_batch_end(self, last_output: torch.Tensor, last_target: torch.Tensor, **kwargs: Any) -> None:
+        """Add the windows of a batch.
+
+        Raises:
+            OptionError: A label is not among the classes of the model.
+        """
+        classes = last_output.shape[self.axis]
+        predicted, labels = last_output.argmax(dim=self.axis).flatten(), last_target.flatten().long()
+        ignored = self.of_data if self.ignore_index is None else self.ignore_index
+        if ignored is not None:
+            counts = labels != ignored
+            predicted, labels = predicted[counts], labels[counts]
+        pixels = torch.bincount(classes * labels + predicted, minlength=classes**2).cpu()
+        if len(pixels) > classes**2:
+            raise OptionError(
+                f"the labels hold class {int(labels.max())}, and the model gives classes 0 to {classes - 1}; set "
+                f"ignore_index for labels that do not count"
+            )
+        pixels = pixels.view(classes, classes)
+        self.confusion = pixels if self.confusion is None else self.confusion + pixels
+
+    def on_epoch_end(self, last_metrics: Any, **kwargs: Any) -> Any:
+        """Report the score."""
+        return add_metrics(last_metrics, self.value)
+
+    @property
+    def value(self) -> float:
+        """The score of the windows so far."""
+        raise NotImplementedError
+
+    def by_class(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return pixels of each class that are right, that are labelled, and that are predicted; float64 (classes,)."""
+        confusion = torch.zeros(0, 0) if self.confusion is None else self.confusion
+        confusion = confusion.double()
+        return confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+
+
+class SlideDice(PixelMetric):
+    """Average the Dice scores of the classes, over the pixels that count.
+
+    A class that neither labels nor predictions hold has no score. Without any score the value is NaN.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Example:
+        >>> import torch
+        >>> from patchaug.fastai import SlideDice
+        >>> dice = SlideDice(ignore_index=255)
+        >>> dice.on_batch_end(torch.eye(2)[None, :, None], torch.tensor([[[[0, 255]]]]))
+        >>> dice.value
+        1.0
+    """
+
+    @property
+    def value(self) -> float:
+        """The mean of 2 |P and T| / (|P| + |T|)."""
+        right, labelled, predicted = self.by_class()
+        return _mean(2 * right, labelled + predicted)
+
+
+class SlideJaccard(PixelMetric):
+    """Average the Jaccard indexes of the classes, over the pixels that count.
+
+    A class that neither labels nor predictions hold has no score. Without any score the value is NaN.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Example:
+        >>> import torch
+        >>> from patchaug.fastai import SlideJaccard
+        >>> jaccard = SlideJaccard()
+        >>> jaccard.on_batch_end(torch.eye(2)[None, :, None], torch.tensor([[[[0, 0]]]]))
+        >>> jaccard.value
+        0.25
+    """
+
+    @property
+    def value(self) -> float:
+        """The mean of |P and T| / |P or T|."""
+        right, labelled, predicted = self.by_class()
+        return _mean(right, labelled + predicted - right)
+
+
+class SlideAccuracy(PixelMetric):
+    """Compute the share of right pixels among those that count; NaN if none counts.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Example:
+        >>> import torch
+        >>> from patchaug.fastai import SlideAccuracy
+        >>> accuracy = SlideAccuracy()
+        >>> accuracy.on_batch_end(torch.eye(2)[None, :, None], torch.tensor([[[[0, 0]]]]))
+        >>> accuracy.value
+        0.5
+    """
+
+    @property
+    def value(self) -> float:
+        """Right pixels by pixels that count."""
+        right, labelled, _ = self.by_class()
+        return _mean(right.sum()[None], labelled.sum()[None])
+
+
+def use_ignore_index(metrics: Iterable[Any], data: Any) -> None:
+    """Set the ignored class of metrics to that of the data, where they have none of their own.
+
+    Args:
+        metrics: Metrics of a learner.
+        data: Its `SlideDataBunch`.
+    """
+    for one in metrics:
+        if isinstance(one, PixelMetric):
+            one.of_data = getattr(data.train_ds.y, "ignore_index", None)
+
+
+def _mean(parts: torch.Tensor, wholes: torch.Tensor) -> float:
+    """Return the mean of the quotients that exist."""
+    return float((parts / wholes)[wholes > 0].mean())
