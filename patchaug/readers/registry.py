@@ -168,7 +168,7 @@ def known_suffixes(*kinds: str) -> frozenset[str]:
     Example:
         >>> from patchaug.readers import known_suffixes
         >>> sorted(known_suffixes("annotations"))
-        ['.geojson', '.geojson.gz', '.json', '.json.gz', '.xml']
+        ['.fgb', '.geojson', '.geojson.gz', '.gpkg', '.json', '.json.gz', '.shp', '.xml']
     """
     chosen = [reader for reader in _readers if any(reader.opener(kind) is not None for kind in kinds)]
     return frozenset().union(*(reader.suffixes for reader in chosen))

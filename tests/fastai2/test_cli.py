@@ -160,7 +160,7 @@ def no_image(root: Path) -> None:
     [
         (no_slides, [], 1, r"no slides in images; known suffixes are "),
         (no_masks, [], 1, r"2 of 3 slides have no mask in masks: s0.tiff, s2.tiff; a mask is named like"),
-        (other_size, [], 1, r"s1.tiff: the image has 768 x 768 px, its mask .* 768 x 767 px; a mask must be"),
+        (other_size, [], 1, r"s1.tiff: the image has 768 x 768 px, its mask .* 768 x 767 px; a mask must have"),
         (bad_class, [], 1, r"s1.tiff: the mask holds class 9 at x=150 y=100 of level 1 .*codes name 0 to 1"),
         (no_image, [], 1, r"s1.tiff"),
         (None, ["--size", 500], 1, r"a window of 500 x 500 px does not fit into level 1, which has 192 x 192 px; ask"),
