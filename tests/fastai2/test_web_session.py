@@ -102,6 +102,14 @@ def test_two_users_share_the_pixels_and_nothing_else(server, slide) -> None:
         ({"train": ["c"]}, "there is no slide c; slides are a, b"),
         ({"valid": []}, "valid must hold at least one"),
         ({"epoch": 3}, "unknown fields epoch; known are bs, epochs"),
+        ({"epochs": -3}, "epochs must be in 1..1000, got -3"),
+        ({"epochs": "3"}, "epochs must be a int, got str"),
+        ({"train": "a"}, "train must be a list, got str"),
+        ({"train": [["a"]]}, "train must be a list of at most 1000 names"),
+        ({"options": [1]}, "options must be a dict, got list"),
+        ({"options": {"size": 64, "per_slide": 10**9}}, "at most 20,000 windows"),
+        ({"bs": 64, "options": {"size": 4096}}, "above the limit of 134,217,728"),
+        ({"valid": ["a"], "options": {"size": 8}}, "the grid of the validation slides has"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(server, change: dict, text: str) -> None:
@@ -116,3 +124,32 @@ def test_other_requests(server) -> None:
     assert client.post("/sessions", content=b"{").status_code == 400
     assert client.post("/sessions", json=[1]).status_code == 422
     assert client.get("/sessions/99").status_code == 404 and client.delete("/sessions/99").status_code == 404
+
+
+def test_sessions_end_and_are_freed(server) -> None:
+    """One that is deleted after its end is gone; many add no memory."""
+    client, process = server
+    numbers = []
+    for count in range(12):
+        session = client.post("/sessions", json=asked(1, 1, per_slide=2)).raise_for_status().json()
+        until(client, session["id"], lambda s: s["state"] == "done")
+        numbers.append(session["id"])
+        if count == 5:
+            before = memory(process)
+    assert memory(process) - before < 60e6
+    for number in numbers:
+        assert client.delete(f"/sessions/{number}").status_code == 202
+        assert client.get(f"/sessions/{number}").status_code == 404
+
+
+def test_a_slide_from_a_stranger_is_checked_in_isolation(tmp_path: Path) -> None:
+    """Before the server opens it."""
+    from examples.web_session import open_checked
+    from patchaug import ReadError
+    from patchaug.testing import coordinate_image, write_pyramid
+
+    write_pyramid(tmp_path / "a.tif", [coordinate_image(200, 100)])
+    assert open_checked(str(tmp_path / "a.tif")).dimensions == (200, 100)
+    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:900])
+    with pytest.raises(ReadError, match=r"b\.tif: "):
+        open_checked(str(tmp_path / "b.tif"))
