@@ -222,6 +222,7 @@ class Cells(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.sizes: set[tuple] = set()
+        self.scale = torch.nn.Parameter(torch.ones(1))  # fastai asks for the dtype of the parameters
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (n, 256, height, width)."""
