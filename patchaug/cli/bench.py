@@ -9,20 +9,20 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from patchaug.cli.common import Json, Options, bars_wanted, print_result, require, with_options
+from patchaug.cli.common import Json, Options, bars_wanted, print_result, require, require_picture, with_options
 from patchaug.core.progress import bars
 from patchaug.options.fields import PatchOptions
 from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
 
-Mask = Annotated[Path | None, typer.Option(help="Mask of the slide.")]
-Seconds = Annotated[float, typer.Option(help="Seconds to read for.")]
+Mask = Annotated[Path | None, typer.Option(metavar="FILE", help="Mask of the slide.")]
+Seconds = Annotated[float, typer.Option(metavar="X", help="Seconds to read for.")]
 
 
 @with_options(PatchOptions, size=256, per_slide=64)
 def bench(
     options: Options,
-    slide: Annotated[Path, typer.Argument(help="The slide.")],
+    slide: Annotated[Path, typer.Argument(metavar="SLIDE", help="The slide.")],
     mask: Mask = None,
     seconds: Seconds = 5.0,
     json: Json = False,
@@ -32,6 +32,7 @@ def bench(
     Example: patchaug bench slide.svs --size 512
     """
     require(0 < seconds < float("inf"), f"--seconds must be above 0, got {seconds}")
+    require_picture(slide)
     settings = options()
     started = time.perf_counter()
     opened_slide = open_slide(slide, mask, ram=settings.ram, channels=settings.channels, series=settings.series)

@@ -24,22 +24,38 @@ Padding = Annotated[
 
 
 def check(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Slides, and folders of slides.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="Folder of masks, named like their images.")] = None,
-    codes: Annotated[str | None, typer.Option(help=CODES)] = None,
-    ignore_index: Annotated[int | None, typer.Option(help='Integer of the masks that means "no label".')] = None,
-    outside: Annotated[str | None, typer.Option(help="What no polygon covers: a class, or the ignored label.")] = None,
-    label: Annotated[str, typer.Option(help="Property of polygons that holds the class.")] = "classification",
-    invalid: Annotated[str, typer.Option(help='Bad polygons: "raise", "skip" or "repair".')] = "raise",
-    sample: Annotated[int | None, typer.Option(help="Number of tiles to decode in each file; all by default.")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="Compare the files with this manifest.")] = None,
-    write_manifest: Annotated[Path | None, typer.Option(help="Write a manifest unless there are problems.")] = None,
-    ram: Annotated[str, typer.Option(help='Memory for decoded pixels: "auto", "8GB", or 0.')] = "auto",
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[SLIDE|FOLDER]...", help="Slides, and folders of slides.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of masks, named like their images.")
+    ] = None,
+    codes: Annotated[str | None, typer.Option(metavar="NAME,NAME", help=CODES)] = None,
+    ignore_index: Annotated[
+        int | None, typer.Option(metavar="N", help='Integer of the masks that means "no label".')
+    ] = None,
+    outside: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What no polygon covers: a class, or the ignored label.")
+    ] = None,
+    label: Annotated[
+        str, typer.Option(metavar="NAME", help="Property of polygons that holds the class.")
+    ] = "classification",
+    invalid: Annotated[
+        str, typer.Option(metavar="raise|skip|repair", help='Bad polygons: "raise", "skip" or "repair".')
+    ] = "raise",
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of tiles to decode in each file; all by default.")
+    ] = None,
+    manifest: Annotated[Path | None, typer.Option(metavar="FILE", help="Compare the files with this manifest.")] = None,
+    write_manifest: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a manifest unless there are problems.")
+    ] = None,
+    ram: Annotated[str, typer.Option(metavar="SIZE", help='Memory for decoded pixels: "auto", "8GB", or 0.')] = "auto",
     isolated: Annotated[
         bool, typer.Option("--isolated", help="Check each slide in a process of its own: for slides from strangers.")
     ] = False,
     padding: Padding = None,
-    size: Annotated[int, typer.Option(help="Side of the patches for --padding.")] = 512,
+    size: Annotated[int, typer.Option(metavar="N", help="Side of the patches for --padding.")] = 512,
     json: Json = False,
 ) -> None:
     """Decode every tile of slides once, and compare masks with images and codes. Exit code 1 means problems.

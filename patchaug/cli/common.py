@@ -93,6 +93,18 @@ def require(condition: bool, message: str) -> None:
         raise OptionError(message)
 
 
+def require_picture(file: Path) -> None:
+    """Raise OptionError if a file is no slide by its name: a model, options or a report."""
+    cures = {
+        ".pkl": "it is a model: learn = load_learner(file), then learn.predict_slide(slide)",
+        ".pth": "it holds weights: learn.load reads them",
+        ".json": "options of a run are given by --options",
+        ".csv": "slides listed in a CSV are given to patchaug train by --table",
+    }
+    cure = cures.get(file.suffix.lower())
+    require(cure is None, f"{file} is not a slide; {cure}; slides are files such as case7.svs or case7.tiff")
+
+
 def bars_wanted(as_json: bool) -> bool:
     """Return True if progress bars are to be shown: stderr is a terminal, and the result is text."""
     return sys.stderr.isatty() and not as_json

@@ -14,7 +14,7 @@ from patchaug.cli.train import Overwrite, train_and_report
 from patchaug.core.progress import progress
 from patchaug.options.fields import TrainOptions
 
-Side = Annotated[int, typer.Option(help="Side of the generated slides in pixels, at least 1024.")]
+Side = Annotated[int, typer.Option(metavar="N", help="Side of the generated slides in pixels, at least 1024.")]
 
 
 @with_options(

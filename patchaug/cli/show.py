@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from patchaug.cli.common import Json, Options, print_result, require, with_options
+from patchaug.cli.common import Json, Options, print_result, require, require_picture, with_options
 from patchaug.cli.split_pairs import pairs_of
 from patchaug.core.class_codes import codes_from_text
 from patchaug.core.outputs import checked_output
@@ -17,7 +17,7 @@ from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
 
-Mask = Annotated[Path | None, typer.Option(help="Mask of the slide.")]
+Mask = Annotated[Path | None, typer.Option(metavar="FILE", help="Mask of the slide.")]
 ImagePath = Annotated[
     str | None, typer.Option(metavar="FILE", help="File to write: .png, or .html with --html.", show_default="view.png")
 ]
@@ -26,10 +26,14 @@ What = Annotated[
     Literal["windows", "density", "coverage"],
     typer.Option(help="Windows of the epochs, sampling density, or the fraction covered after each epoch."),
 ]
-Epochs = Annotated[int, typer.Option("--epochs", help="Number of epochs to show, from the first.", min=1)]
+Epochs = Annotated[int, typer.Option("--epochs", metavar="N", help="Number of epochs to show, from the first.", min=1)]
 Index = Annotated[
     int | None,
-    typer.Option(help="Index of a sample, as in an error message, with --options of its run; or of --augment.", min=0),
+    typer.Option(
+        metavar="N",
+        help="Index of a sample, as in an error message, with --options of its run; or of --augment.",
+        min=0,
+    ),
 ]
 Pipeline = Annotated[
     str | None,
@@ -38,14 +42,18 @@ Pipeline = Annotated[
         help='Show one window augmented by a pipeline: "histology", "aerial", or a file of albumentations.save.',
     ),
 ]  # fmt: skip
-Draws = Annotated[int, typer.Option("--draws", help="Number of augmented patches.", min=1)]
-Names = Annotated[str | None, typer.Option("--names", help="Class names for the legend, separated by commas.")]
+Draws = Annotated[int, typer.Option("--draws", metavar="N", help="Number of augmented patches.", min=1)]
+Names = Annotated[
+    str | None, typer.Option("--names", metavar="NAME,NAME", help="Class names for the legend, separated by commas.")
+]
 
 
 @with_options(PatchOptions, size=256, per_slide=64, foreground=0.0)
 def show(
     options: Options,
-    slide: Annotated[Path | None, typer.Argument(help="Slide; by default, the slides of the run in --options.")] = None,
+    slide: Annotated[
+        Path | None, typer.Argument(metavar="[SLIDE]", help="Slide; by default, the slides of the run in --options.")
+    ] = None,
     mask: Mask = None,
     out: ImagePath = None,
     what: What = "windows",
@@ -72,6 +80,7 @@ def show(
         return _sample(options, index, slide, mask, file, json)
     require(slide is not None, "give a slide, as in: patchaug show slide.svs; or --index and --options")
     assert slide is not None
+    require_picture(slide)
     opened = open_slide(slide, mask, codes=codes, ram=made.ram)
     sampler = made.samplers().train
     if augment is not None:

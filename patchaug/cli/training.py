@@ -13,6 +13,7 @@ from typing import Any
 # fastai.vision.all, because its modules patch fit_one_cycle and the progress bar into Learner.
 from fastai.vision.all import aug_transforms, set_seed, unet_learner
 
+from patchaug.cli.absent_classes import absent_classes, absent_remark
 from patchaug.cli.pace import Pace, print_message
 from patchaug.cli.provenance import changed_files, command_line, data_manifest, git_state, versions
 from patchaug.cli.run_figures import evaluate, remarks, write_figures
@@ -92,6 +93,10 @@ def run_training(
         options.save(out / OPTIONS)
         write_figures(dls.train, options, out)
 
+    absent = absent_classes(dls.train, options.class_names)
+    remark = absent_remark(absent, len(dls.train.slides))
+    if remark is not None:
+        print_message(remark)
     history = History(out / HISTORY, options.class_names, options.ignore_index)
     pace = Pace(history, options.epochs, bars)
     print_message(_summary(dls, options))
@@ -120,7 +125,10 @@ def run_training(
         seconds += history.seconds["reading"] + history.seconds["model"]
         report = {
             "dice": dice,
-            "remarks": remarks(dice, history.batches, history.patches),
+            "remarks": [
+                *([remark] if remark is not None else []),
+                *remarks({code: s for code, s in dice.items() if code not in absent}, history.batches, history.patches),
+            ],
             "patches_per_second": round(history.patches / max(seconds, 1e-9), 1),
             "seconds": round(time.monotonic() - started, 1),
             "epochs_done": len(history.rows),

@@ -127,6 +127,8 @@ class PatchOptions(Settings):
     @field_validator("size", mode="before")
     @classmethod
     def _pair(cls, value: Any) -> Any:
+        if isinstance(value, (list, tuple)) and len(value) != 2:
+            raise ValueError("one side, or a pair (height, width)")
         return tuple(value) if isinstance(value, list) else value
 
     @field_validator("scale", mode="before")
@@ -160,11 +162,11 @@ class TrainOptions(PatchOptions):
     """A whole training run: the windows, the data, and the learner. `patchaug train` leaves it as options.json."""
 
     images: str | None = Field(
-        None, title="Slides", min_length=1, examples=["slides"],
+        None, title="Slides", min_length=1, examples=["data/images"],
         description="folder of slides, or of subfolders images and masks",
     )  # fmt: skip
     masks: str | None = Field(
-        None, title="Masks", min_length=1, examples=["masks"],
+        None, title="Masks", min_length=1, examples=["data/masks"],
         description="folder of masks, named like their images, with or without _mask; left out, beside the images",
     )  # fmt: skip
     table: str | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from itertools import groupby
@@ -12,20 +13,38 @@ from pydantic import ValidationError
 from patchaug.core.validation import RENAMED
 
 
-def describe(error: ValidationError, names: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+def describe(
+    error: ValidationError, names: Mapping[str, Any], origins: Mapping[str, str], flags: str | None = None
+) -> str:
     """Describe all problems that pydantic reports, in one clause for each option.
 
     Args:
-        error: What it found.
+        error: The problems.
         names: The options that there are.
         origins: Where an option's value came from, such as "run.json" or "--size"; absent for arguments.
+        flags: What stands before the names of flags, "--" or "--patch-"; None where there are no flags.
     """
     by_option = groupby(error.errors(), key=lambda problem: str((problem["loc"] or ("options",))[0]))
     clauses = []
     for name, problems in by_option:
         origin = origins.get(name)
-        clauses.append((f"{origin}: " if origin else "") + _clause(name, list(problems), names))
+        clause = _clause(name, list(problems), names)
+        if flags is not None and clause.endswith(" is missing"):
+            clause = f"option {name!r} ({flag_of(name, flags)}) is missing"
+        clauses.append((f"{origin}: " if origin else "") + clause)
     return "; ".join(clauses)
+
+
+def with_flags(text: str, names: Mapping[str, Any], flags: str) -> str:
+    """Add to an error the flags of the options that it names and that have other names as flags."""
+    words = dict.fromkeys(re.findall(r"[a-z_]+", text))
+    named = [flag_of(word, flags) for word in words if word in names and flag_of(word, flags) not in text]
+    return f"{text} (as flags: {', '.join(named)})" if named else text
+
+
+def flag_of(name: str, flags: str = "--") -> str:
+    """Return the flag of an option."""
+    return f"{flags}{name.replace('_', '-')}"
 
 
 def unknown_option(name: str, names: Mapping[str, Any]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterator
 from functools import lru_cache
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -78,5 +79,17 @@ def _adapter_of(annotation: Hashable) -> TypeAdapter[Any]:
 
 
 def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
-    kind: Any = field.annotation
+    kind: Any = _without_limits(field.annotation)
     return _adapter_of(kind)
+
+
+def _without_limits(kind: Any) -> Any:
+    """Return a type without the limits inside it, so that 0 is a number also where 1 is the least."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _without_limits(inner[0])
+    if origin in (Union, UnionType):
+        return Union[tuple(_without_limits(part) for part in inner)]  # noqa: UP007 - of parts that are known at run time
+    if origin in (list, tuple, dict):
+        return origin[tuple(_without_limits(part) for part in inner)]
+    return kind

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Self, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from patchaug.errors import OptionError
+from patchaug.errors import OptionError, PatchaugError
 from patchaug.options.files import read, write
-from patchaug.options.messages import describe, unknown_option
+from patchaug.options.messages import describe, flag_of, unknown_option, with_flags
 from patchaug.options.parse_text import from_text
 
 PREFIX = "PATCHAUG_"  # of environment variables
@@ -80,10 +81,11 @@ class Settings(BaseModel):
         group = parser.add_argument_group(
             cls.__name__, "each may also stand in the file of --options, or in PATCHAUG_..."
         )
+        parser.set_defaults(**{_start(prefix) + "parser": parser})
         group.add_argument(f"--{prefix}options", metavar="FILE", help="JSON or TOML file of options", default=None)
         for name, field in cls.model_fields.items():
             words: dict[str, Any] = {"help": help_of(name, cls).replace("%", "%%"), "default": argparse.SUPPRESS}
-            flag = f"--{prefix}{name.replace('_', '-')}"
+            flag = flag_of(name, f"--{prefix}")
             if field.annotation is bool:
                 group.add_argument(flag, action=argparse.BooleanOptionalAction, **words)
             else:
@@ -102,15 +104,18 @@ class Settings(BaseModel):
             **defaults: Options for where nothing is said.
 
         Raises:
-            OptionError: An option is missing or wrong; the text names the flag, file or variable.
+            SystemExit: An option is missing or wrong. argparse prints its usage, and the flag, file or variable.
         """
         if not isinstance(args, argparse.Namespace):
             parser = argparse.ArgumentParser(allow_abbrev=False)
             cls.add_arguments(parser, prefix=prefix)
             args = parser.parse_args(args)
-        start = prefix.replace("-", "_")
+        start = _start(prefix)
         given = {name: getattr(args, start + name) for name in cls.model_fields if hasattr(args, start + name)}
-        return cls.layered(given, file=getattr(args, start + "options"), defaults=defaults, prefix=prefix)
+        try:
+            return cls.layered(given, file=getattr(args, start + "options"), defaults=defaults, prefix=prefix)
+        except PatchaugError as error:
+            getattr(args, start + "parser").error(str(error))
 
     @classmethod
     def layered(
@@ -145,11 +150,14 @@ class Settings(BaseModel):
         for name, value in cls._variables(os.environ if environ is None else environ):
             values[name], origins[name] = value, PREFIX + name.upper()
         for name, value in (flags or {}).items():
+            if name not in cls.model_fields:
+                raise OptionError(unknown_option(name, cls.model_fields))
             values[name] = from_text(value, cls.model_fields[name]) if isinstance(value, str) else value
-            origins[name] = f"--{prefix}{name.replace('_', '-')}"
+            origins[name] = flag_of(name, f"--{prefix}")
         values |= overrides
         made = cls.__new__(cls)
-        made._fill(values, {name: origin for name, origin in origins.items() if name not in overrides})
+        origins = {name: origin for name, origin in origins.items() if name not in overrides}
+        made._fill(values, origins, None if flags is None else f"--{prefix}")
         return made
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -161,12 +169,16 @@ class Settings(BaseModel):
         """
         write(path, self.model_dump(mode="json"))
 
-    def _fill(self, values: dict[str, Any], origins: Mapping[str, str]) -> None:
+    def _fill(self, values: dict[str, Any], origins: Mapping[str, str], flags: str | None = None) -> None:
+        names = type(self).model_fields
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise OptionError(describe(error, type(self).model_fields, origins)) from None
-        self._check()
+            raise OptionError(describe(error, names, origins, flags)) from None
+        try:
+            self._check()
+        except OptionError as error:
+            raise (error if flags is None else OptionError(with_flags(str(error), names, flags))) from None
 
     def _check(self) -> None:
         """What no single field can say; raises OptionError."""
@@ -193,15 +205,38 @@ def help_of(name: str, model: type[Settings], default: Any = None) -> str:
     extra = field.json_schema_extra
     unit = f" ({extra['unit']})" if isinstance(extra, dict) and "unit" in extra else ""
     value = default if default is not None or field.is_required() else field.default
-    return f"{field.description}{unit}" + ("" if value is None else f" (default {_shown(value)})")
+    return f"{field.description}{unit}" + ("" if value is None or value == [] else f" (default {_shown(value)})")
 
 
 def metavar_of(name: str, model: type[Settings]) -> str:
-    """Return the placeholder of an option's value in help texts: its choices, or its name."""
-    annotation = model.model_fields[name].annotation
-    if get_origin(annotation) is Literal:
-        return "|".join(get_args(annotation))
-    return name.rpartition("_")[2].upper()
+    """Return the placeholder of an option's value in help texts: its choices, its kind of number, or an example."""
+    field = model.model_fields[name]
+    kinds = list(dict.fromkeys(_placeholders(field.annotation)))
+    if kinds:
+        return "|".join(kinds)
+    example = (field.examples or [name.upper()])[0]
+    return ",".join(map(str, example)) if isinstance(example, list) else str(example)
+
+
+def _placeholders(kind: Any) -> Iterator[str]:
+    """Yield the choices of a type, "N" for integers, "X" for other numbers; nothing for texts and lists."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        yield from _placeholders(inner[0])
+    elif origin is Literal:
+        yield from map(str, inner)
+    elif origin in (Union, UnionType) and str not in inner:
+        for part in inner:
+            yield from _placeholders(part)
+    elif origin is tuple:
+        yield ",".join(word for part in inner for word in _placeholders(part))
+    elif kind in (int, float):
+        yield "N" if kind is int else "X"
+
+
+def _start(prefix: str) -> str:
+    """Return what stands before the names of options in a Namespace."""
+    return prefix.replace("-", "_")
 
 
 def _shown(value: Any) -> str:

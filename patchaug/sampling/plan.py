@@ -11,9 +11,10 @@ from __future__ import annotations
 import warnings
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import index as as_int
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ class Plan:
         on_error: OnError = "raise",
         small: Small = "raise",
     ) -> None:
-        self.slides, self.sampler = list(slides), sampler
+        self.slides, self.sampler = _checked_slides(slides, sampler), sampler
         self.seed, self.shuffle = checked_integer("seed", seed, 0), bool(shuffle)
         if not self.slides:
             raise OptionError("a plan needs at least one slide, got none")
@@ -265,6 +266,20 @@ class Plan:
             order = np.random.default_rng([self.seed, _ORDER, epoch, 0, 0]).permutation(len(self))
             self._order = cached = (epoch, order)
         return int(cached[1][place])
+
+
+def _checked_slides(slides: object, sampler: object) -> list[Slide]:
+    """Return the slides as a list; raise OptionError unless they are slides, and the sampler is one."""
+    cure = "open it first, as in Plan([open_slide(path)], Uniform(512))"
+    if isinstance(slides, (str, bytes, Path, Slide)) or not isinstance(slides, Iterable):
+        raise OptionError(f"slides must be a list of slides, got {slides!r}; {cure}")
+    checked = list(slides)
+    for place, slide in enumerate(checked):
+        if not isinstance(slide, Slide):
+            raise OptionError(f"slides[{place}] must be a Slide, got a {type(slide).__name__}: {slide!r:.80}; {cure}")
+    if not hasattr(sampler, "size"):
+        raise OptionError(f"sampler must be Uniform, Foreground or Grid, got {sampler!r}; take Uniform({sampler!r})")
+    return checked
 
 
 def _halo(augment: PatchTransform | None, halo: int, edge: str, sampler: Sampler) -> Halo:

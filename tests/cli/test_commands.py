@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def test_each_help_has_an_example_and_no_colour_without_a_terminal(name: str, tm
     """And a line for every option."""
     done = here(name, "--help", cwd=tmp_path)
     assert done.returncode == 0 and f"Example: patchaug {name}" in done.stdout and "\x1b" not in done.stdout
+    assert not re.findall(r"--[a-z-]+ +<(?:path|str|int|float|list)", done.stdout)  # values, not types of Python
     options = {"train": TrainOptions, "schema": None, "check": None}.get(name, PatchOptions)
     for option in options.model_fields if options else ():
         assert f"--{option.replace('_', '-')} " in done.stdout
@@ -153,6 +155,8 @@ def test_bench_measures(slides: Path, tmp_path: Path, here) -> None:
         (["show", "s.tiff", "--options", "no.json"], 1, "there is no file no.json"),
         (["show", "s.tiff", "--out", "no/view.png"], 1, "there is no folder no"),
         (["bench", "s.tiff", "--seconds", "nan"], 2, "--seconds must be above 0, got nan"),
+        (["show", "model.pkl"], 2, "model.pkl is not a slide; it is a model: learn = load_learner(file)"),
+        (["bench", "options.json"], 2, "options.json is not a slide; options of a run are given by --options"),
         (["schema", "--rnu"], 2, "--run"),
         (["shwo"], 2, "show"),
     ],

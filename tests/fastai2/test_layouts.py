@@ -154,3 +154,24 @@ def test_scores_of_folds() -> None:
     found = summarize([{"a": 0.5, "b": None}, {"a": 0.7, "b": None}])["dice"]
     assert found["a"]["mean"] == pytest.approx(0.6) and found["a"]["sd"] == pytest.approx(0.1)
     assert found["b"] == {"folds": [None, None], "mean": None, "sd": None}
+
+
+def test_a_class_that_no_mask_holds_is_named_before_training(slides: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    """On stderr and in the report; few batches are not blamed."""
+    words = [*one_folder(slides, tmp_path / "data"), *TINY, "--level", 1, "--codes", "background,nucleus,vessel"]
+    code = call("train", *words, "--out", tmp_path / "out", "--json", monkeypatch=monkeypatch)
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    text = 'no mask of the 1 training slides holds "vessel"'
+    assert text in err.splitlines()[0] and text in json.loads(out)["remarks"][0]
+    assert not [remark for remark in json.loads(out)["remarks"][1:] if "vessel" in remark]
+
+
+@pytest.mark.parametrize("arch", ["vit_b_16", "inception_v3", "googlenet"])
+def test_an_encoder_without_stages_is_refused(arch: str) -> None:
+    """Before any data is read."""
+    from patchaug.fastai2.encoders import architecture
+
+    with pytest.raises(OptionError, match=f"{arch} cannot be the encoder of a U-Net: .*; take .small."):
+        architecture(arch)
+    assert callable(architecture("resnet18"))

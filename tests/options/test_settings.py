@@ -16,6 +16,7 @@ from patchaug import Draw, MissingError, OptionError, PatchOptions, Plan, open_s
 from patchaug.options import files
 from patchaug.options.fields import TrainOptions
 from patchaug.options.parse_text import from_text, to_text
+from patchaug.options.settings import metavar_of
 
 MASK = np.zeros((40, 50), np.uint8)
 MASK[7:22, 5:9], MASK[30:, 40:] = 1, 2
@@ -146,23 +147,25 @@ def test_a_script_with_flags_of_its_own(tmp_path: Path) -> None:
     done = run("--name", "first", "--epochs", "3", "--fast", "--options", "run.json", "--size", "128")
     assert done.stdout == "first 3 True 128 64 0.25 6\n", done.stderr
     wrong = run("--name", "first", "--size", "128", "--foreground", "2")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2 and wrong.stderr.startswith("usage: ")
     assert wrong.stderr.splitlines()[-1].endswith(
-        "OptionError: --foreground: option 'foreground' should be less than or equal to 1, got 2.0"
+        "error: --foreground: option 'foreground' should be less than or equal to 1, got 2.0"
     )
     helped = run("--help").stdout
     assert all(f"--{name.replace('_', '-')} " in helped for name in ["name", "epochs", *PatchOptions.model_fields])
 
 
-def test_flags_with_a_prefix_stand_beside_flags_of_the_same_name() -> None:
+def test_flags_with_a_prefix_stand_beside_flags_of_the_same_name(capsys: pytest.CaptureFixture[str]) -> None:
     """--size is the script's, --patch-size ours."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=float)
     PatchOptions.add_arguments(parser, prefix="patch-")
     args = parser.parse_args(["--size", "1.5", "--patch-size", "32", "--patch-per-slide", "area"])
     assert args.size == 1.5
-    with pytest.raises(OptionError, match="shares out a total"):
+    with pytest.raises(SystemExit, match="2"):
         PatchOptions.from_args(args, prefix="patch-")
+    text = capsys.readouterr().err
+    assert "shares out a total" in text and "(as flags: --patch-per-slide" in text
     assert PatchOptions.from_args(args, prefix="patch-", windows=7).windows == 7
 
 
@@ -209,7 +212,8 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(OptionError) as caught:
         PatchOptions.layered({"foreground": "2"}, environ={"PATCHAUG_SEED": "-1"})
     assert str(caught.value) == (
-        "option 'size' is missing; --foreground: option 'foreground' should be less than or equal to 1, got 2.0; "
+        "option 'size' (--size) is missing; "
+        "--foreground: option 'foreground' should be less than or equal to 1, got 2.0; "
         "PATCHAUG_SEED: option 'seed' should be greater than or equal to 0, got -1"
     )
 
@@ -257,3 +261,43 @@ def test_the_schema_says_enough_for_a_form(model: type[PatchOptions]) -> None:
             model(**{**needed, **more, name: example})
     assert schema["properties"]["foreground"] | {"minimum": 0, "maximum": 1} == schema["properties"]["foreground"]
     assert schema["properties"]["mpp"]["unit"] == "µm/px" and schema["properties"]["size"]["unit"] == "px"
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: PatchOptions((256,)), r"option 'size' should be one side, or a pair \(height, width\), got \(256,\)"),
+        (
+            lambda: PatchOptions.layered({"size": "8", "per_slide": "0"}),
+            "'per_slide' should be greater than or equal to 1",
+        ),
+        (lambda: PatchOptions.layered({"size": "0"}), "--size: option 'size' should be greater than or equal to 1"),
+        (lambda: PatchOptions.layered({"size": "8", "sede": "0"}), "no option 'sede'; did you mean seed"),
+        (lambda: PatchOptions.layered({"size": "8", "per_slide": "area"}), r"\(as flags: --per-slide"),
+        (
+            lambda: Plan([Path("a.tiff")], PatchOptions(8).samplers().train),
+            r"slides\[0\] must be a Slide, got a PosixPath",
+        ),
+        (
+            lambda: Plan("a.tiff", PatchOptions(8).samplers().train),
+            r"slides must be a list of slides, got 'a.tiff'; open",
+        ),
+        (lambda: Plan([SLIDE], 8), "sampler must be Uniform, Foreground or Grid, got 8; take Uniform"),
+    ],
+)
+def test_what_people_write_first_is_explained(make, text: str) -> None:
+    """The value as it was given, and a cure."""
+    with pytest.raises(OptionError, match=text):
+        make()
+
+
+@pytest.mark.parametrize("model", [PatchOptions, TrainOptions])
+def test_help_shows_values(model: type[PatchOptions]) -> None:
+    """Choices, numbers or an example, never the name of the option again."""
+    shown = {
+        name: metavar_of(name, model) for name, field in model.model_fields.items() if field.annotation is not bool
+    }
+    assert (
+        shown.items() >= {"size": "N|N,N", "per_slide": "N|area|tissue", "mpp": "X", "seed": "N", "ram": "8GB"}.items()
+    )
+    assert not [name for name, text in shown.items() if text.lower() in name.split("_")]
