@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from typing import Annotated
 
 import typer
 
@@ -24,9 +25,28 @@ from patchaug.errors import OptionError, PatchaugError
 app = typer.Typer(
     help="Train fastai on slides that are too large to be samples, without writing tiles to disk.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version and end, if `--version` is given."""
+    if wanted:
+        from patchaug import __version__
+
+        typer.echo(f"patchaug {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
 # The order of the help.
 for _command in (demo, train, show, check, stats, schema, bench):
     app.command()(_command)

@@ -71,6 +71,14 @@ def test_each_help_has_an_example_and_no_colour_without_a_terminal(name: str, tm
         assert f"--{option.replace('_', '-')} " in done.stdout
 
 
+def test_the_version_and_completion_are_offered(tmp_path: Path, here) -> None:
+    """The version is that of the package."""
+    import patchaug
+
+    assert here("--version", cwd=tmp_path).stdout == f"patchaug {patchaug.__version__}\n"
+    assert "--install-completion" in here("--help", cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["schema"]])
 def test_help_loads_neither_torch_nor_matplotlib(arguments: list[str], tmp_path: Path) -> None:
     """Nor fastai."""
