@@ -16,16 +16,16 @@ from patchaug.slides.open import open_slide
 
 
 def stats(
-    paths: Annotated[list[Path], typer.Argument(help="Slides, and folders of slides.")],
-    channels: Annotated[str | None, typer.Option(help="Channels to read, with commas.")] = None,
-    series: Annotated[str | None, typer.Option(help="Picture of files that hold several.")] = None,
+    paths: Annotated[list[Path], typer.Argument(metavar="[SLIDE|FOLDER]...", help="Slides, and folders of slides.")],
+    channels: Annotated[str | None, typer.Option(metavar="TEXT", help="Channels to read, with commas.")] = None,
+    series: Annotated[str | None, typer.Option(metavar="TEXT", help="Picture of files that hold several.")] = None,
     scale: Annotated[
-        str | None, typer.Option(help="Values that become 0 and 1, LOW,HIGH; measured by default.")
+        str | None, typer.Option(metavar="TEXT", help="Values that become 0 and 1, LOW,HIGH; measured by default.")
     ] = None,
-    windows: Annotated[int, typer.Option(help="Windows of all slides.")] = 256,
-    size: Annotated[int, typer.Option(help="Side of a window in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the windows.")] = SEED,
-    ram: Annotated[str, typer.Option(help='Memory for decoded pixels: "auto", "8GB", or 0.')] = "auto",
+    windows: Annotated[int, typer.Option(metavar="N", help="Windows of all slides.")] = 256,
+    size: Annotated[int, typer.Option(metavar="N", help="Side of a window in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the windows.")] = SEED,
+    ram: Annotated[str, typer.Option(metavar="TEXT", help='Memory for decoded pixels: "auto", "8GB", or 0.')] = "auto",
     json: Json = False,
 ) -> None:
     """Measure percentiles, mean and standard deviation of each channel over seeded windows of slides.
