@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -32,9 +33,7 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:
     """Print the version and end, if `--version` is given."""
     if wanted:
-        from patchaug import __version__
-
-        typer.echo(f"patchaug {__version__}")
+        typer.echo(f"patchaug {import_module('patchaug').__version__}")
         raise typer.Exit
 
 
