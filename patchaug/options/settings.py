@@ -106,6 +106,7 @@ class Settings(BaseModel):
         Raises:
             SystemExit: An option is missing or wrong. argparse prints its usage, and the flag, file or variable.
         """
+        parser: argparse.ArgumentParser
         if not isinstance(args, argparse.Namespace):
             parser = argparse.ArgumentParser(allow_abbrev=False)
             cls.add_arguments(parser, prefix=prefix)
@@ -115,7 +116,8 @@ class Settings(BaseModel):
         try:
             return cls.layered(given, file=getattr(args, start + "options"), defaults=defaults, prefix=prefix)
         except PatchaugError as error:
-            getattr(args, start + "parser").error(str(error))
+            parser = getattr(args, start + "parser")
+            parser.error(str(error))
 
     @classmethod
     def layered(
