@@ -125,7 +125,8 @@ def _require_types(asked: Mapping[str, Any]) -> None:
         raise ValueError(f"unknown fields {', '.join(sorted(unknown))}; known are {', '.join(sorted(_FIELDS))}")
     for name, value in asked.items():
         kind = _FIELDS[name]
-        if not isinstance(value, kind) or isinstance(value, bool):
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        if not fits:
             raise ValueError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
         if kind is int and not 1 <= value <= LIMITS[name]:
             raise ValueError(f"{name} must be in 1..{LIMITS[name]}, got {str(value)[:20]}")

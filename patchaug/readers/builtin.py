@@ -169,7 +169,7 @@ def _checked(array: Array, name: str, *, mask: bool) -> Array:
         raise OptionError(f"{name}: a mask must be integers (height, width), got {array.dtype} {array.shape}")
     if mask:
         return array
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] > array.shape[0]):
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] > max(array.shape[0], 4)):
         first = array.ndim == 3 and array.shape[0] < array.shape[2]
         cure = "; channels come last: array.transpose(1, 2, 0)" if first else ""
         raise OptionError(

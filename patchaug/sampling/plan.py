@@ -133,9 +133,9 @@ class Plan:
     def _warn_of_small(self) -> None:
         """Name the slides that `small="skip"` leaves out."""
         if self.small == "skip":
-            out = [s.name for s, one in zip(self.slides, self.distributions, strict=True) if one.domain.height == 1]
-            height, width = self._sides
-            if out and (height, width) != (1, 1):
+            each = zip(self.slides, self.distributions, strict=True)
+            out = [slide.name for slide, one in each if not one.count and one.domain.height == 1]
+            if out:
                 names = ", ".join(out[:20])
                 warnings.warn(f"{len(out)} slides are smaller than the window and skipped: {names}", stacklevel=3)
 
