@@ -38,7 +38,7 @@ def validation_count(slides: int, valid_pct: float) -> int:
     return min(max(int(valid_pct * slides), 1), slides - 1)
 
 
-def as_items(sources: Iterable[Any], names: Sequence[str] | None = None) -> Array:
+def as_items(sources: Iterable[Any], names: Sequence[str] | None = None, *, masks: bool = False) -> Array:
     """Convert slides or masks to fastai 1's items: an object array (n,) of `Path` and `LazySlideItem`.
 
     NumPy would split a list of equal arrays into pixels, and a list of tuples into a table.
@@ -46,6 +46,7 @@ def as_items(sources: Iterable[Any], names: Sequence[str] | None = None) -> Arra
     Args:
         sources: Paths, arrays, tensors, `Raster`s, `Slide`s; or the numbers of windows, which stay as they are.
         names: Names of slides without a path; windows are drawn by name.
+        masks: Accept what only a mask can be, too: None, one class number for a whole slide, or parsed polygons.
 
     Raises:
         OptionError: Something else stands among them, or there are more or fewer names.
@@ -60,17 +61,18 @@ def as_items(sources: Iterable[Any], names: Sequence[str] | None = None) -> Arra
         raise OptionError(f"{len(sources)} slides have {len(names)} names; give one for each")
     items = np.empty(len(sources), object)
     for number, source in enumerate(sources):
-        items[number] = _as_item(number, source, None if names is None else str(names[number]))
+        items[number] = _as_item(number, source, None if names is None else str(names[number]), masks=masks)
     return items
 
 
-def _as_item(number: int, source: Any, name: str | None) -> Any:
+def _as_item(number: int, source: Any, name: str | None, *, masks: bool) -> Any:
     if isinstance(source, LazySlideItem):
         return source
     if isinstance(source, (str, os.PathLike)):
         return Path(source) if name is None else LazySlideItem(Path(source), name=name)
     is_class = isinstance(source, (int, np.integer)) and not isinstance(source, bool)  # of a whole slide
-    if source is None or is_class or isinstance(source, (Slide, Raster, Mapping, list)) or hasattr(source, "__array__"):
+    of_mask = masks and (source is None or is_class or isinstance(source, list))
+    if of_mask or isinstance(source, (Slide, Raster, Mapping)) or (hasattr(source, "__array__") and not is_class):
         return LazySlideItem(source, name=name)
     raise OptionError(
         f"item {number} is a {type(source).__name__}, and an item is one slide: a path, an array or an open slide; "

@@ -80,7 +80,9 @@ class SlideMaskList(SegmentationLabelList):
                 f"masks need the names of their classes, as classes=['background', 'nucleus']; got {classes!r}"
             )
         self.codes = ClassCodes.of(classes if codes is None else codes)  # fastai hands names on as classes
-        super().__init__(as_items(items), classes=None if self.codes is None else list(self.codes.names), **kwargs)
+        super().__init__(
+            as_items(items, masks=True), classes=None if self.codes is None else list(self.codes.names), **kwargs
+        )
         self.ignore_index, self.outside, self.label, self.invalid = ignore_index, outside, label, invalid
         self.copy_new += ["ignore_index", "outside", "label", "invalid", "codes"]
         self.loss_func = SlideCrossEntropy(ignore_index)

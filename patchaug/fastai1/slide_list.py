@@ -224,5 +224,7 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         self, labels: Iterable[Any], label_cls: Any = None, from_item_lists: bool = False, **kwargs: Any
     ) -> SlideLabelList:
         # fastai's own code lets numpy stack arrays of one size.
-        labelled: SlideLabelList = super()._label_from_list(as_items(labels), label_cls, from_item_lists, **kwargs)
+        labelled: SlideLabelList = super()._label_from_list(
+            as_items(labels, masks=True), label_cls, from_item_lists, **kwargs
+        )
         return labelled

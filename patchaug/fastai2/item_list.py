@@ -179,7 +179,7 @@ class SlideItemLists(_Stage):
         Raises:
             OptionError: The numbers of slides and masks differ.
         """
-        masks = as_items(train_labels), as_items(valid_labels)
+        masks = as_items(train_labels, masks=True), as_items(valid_labels, masks=True)
         for side, labels in zip((self.train, self.valid), masks, strict=True):
             require_as_many(side.items, labels)
         return LabelledSlides(self, *masks, classes, ignore_index, **polygons)
