@@ -30,6 +30,9 @@ app = typer.Typer(
 )
 
 
+_STOPPED = 130  # what typer makes of Ctrl-C
+
+
 def _print_version(wanted: bool) -> None:
     """Print the version and end, if `--version` is given."""
     if wanted:
@@ -64,7 +67,9 @@ def main() -> None:
             typer.echo(json.dumps({"error": str(error), "kind": type(error).__name__}))
         typer.echo(f"patchaug: {error}", err=True)
         sys.exit(2 if isinstance(error, OptionError) else 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != _STOPPED:
+            raise
         typer.echo("patchaug: stopped", err=True)
         sys.exit(1)
 

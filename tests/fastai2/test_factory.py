@@ -10,7 +10,7 @@ from fastai.vision.all import DataLoaders
 
 from patchaug import MissingError, OptionError, PatchOptions
 from patchaug.data.item_list import validation_count
-from patchaug.fastai import RandomPatch, SlideDataLoaders
+from patchaug.fastai import RandomPatch, SlideBlock, SlideDataLoaders
 from patchaug.fastai2.dataloaders import _random_split
 from patchaug.testing import coordinate_image, coordinate_mask
 
@@ -75,14 +75,17 @@ def test_options_and_random_patch_are_one_thing_said_twice(folder: Path) -> None
 
 
 def test_random_patch_and_options_have_the_same_fields() -> None:
-    """Names and defaults; a new one must join both. What is done to patches is no option, `ram` is the blocks'."""
+    """Names and defaults; a new one must join both. `augment` is not an option; how pixels are read is the blocks'."""
     import inspect
 
     parameters = {n: p.default for n, p in inspect.signature(RandomPatch.__init__).parameters.items() if n != "self"}
     fields = {
         n: inspect.Parameter.empty if f.is_required() else f.default for n, f in PatchOptions.model_fields.items()
     }
-    assert parameters.pop("augment") is None and fields.pop("ram") == "auto"
+    of_blocks = {name: fields.pop(name) for name in ("ram", "channels", "series", "scale")}
+    assert parameters.pop("augment") is None
+    block = inspect.signature(SlideBlock).parameters
+    assert of_blocks == {name: block[name].default for name in of_blocks}
     assert parameters == fields
 
 

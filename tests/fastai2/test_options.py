@@ -34,7 +34,7 @@ def test_each_argument_is_an_option_with_the_same_default() -> None:
     """But for what no file can hold: the transform of `augment`."""
     arguments = signature(RandomPatch).parameters
     assert set(arguments) - set(PatchOptions.model_fields) <= {"self", "augment"}
-    assert set(PatchOptions.model_fields) - set(arguments) == {"ram"}
+    assert set(PatchOptions.model_fields) - set(arguments) == {"ram", "channels", "series", "scale"}  # of the blocks
     for name in set(arguments) & set(PatchOptions.model_fields) - {"size"}:
         assert PatchOptions.model_fields[name].default == arguments[name].default, name
 
