@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from patchaug import PatchaugError, ReadError, open_slide
-from patchaug.readers import open_raster
+from patchaug import PatchaugError, ReadError, Window, open_slide
+from patchaug.readers import OpenSlideRaster, TiffRaster, open_raster
 from patchaug.testing import coordinate_image
 from tests.hostile import files
 from tests.hostile.limits import limited
@@ -52,7 +52,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "tiles": {"tile": (64, 64), "photometric": "rgb"},
     "deflate tiles of BigTIFF": {"tile": (64, 64), "photometric": "rgb", "compression": "zlib", "bigtiff": True},
     "strips": {"photometric": "rgb", "rowsperstrip": 16},
-    "RGBA of OpenSlide": {"tile": (64, 64), "photometric": "rgb", "extrasamples": [2]},
+    "RGBA": {"tile": (64, 64), "photometric": "rgb", "extrasamples": [2]},
+    "tiles of OpenSlide": {"tile": (64, 64), "photometric": "rgb", "software": "MedScan"},
 }
 
 
@@ -62,7 +63,7 @@ def outcomes(folder: Path, kind: str, tag: int) -> dict[str, str]:
     for name, (number, count, value) in LIES.items():
         path = folder / f"{tag}.tif"
         pixels = coordinate_image(200, 130)
-        if kind == "RGBA of OpenSlide":
+        if kind == "RGBA":
             pixels = np.concatenate([pixels, np.full((130, 200, 1), 255, np.uint8)], axis=2)
         options = {key: value for key, value in KINDS[kind].items() if key != "bigtiff"}
         with tifffile.TiffWriter(path, bigtiff="bigtiff" in KINDS[kind]) as file:
@@ -136,12 +137,58 @@ def test_a_circle_of_pages_is_one_error(tmp_path: Path) -> None:
     assert status == "ReadError" and "which comes before it" in text, (status, text)
 
 
+def test_a_circle_below_a_page_is_one_error(tmp_path: Path) -> None:
+    """A page below the first that is followed by itself."""
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(coordinate_image(200, 130), metadata=None, subifds=1, **KINDS["tiles"])
+        file.write(coordinate_image(100, 65), metadata=None, subfiletype=1, **KINDS["tiles"])
+    with tifffile.TiffFile(path) as tiff:
+        offsets = tiff.pages.first.subifds
+    assert offsets
+    below = offsets[0]
+    data = bytearray(path.read_bytes())
+    (fields,) = struct.unpack_from("<H", data, below)
+    struct.pack_into("<I", data, below + 2 + 12 * fields, below)
+    path.write_bytes(data)
+    status, text = limited(read_all, path, seconds=SECONDS, memory=MEMORY)
+    assert status == "ReadError" and "which comes before it" in text, (status, text)
+
+
+def test_pages_lie_in_any_order(tmp_path: Path) -> None:
+    """The levels' tables lie in the file from the last to the first, and the pixels are those of each level."""
+    path, levels = tmp_path / "a.tif", [coordinate_image(200 >> n, 128 >> n, 1 << n) for n in range(3)]
+    with tifffile.TiffWriter(path) as file:
+        for number, pixels in enumerate(levels):
+            file.write(pixels, metadata=None, subfiletype=int(number > 0), **KINDS["tiles"])
+    with tifffile.TiffFile(path) as tiff:
+        places = [page.offset for page in tiff.pages]
+    data = bytearray(path.read_bytes())
+    following = 0
+    for place in reversed(places):  # each page's table is copied to the file's end
+        (fields,) = struct.unpack_from("<H", data, place)
+        table = data[place : place + 2 + 12 * fields] + struct.pack("<I", following)
+        following = len(data)
+        data += table
+    struct.pack_into("<I", data, 4, following)
+    path.write_bytes(data)
+    raster = open_raster(path)
+    assert isinstance(raster, TiffRaster)
+    assert raster.level_dimensions == ((200, 128), (100, 64), (50, 32))
+    for number, pixels in enumerate(levels):
+        assert np.array_equal(raster.read(Window(0, 0, *raster.level_dimensions[number], number)), pixels)
+
+
 HUGE: dict[str, Callable[[Path], Path]] = {
-    "RGBA tile of 46,080 px in 178 bytes": lambda path: files.raw_tiff(
-        path, files.tiled(46080, 46080, 46080, _258=("H", [8] * 4), _277=("H", 4), _338=("H", 2))
+    "tile of 46,080 px in 178 bytes": lambda path: files.raw_tiff(
+        path, files.tiled(46080, 46080, 46080, _305=("s", b"MedScan"))
     ),
     "broken header": lambda path: files.with_field(
-        files.raw_tiff(path, files.tiled(64, 64, 64, data=bytes(12288)), bytes(12288)), 256, 9, 1, b"\xc0\xff\xff\xff"
+        files.raw_tiff(path, files.tiled(64, 64, 64, data=bytes(12288), _305=("s", b"MedScan")), bytes(12288)),
+        256,
+        9,
+        1,
+        b"\xc0\xff\xff\xff",
     ),
 }
 
@@ -168,9 +215,10 @@ def test_openslides_tiles_have_the_same_limit(tmp_path: Path, monkeypatch: pytes
     """Whatever the format: OpenSlide's own property says how large a tile is."""
     from patchaug.readers import openslide
 
-    pixels = np.full((130, 200, 4), 255, np.uint8)
-    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(64, 64), photometric="rgb", extrasamples=[2])
-    assert open_raster(tmp_path / "a.tif").level_dimensions == ((200, 130),)
+    tifffile.imwrite(tmp_path / "a.tif", coordinate_image(200, 130), **KINDS["tiles of OpenSlide"])
+    raster = open_raster(tmp_path / "a.tif")
+    assert isinstance(raster, OpenSlideRaster)
+    assert raster.level_dimensions == ((200, 130),)
     monkeypatch.setattr(openslide, "TILE_LIMIT", 64 * 64 - 1)
     with pytest.raises(ReadError, match=r"tiles of 64 x 64 px on level 0 are above the limit"):
         open_raster(tmp_path / "a.tif")

@@ -124,23 +124,29 @@ def require_sound(path: str) -> bool:
 
 
 def _pages(tiff: _Tiff) -> Iterator[dict[int, _Entry]]:
-    """Iterate over the fields of all pages, and of the pages below them; each page once."""
-    waiting, seen = [tiff.first], set()
-    while waiting:
-        at = waiting.pop()
-        if at in seen or not 0 < at < tiff.size:
-            continue
-        seen.add(at)
-        fields, following = tiff.page(at)
-        if following in seen:  # tifffile would follow the circle for ever
-            raise ValueError(f"at byte {at} is followed by the page at byte {following}, which comes before it")
-        waiting.append(following)
-        below = fields.get(330)
-        if below is not None and below.kind in _FORMATS:
-            letter = _FORMATS[below.kind]
-            size = struct.calcsize(letter)
-            waiting += tiff.numbers(tiff.read(below.at, min(below.values, PAGES + 1) * size), letter)
-        yield fields
+    """Iterate over the fields of all pages, and of the pages below them; each page once.
+
+    Pages may lie anywhere in the file, and a page below another may also follow its neighbour. So a circle is a page
+    that comes again in one chain; a page of an earlier chain ends a chain, because that one was followed to its end.
+    """
+    chains, visited = {tiff.first}, set()
+    while chains:
+        at, chain = chains.pop(), set()
+        while 0 < at < tiff.size and at not in visited:
+            chain.add(at)
+            fields, following = tiff.page(at)
+            yield fields
+            if following in chain:  # tifffile would follow the circle for ever
+                raise ValueError(
+                    f"at byte {at} is followed by the page at byte {following}, which comes before it in the chain"
+                )
+            below = fields.get(330)
+            if below is not None and below.kind in _FORMATS and len(chains) <= PAGES:  # so many exceed the limit
+                letter = _FORMATS[below.kind]
+                data = tiff.read(below.at, min(below.values, PAGES + 1) * struct.calcsize(letter))
+                chains.update(offset for offset in tiff.numbers(data, letter) if 0 < offset < tiff.size)
+            at = following
+        visited |= chain
 
 
 def _require_sound_page(tiff: _Tiff, fields: dict[int, _Entry]) -> tuple[int, int]:
