@@ -12,6 +12,9 @@ _PERCENTILES = (2, 98)
 def stretched(image: Array) -> Array:
     """Return up to three channels, each stretched between its 2nd and 98th percentile.
 
+    Where these are equal, a channel is stretched between its least and its largest value. A constant channel is grey,
+    and black where it is 0.
+
     Args:
         image: Integers or floats (height, width, channels).
 
@@ -20,18 +23,25 @@ def stretched(image: Array) -> Array:
     """
     chosen = np.where(np.isfinite(image[..., :3]), image[..., :3], 0).astype(np.float64)
     low, high = np.percentile(chosen, _PERCENTILES, axis=(0, 1))
-    span = np.where(high > low, high - low, 1)
-    shown = (np.clip((chosen - low) / span, 0, 1) * 255).round().astype(np.uint8)
-    return np.pad(shown, ((0, 0), (0, 0), (0, 1))) if shown.shape[2] == 2 else shown
+    flat = high <= low
+    low, high = np.where(flat, chosen.min(axis=(0, 1)), low), np.where(flat, chosen.max(axis=(0, 1)), high)
+    constant = high <= low
+    fraction = np.clip((chosen - low) / np.where(constant, 1, high - low), 0, 1)
+    fraction = np.where(constant, np.where(low == 0, 0, 0.5), fraction)
+    return _grey_or_rgb((fraction * 255).round().astype(np.uint8))
 
 
 def displayed(image: Array) -> Array:
-    """Return an image as it can be shown: 8-bit grey and RGB unchanged, all others stretched.
+    """Return an image as it can be shown: the first three channels of uint8 unchanged, other types stretched.
 
     Args:
         image: Integers or floats (height, width, channels).
 
     Returns:
-        uint8 (height, width, 1 or 3).
+        uint8 (height, width, 1 or 3). Of two channels the third is 0.
     """
-    return image if image.dtype == np.uint8 and image.shape[2] in (1, 3) else stretched(image)
+    return _grey_or_rgb(image[..., :3]) if image.dtype == np.uint8 else stretched(image)
+
+
+def _grey_or_rgb(image: Array) -> Array:
+    return np.pad(image, ((0, 0), (0, 0), (0, 1))) if image.shape[2] == 2 else image

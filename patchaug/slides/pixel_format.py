@@ -149,7 +149,8 @@ class CheckedRaster:
 
     def _whole(self, pixels: Array, window: Window) -> Array:
         """Return floats that are whole numbers as integers."""
-        wrong = ~(np.abs(pixels) < 2.0**53) | (np.rint(pixels) != pixels)  # true for NaN as well
+        values = pixels.astype(np.result_type(pixels, np.float64), copy=False)  # 2**53 is beyond float16
+        wrong = ~(np.abs(values) < 2.0**53) | (np.rint(values) != values)  # true for NaN as well
         if wrong.any():
             y, x = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
             at = f"x={window.x + int(x)} y={window.y + int(y)} ({int(wrong.sum())} px of the window)"

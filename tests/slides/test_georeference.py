@@ -141,6 +141,12 @@ def test_coordinates_that_are_no_degrees_name_their_cure(tmp_path: Path) -> None
             open_slide(image, {**collection, "features": features}, codes=NAMES)
         slide = open_slide(image, {**collection, "features": features, "crs": crs}, codes=NAMES)
         assert slide.labels().pixels(1) > 0
+
+
+def test_degrees_of_another_place_are_outside_the_image(tmp_path: Path) -> None:
+    """They would cover no pixel, and leave an empty mask."""
+    pytest.importorskip("pyproj")
+    image = geotiff(tmp_path / "wide.tif", np.zeros((HEIGHT, 400, 3), np.uint8))
     with pytest.raises(FrameError, match="outside the image"):
         open_slide(image, [square(2.0, 3.0, 2.1, 3.1, classification="built")], codes=NAMES)
 

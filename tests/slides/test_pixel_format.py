@@ -56,9 +56,9 @@ def test_images_of_every_dtype(dtype: str, channels: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_masks_of_every_dtype(dtype: str) -> None:
-    """Integers are class numbers, booleans 0 and 1; all else is a LabelError, by `read`, `read_mask` and `labels`."""
+    """Whole numbers are class numbers, booleans 0 and 1; all else is a LabelError, by all that reads a mask."""
     slide = Slide(UserRaster(image), UserRaster(zeros(dtype)), name="liver")
-    if np.dtype(dtype).kind in "bui":
+    if np.dtype(dtype).kind in "buif":
         mask = slide.read(WINDOW).mask
         assert mask is not None and mask.shape == (4, 5) and mask.dtype.kind in "ui" and not mask.any()
         assert slide.labels().pixels(0) == 40 * 30
@@ -67,6 +67,32 @@ def test_masks_of_every_dtype(dtype: str) -> None:
         with pytest.raises(
             LabelError, match=rf"^liver: the mask raster 'mine' returned {re.escape(str(np.dtype(dtype)))}"
         ):
+            read()
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_whole_floats_are_their_integers(dtype: str) -> None:
+    """Negative numbers as well, up to the largest that all floats of the type hold."""
+    limit = 2 ** (np.finfo(dtype).nmant + 1) - 1
+    values = np.random.default_rng(0).integers(-limit, limit, (30, 40), endpoint=True)
+    values[3, 2], values[4, 3] = limit, -limit
+    mask = Slide(UserRaster(image), ArrayRaster(values.astype(dtype)), name="a").read(WINDOW).mask
+    assert mask is not None and mask.dtype == np.int64 and (mask == values[3:7, 2:7]).all()
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("value", [0.5, -1.25, np.nan, np.inf, -np.inf])
+def test_other_floats_are_no_class_numbers(dtype: str, value: float) -> None:
+    """One pixel is enough: the error names its value and place, for all that reads the mask and for a plan."""
+    values = np.ones((30, 40), dtype)
+    values[5, 4] = value
+    slide = Slide(UserRaster(image), ArrayRaster(values), name="liver")
+    text = rf"^liver: the mask .* holds {re.escape(str(values[5, 4]))} at x=4 y=5 \(1 px .*no class number; .+"
+    for read in (
+        lambda: slide.read(WINDOW), lambda: slide.read_mask(WINDOW), slide.labels,
+        lambda: Plan([slide], Foreground(8)),
+    ):  # fmt: skip
+        with pytest.raises(LabelError, match=text):
             read()
 
 
@@ -144,10 +170,10 @@ def test_format_errors_are_not_resampled() -> None:
         plan.read(plan[0])
 
 
-def test_a_float_mask_stops_the_plan() -> None:
+def test_a_complex_mask_stops_the_plan() -> None:
     """Before any window is drawn."""
-    with pytest.raises(LabelError, match="float64"):
-        Plan([Slide(UserRaster(image), UserRaster(zeros("f8")), name="a")], Foreground(8))
+    with pytest.raises(LabelError, match="complex64"):
+        Plan([Slide(UserRaster(image), UserRaster(zeros("c8")), name="a")], Foreground(8))
 
 
 @pytest.mark.parametrize(

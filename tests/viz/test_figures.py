@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from patchaug import FrameError, MissingError, OptionError, Patch, Slide, Window, WindowError, open_slide
+from patchaug import FrameError, MissingError, OptionError, Patch, Slide, Window, WindowError, WriteError, open_slide
 from patchaug.core.resampling import area_mean
 from patchaug.readers import ArrayRaster
 from patchaug.slides.thumbnail import thumbnail
@@ -271,20 +271,27 @@ def test_files_are_whole_and_threads_do_not_mind(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_cannot_be_saved_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a part of it, nor does it touch the picture of before."""
+    """Neither a part of it, nor does it touch the picture of before, or a file of another program."""
     patches = [Patch(np.zeros((8, 8, 3), np.uint8), None)]
-    out = tmp_path / "a.png"
-    out.write_bytes(b"before")
+    out, other = tmp_path / "a.png", tmp_path / "other.png"
+    show_patches([Patch(np.full((8, 8, 3), 200, np.uint8), None)], out=out)
+    before = out.read_bytes()
+    other.write_bytes(b"other")
 
     def full(source: Path, target: Path) -> None:
         raise OSError("disk full")
 
     with monkeypatch.context() as patched:
         patched.setattr("os.replace", full)
-        with pytest.raises(OSError, match="disk full"):
-            show_patches(patches, out=out)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-    assert out.read_bytes() == b"before"
+        for target in (out, tmp_path / "new.png"):
+            with pytest.raises(OSError, match="disk full"):
+                show_patches(patches, out=target)
+    with pytest.raises(WriteError, match="other.png exists, and patchaug did not write it as a picture"):
+        show_patches(patches, out=other)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "other.png"]
+    assert out.read_bytes() == before and other.read_bytes() == b"other"
+    show_patches(patches, out=out)
+    assert out.read_bytes() != before
     with pytest.raises(MissingError, match="there is no folder .*nowhere to save the picture in; make it first"):
         show_patches(patches, out=tmp_path / "nowhere" / "a.png")
 
