@@ -27,8 +27,8 @@ def checked_output(
         WriteError: The path is an input, a folder, a file that patchaug did not write, or in a read-only folder.
 
     Example:
-        >>> checked_output("view.png", "picture", [".png"], inputs=["slide.tiff"])
-        PosixPath('view.png')
+        >>> checked_output("view.png", "picture", [".png"], inputs=["slide.tiff"]).name
+        'view.png'
     """
     if not os.fspath(path):
         raise OptionError(f"the path of the {content} is empty; name a {suffixes[0]} file")
