@@ -65,7 +65,7 @@ def choose_scene(path: str, tiff: TiffFile, scene: Scene | None, *, mask: bool =
 
 def _describe(series: TiffPageSeries) -> str:
     name = f"{series.name!r} " if series.name else ""
-    width, height = series.get_shape()[series.axes.find("X")], series.get_shape()[series.axes.find("Y")]
+    width, height = (series.shape[series.axes.find(axis)] for axis in "XY")
     return f"{name}{width} x {height} px"
 
 
@@ -87,7 +87,7 @@ def planes_of(path: str, tiff: TiffFile, level: TiffPageSeries) -> list[Plane]:
         raise ReadError(f"{path}: {sum(one is None for one in pages)} of its planes are missing; copy it again")
     if any(one.parent is not tiff for one in pages if one is not None):
         raise ReadError(f"{path}: its planes lie in several files; save the picture as one file")
-    number = math.prod(level.get_shape(False)) // math.prod(page.shape)
+    number = math.prod(level.shape) // math.prod(page.shape)
     if number == len(pages):
         return [Plane(one) for one in pages]
     contiguous = len(pages) == 1 and not page.is_tiled and int(page.compression) == 1 and page.is_contiguous
