@@ -202,8 +202,12 @@ def _require_same_run(saved: dict[str, Any], now: dict[str, Any]) -> None:
         name for name in now["options"] if name not in FREE and saved["options"].get(name) != now["options"][name]
     ]
     if changed:
-        told = ", ".join(f"{name} was {saved['options'].get(name)!r}, now {now['options'][name]!r}" for name in changed)
-        raise OptionError(f"--resume goes on with the options of the run: {told}; leave them out, or start a new run")
+        changes = ", ".join(
+            f"{name} was {saved['options'].get(name)!r}, now {now['options'][name]!r}" for name in changed
+        )
+        raise OptionError(
+            f"--resume goes on with the options of the run: {changes}; leave them out, or start a new run"
+        )
     files = changed_files(saved["data"], now["data"])
     if files:
         raise OptionError(

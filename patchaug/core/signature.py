@@ -1,4 +1,4 @@
-"""Sign the files that patchaug writes, so that it replaces only files of its own that nobody has changed.
+"""Sign the files that patchaug writes, so that it replaces only files of its own that are unchanged.
 
 The signature is at the end of the file: a text chunk of a PNG, a comment of an HTML page, the last member of a JSON
 object. It names the content and the SHA-256 of all bytes before it. Learners and checkpoints are zip files of torch; a

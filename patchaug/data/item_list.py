@@ -118,7 +118,7 @@ def require_apart(train: Iterable[Any], valid: Iterable[Any]) -> None:
 
 
 def require_patch(patch: Any) -> None:
-    """Raise OptionError unless a list was told its windows."""
+    """Raise OptionError if `patch` is not set."""
     if patch is None:
         raise OptionError("SlideItemList needs to know its windows: say patch=PatchOptions(512, per_slide=64)")
 

@@ -9,7 +9,7 @@ import torch
 from fastai.callback import Callback
 from fastai.torch_core import add_metrics
 
-from patchaug.errors import OptionError
+from patchaug.predict.confusion import count_confusion, counts_by_class, mean_quotient
 
 
 class PixelMetric(Callback):
@@ -35,19 +35,8 @@ class PixelMetric(Callback):
         Raises:
             OptionError: A label is not among the classes of the model.
         """
-        classes = last_output.shape[self.axis]
-        predicted, labels = last_output.argmax(dim=self.axis).flatten(), last_target.flatten().long()
         ignored = self.of_data if self.ignore_index is None else self.ignore_index
-        if ignored is not None:
-            counts = labels != ignored
-            predicted, labels = predicted[counts], labels[counts]
-        pixels = torch.bincount(classes * labels + predicted, minlength=classes**2).cpu()
-        if len(pixels) > classes**2:
-            raise OptionError(
-                f"the labels hold class {int(labels.max())}, and the model gives classes 0 to {classes - 1}; set "
-                f"ignore_index for labels that do not count"
-            )
-        pixels = pixels.view(classes, classes)
+        pixels = count_confusion(last_output, last_target, self.axis, ignored).cpu()
         self.confusion = pixels if self.confusion is None else self.confusion + pixels
 
     def on_epoch_end(self, last_metrics: Any, **kwargs: Any) -> Any:
@@ -61,9 +50,7 @@ class PixelMetric(Callback):
 
     def by_class(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return pixels of each class that are right, that are labelled, and that are predicted; float64 (classes,)."""
-        confusion = torch.zeros(0, 0) if self.confusion is None else self.confusion
-        confusion = confusion.double()
-        return confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+        return counts_by_class(self.confusion)
 
 
 class SlideDice(PixelMetric):
@@ -88,7 +75,7 @@ class SlideDice(PixelMetric):
     def value(self) -> float:
         """The mean of 2 |P and T| / (|P| + |T|)."""
         right, labelled, predicted = self.by_class()
-        return _mean(2 * right, labelled + predicted)
+        return mean_quotient(2 * right, labelled + predicted)
 
 
 class SlideJaccard(PixelMetric):
@@ -113,7 +100,7 @@ class SlideJaccard(PixelMetric):
     def value(self) -> float:
         """The mean of |P and T| / |P or T|."""
         right, labelled, predicted = self.by_class()
-        return _mean(right, labelled + predicted - right)
+        return mean_quotient(right, labelled + predicted - right)
 
 
 class SlideAccuracy(PixelMetric):
@@ -136,7 +123,7 @@ class SlideAccuracy(PixelMetric):
     def value(self) -> float:
         """Right pixels by pixels that count."""
         right, labelled, _ = self.by_class()
-        return _mean(right.sum()[None], labelled.sum()[None])
+        return mean_quotient(right.sum()[None], labelled.sum()[None])
 
 
 def use_ignore_index(metrics: Iterable[Any], data: Any) -> None:
@@ -149,8 +136,3 @@ def use_ignore_index(metrics: Iterable[Any], data: Any) -> None:
     for one in metrics:
         if isinstance(one, PixelMetric):
             one.of_data = getattr(data.train_ds.y, "ignore_index", None)
-
-
-def _mean(parts: torch.Tensor, wholes: torch.Tensor) -> float:
-    """Return the mean of the quotients that exist."""
-    return float((parts / wholes)[wholes > 0].mean())

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from fastai.learner import Learner, Metric
 
-from patchaug.errors import OptionError
+from patchaug.predict.confusion import count_confusion, counts_by_class, mean_quotient
 
 
 class PixelMetric(Metric):
@@ -33,26 +33,14 @@ class PixelMetric(Metric):
             OptionError: A label is not among the classes of the model.
         """
         scores, labels = (t.as_subclass(torch.Tensor) for t in (learn.pred, learn.y))
-        classes = scores.shape[self.axis]
-        predicted, labels = scores.argmax(dim=self.axis).flatten(), labels.flatten().long()
         ignored = self.ignore_index if self.ignore_index is not None else ignore_index_of(learn.dls)
-        if ignored is not None:
-            counts = labels != ignored
-            predicted, labels = predicted[counts], labels[counts]
-        pixels = torch.bincount(classes * labels + predicted, minlength=classes**2)
-        if len(pixels) > classes**2:
-            raise OptionError(
-                f"the labels hold class {int(labels.max())}, and the model gives classes 0 to {classes - 1}; set "
-                f"ignore_index for labels that do not count"
-            )
-        pixels = learn.to_detach(pixels.view(classes, classes)).view(-1, classes, classes).sum(0)  # of all processes
+        pixels = count_confusion(scores, labels, self.axis, ignored)
+        pixels = learn.to_detach(pixels).view(-1, *pixels.shape).sum(0)  # of all processes
         self.confusion = pixels if self.confusion is None else self.confusion + pixels
 
     def by_class(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return pixels of each class that are right, that are labelled, and that are predicted; float64 (classes,)."""
-        confusion = torch.zeros(0, 0) if self.confusion is None else self.confusion
-        confusion = confusion.double()
-        return confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+        return counts_by_class(self.confusion)
 
 
 class SlideDice(PixelMetric):
@@ -77,7 +65,7 @@ class SlideDice(PixelMetric):
     def value(self) -> float:
         """The mean of 2 |P and T| / (|P| + |T|)."""
         right, labelled, predicted = self.by_class()
-        return _mean(2 * right, labelled + predicted)
+        return mean_quotient(2 * right, labelled + predicted)
 
 
 class SlideJaccard(PixelMetric):
@@ -102,7 +90,7 @@ class SlideJaccard(PixelMetric):
     def value(self) -> float:
         """The mean of |P and T| / |P or T|."""
         right, labelled, predicted = self.by_class()
-        return _mean(right, labelled + predicted - right)
+        return mean_quotient(right, labelled + predicted - right)
 
 
 class SlideAccuracy(PixelMetric):
@@ -125,15 +113,10 @@ class SlideAccuracy(PixelMetric):
     def value(self) -> float:
         """Right pixels by pixels that count."""
         right, labelled, _ = self.by_class()
-        return _mean(right.sum()[None], labelled.sum()[None])
+        return mean_quotient(right.sum()[None], labelled.sum()[None])
 
 
 def ignore_index_of(dls: Any) -> int | None:
     """Return the class number that the masks of loaders ignore, or None."""
     found = getattr(dls, "ignore_index", None)  # fastai looks it up in the transforms of the data set
     return None if found is None else int(found)
-
-
-def _mean(parts: torch.Tensor, wholes: torch.Tensor) -> float:
-    """Return the mean of the quotients that exist."""
-    return float((parts / wholes)[wholes > 0].mean())
