@@ -130,7 +130,7 @@ def _require_types(asked: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
         if kind is int and not 1 <= value <= LIMITS[name]:
             raise ValueError(f"{name} must be in 1..{LIMITS[name]}, got {str(value)[:20]}")
-        if kind is list and (len(value) > 1000 or not all(isinstance(one, str) for one in value)):
+        if isinstance(value, list) and (len(value) > 1000 or not all(isinstance(one, str) for one in value)):
             raise ValueError(f"{name} must be a list of at most 1000 names of slides")
 
 

@@ -13,7 +13,7 @@
 Each takes one argument: a text that states what is wrong, the value, the limit and the cure. Exceptions with two
 arguments cannot be sent from a worker process to the main process.
 
-Example:
+Examples:
     >>> from patchaug import PatchaugError, Uniform
     >>> try:
     ...     Uniform(0)
@@ -28,7 +28,7 @@ from __future__ import annotations
 class PatchaugError(Exception):
     """Base of all errors that patchaug raises on purpose.
 
-    Example:
+    Examples:
         >>> issubclass(WindowError, PatchaugError)
         True
     """
@@ -37,7 +37,7 @@ class PatchaugError(Exception):
 class WindowError(PatchaugError, ValueError):
     """Raised when a window is invalid, or does not fit into its slide.
 
-    Example:
+    Examples:
         >>> try:
         ...     _ = slide.read(Window(500, 0, 64, 64))
         ... except WindowError:
@@ -49,7 +49,7 @@ class WindowError(PatchaugError, ValueError):
 class ForegroundError(PatchaugError, ValueError):
     """Raised when a slide lacks the labelled pixels that a sampler needs.
 
-    Example:
+    Examples:
         >>> empty = open_slide(image, mask * 0, name="empty")
         >>> try:
         ...     _ = Plan([empty], Foreground(64))
@@ -62,7 +62,7 @@ class ForegroundError(PatchaugError, ValueError):
 class FrameError(PatchaugError, ValueError):
     """Raised when image and mask show different frames, or a raster returns a wrong shape, dtype or channels.
 
-    Example:
+    Examples:
         >>> try:
         ...     _ = open_slide(image, mask[:-7], name="cut")
         ... except FrameError:
@@ -74,7 +74,7 @@ class FrameError(PatchaugError, ValueError):
 class LabelError(PatchaugError, ValueError):
     """Raised when a mask holds a class number without a code, or pixels that are not integers.
 
-    Example:
+    Examples:
         >>> try:
         ...     _ = Plan([open_slide(image, mask + 5, codes=["background", "nucleus"])], Foreground(64))
         ... except LabelError:
@@ -86,7 +86,7 @@ class LabelError(PatchaugError, ValueError):
 class OptionError(PatchaugError, ValueError):
     """Raised when an option is unknown, of a wrong type, or out of its limits.
 
-    Example:
+    Examples:
         >>> try:
         ...     _ = Foreground(64, foreground=1.5)
         ... except OptionError:
@@ -98,7 +98,7 @@ class OptionError(PatchaugError, ValueError):
 class MissingError(PatchaugError, FileNotFoundError):
     """Raised when files do not exist.
 
-    Example:
+    Examples:
         >>> try:
         ...     _ = open_slide("no_such_slide.tiff")
         ... except MissingError:
@@ -110,7 +110,7 @@ class MissingError(PatchaugError, FileNotFoundError):
 class ReadError(PatchaugError, OSError):
     """Raised when a file cannot be opened or read.
 
-    Example:
+    Examples:
         >>> _ = Path("broken.tiff").write_bytes(b"II*")
         >>> try:
         ...     _ = open_slide("broken.tiff")
@@ -123,7 +123,7 @@ class ReadError(PatchaugError, OSError):
 class WriteError(PatchaugError, OSError):
     """Raised when a file or folder cannot be written.
 
-    Example:
+    Examples:
         >>> Path("options.json").mkdir()
         >>> try:
         ...     PatchOptions(64).save("options.json")
@@ -139,7 +139,7 @@ _MAX_LINE = 250  # characters; with seed and index the last line of an error sta
 def placed(error: ReadError | MissingError, place: str) -> ReadError | MissingError:
     """Append a place to an error's text; on a line of its own where one line would be too long to read.
 
-    Example:
+    Examples:
         >>> placed(ReadError("the tile is damaged"), "slide a.tiff")
         ReadError('the tile is damaged; slide a.tiff')
     """

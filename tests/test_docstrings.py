@@ -2,7 +2,7 @@
 
 How to write an example: put a doctest at the end of the docstring, and use the name that it explains.
 
-    Example:
+    Examples:
         >>> window = Window(10, 20, 64, 32)
         >>> window.width
         64

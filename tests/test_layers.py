@@ -28,7 +28,10 @@ FLOORS = {
 }
 LOOSE = {"__init__", "__main__", "errors", "fastai"}
 # Packages inside packages. `core.memory` builds on nothing else of `core` but its arrays and validation.
-NESTED = {"core.memory", "readers.annotations", "readers.codecs", "readers.tiff", "readers.zarr", "viz.web_page"}
+NESTED = {
+    "core.memory", "predict.writers", "readers.annotations", "readers.codecs", "readers.tiff", "readers.zarr",
+    "viz.web_page",
+}  # fmt: skip
 # Third parties that only these packages may import.
 ONLY = {
     "torch": {"data", "predict", "fastai1", "fastai2"},
@@ -43,16 +46,16 @@ ONLY = {
     "mpl_toolkits": {"viz"},
     "openslide": {"readers"},
     "imagecodecs": {"readers"},
-    "tifffile": {"readers", "testing"},
+    "tifffile": {"predict", "readers", "testing"},
     "numcodecs": {"readers"},
     "google_crc32c": {"readers"},
     "zarr": set(),
-    "PIL": {"readers", "viz"},
+    "PIL": {"predict", "readers", "viz"},
     "psutil": {"core"},
     "albumentations": {"augment", "testing"},
     "cv2": {"augment"},
     "skimage": {"slides", "core"},
-    "shapely": {"readers"},
+    "shapely": {"predict", "readers"},
     "pyogrio": {"readers"},
     "pyproj": {"readers"},
     "rich": {"core", "cli"},

@@ -41,7 +41,7 @@ class Augment:
         OptionError: albumentations is not installed; the transform belongs to another library, needs targets other
             than image and mask, or interpolates class numbers; halo is neither "auto" nor an integer in 0..65536.
 
-    Example:
+    Examples:
         >>> import albumentations as alb
         >>> augment = Augment(alb.Rotate((-180, 180), p=1.0))
         >>> augment.needed(512, 512)  # rows and columns of the halo

@@ -32,7 +32,7 @@ def padded_share(transform: Any, size: Size, *, halo: int | str = "auto", draws:
     Raises:
         OptionError: draws is below 1; for others see `Augment`.
 
-    Example:
+    Examples:
         >>> import albumentations as alb
         >>> turn = alb.Rotate((-180, 180), p=1.0)
         >>> padded_share(turn, 64, draws=20)

@@ -18,7 +18,7 @@ def load_pipeline(pipeline: str) -> Augment:
         MissingError: Neither a ready-made pipeline nor a file has this name.
         OptionError: The file does not hold a pipeline.
 
-    Example:
+    Examples:
         >>> load_pipeline("aerial").needed(256, 256)
         (98, 98)
     """
@@ -47,7 +47,7 @@ def histology(*, halo: int | str = "auto") -> Augment:
     Args:
         halo: Pixels to read around the window on each side, or "auto"; see `Augment`.
 
-    Example:
+    Examples:
         >>> plan = Plan([slide], Uniform(64, per_slide=4), augment=histology())
         >>> plan.read(plan[0]).image.shape
         (64, 64, 3)
@@ -75,7 +75,7 @@ def aerial(*, halo: int | str = "auto") -> Augment:
     Args:
         halo: Pixels to read around the window on each side, or "auto"; see `Augment`.
 
-    Example:
+    Examples:
         >>> plan = Plan([slide], Uniform(64, per_slide=4), augment=aerial(halo=40))
         >>> plan.read(plan[0]).image.shape
         (64, 64, 3)

@@ -53,7 +53,7 @@ def atomic_write(
         MissingError: The parent folder does not exist.
         WriteError: The target is a folder or a file that patchaug did not write, or the disk is read-only or full.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     with atomic_write(Path(folder, "report.txt")) as temporary:
@@ -116,7 +116,7 @@ def write_text(
 ) -> None:
     """Write a text file atomically, in UTF-8; see `atomic_write` for the arguments and errors.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     write_text(Path(folder, "a.txt"), "Dice 0.9")

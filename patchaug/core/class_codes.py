@@ -31,7 +31,7 @@ class ClassCodes:
         values: For each name the ranges of its values in the file; None for 0, 1, ... in order.
         colours: Whether the values are colours, 0xRRGGBB.
 
-    Example:
+    Examples:
         >>> from patchaug.core.class_codes import ClassCodes
         >>> codes = ClassCodes.of({"background": 0, "nucleus": 255})
         >>> codes.names, codes.mapped(np.array([[0, 255]], np.uint8), ignore_index=None)[0].tolist()

@@ -26,7 +26,7 @@ def checked_output(
         MissingError: The parent folder does not exist.
         WriteError: The path is an input, a folder, a file that patchaug did not write, or in a read-only folder.
 
-    Example:
+    Examples:
         >>> checked_output("view.png", "picture", [".png"], inputs=["slide.tiff"]).name
         'view.png'
     """

@@ -32,7 +32,7 @@ def sign(path: Path, content: str) -> None:
         path: The file, whole and closed.
         content: What the file contains: lower-case words.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     file = Path(folder, "a.json")

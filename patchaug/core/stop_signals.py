@@ -17,7 +17,7 @@ def on_stop_signal(request: Callable[[str], object]) -> Iterator[None]:
     Handlers belong to the main thread; in other threads this does nothing. Processes that are forked meanwhile ignore
     both signals' requests.
 
-    Example:
+    Examples:
         >>> import signal
         >>> names = []
         >>> with on_stop_signal(names.append):

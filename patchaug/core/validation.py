@@ -176,7 +176,7 @@ def refuses_old_names(function: Callable[P, R]) -> Callable[P, R]:
 def printable(name: str) -> str:
     r"""Return a name in which bytes that are not UTF-8 are written as \udce9, so that it can be printed and stored.
 
-    Example:
+    Examples:
         >>> printable("n\udce9vus.tif")
         'n\\udce9vus.tif'
     """

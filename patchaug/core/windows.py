@@ -26,7 +26,7 @@ class Window:
     Raises:
         WindowError: A number is not an integer, a side is below 1, or the level is negative.
 
-    Example:
+    Examples:
         >>> window = Window(100, 200, width=512, height=256)
         >>> window.right, window.bottom, window.inside(1000, 400)
         (612, 456, False)

@@ -39,7 +39,7 @@ class PatchDataset(Dataset[Patch]):
     Raises:
         PatchaugError: See `Plan`.
 
-    Example:
+    Examples:
         >>> patches = PatchDataset([slide], Uniform(64, per_slide=10))
         >>> patches[3].image.shape
         (64, 64, 3)

@@ -36,7 +36,7 @@ class EpochSampler(Sampler[int]):
     Raises:
         OptionError: The rank is not one of the world, or an epoch has no window for it.
 
-    Example:
+    Examples:
         >>> from patchaug import EpochSampler, PatchDataset, Uniform
         >>> dataset = PatchDataset(slides, Uniform(64, per_slide=4))
         >>> sampler = EpochSampler(dataset)

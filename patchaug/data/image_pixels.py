@@ -29,7 +29,7 @@ class ImagePixels:
     Raises:
         OptionError: The scale is of another form.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> pixels = ImagePixels(scale=(0, 4000))
         >>> pixels.scaled(np.full((1, 1, 2), 1000, np.uint16)).tolist()

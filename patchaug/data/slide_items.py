@@ -66,7 +66,7 @@ class SlideImage(LazySlideItem):
         pixels: Channels, picture and scale, shared by all slides of a data set.
         **options: As for `LazySlideItem`.
 
-    Example:
+    Examples:
         >>> SlideImage("slides/slide0.tiff")
         SlideImage(slides/slide0.tiff)
     """
@@ -79,7 +79,7 @@ class SlideImage(LazySlideItem):
 class SlideMask(LazySlideItem):
     """The mask of a slide, with the names of its classes, and `outside`, `label` and `invalid` of `open_slide`.
 
-    Example:
+    Examples:
         >>> SlideMask("slides/slide0_mask.tiff", codes=["background", "nucleus"]).codes
         ['background', 'nucleus']
     """

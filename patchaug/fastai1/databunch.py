@@ -66,7 +66,7 @@ class SlideDataBunch(ImageDataBunch):
             go on where an earlier run stopped. `one_batch`, `show_batch`, `lr_find`, `validate` and `get_preds` leave
             it. Validation windows never change.
 
-    Example:
+    Examples:
         >>> from patchaug.fastai import SlideDataBunch, SlideItemList
         >>> labelled = (
         ...     SlideItemList.from_arrays([image, image], patch=PatchOptions(64, per_slide=8))

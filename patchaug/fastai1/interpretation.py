@@ -29,7 +29,7 @@ class SlideInterpretation(SegmentationInterpretation):
     Losses, draws, pictures and targets belong to the windows of one epoch: of training slides, the epoch of the next
     pass, slide by slide. Random transforms of training slides are left out.
 
-    Example:
+    Examples:
         >>> from fastai.vision import Learner
         >>> from torch import nn
         >>> from patchaug.fastai import SlideInterpretation, SlideItemList

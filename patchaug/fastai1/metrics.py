@@ -62,7 +62,7 @@ class SlideDice(PixelMetric):
         ignore_index: Class number of pixels that do not count; default: that of the data.
         axis: Axis of the classes in the model's output.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from patchaug.fastai import SlideDice
         >>> dice = SlideDice(ignore_index=255)
@@ -87,7 +87,7 @@ class SlideJaccard(PixelMetric):
         ignore_index: Class number of pixels that do not count; default: that of the data.
         axis: Axis of the classes in the model's output.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from patchaug.fastai import SlideJaccard
         >>> jaccard = SlideJaccard()
@@ -110,7 +110,7 @@ class SlideAccuracy(PixelMetric):
         ignore_index: Class number of pixels that do not count; default: that of the data.
         axis: Axis of the classes in the model's output.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from patchaug.fastai import SlideAccuracy
         >>> accuracy = SlideAccuracy()

@@ -86,7 +86,7 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
     Raises:
         OptionError: An item is not a slide, or `augment` is not a transform of albumentations.
 
-    Example:
+    Examples:
         >>> from patchaug import PatchOptions
         >>> from patchaug.fastai import SlideItemList, get_transforms
         >>> data = (

@@ -115,7 +115,7 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
     Returns:
         The block; 8-bit images lie in 0..1, others where `scale` puts them.
 
-    Example:
+    Examples:
         >>> from patchaug.fastai import SlideBlock
         >>> SlideBlock(ram="2GB").dl_type.__name__
         'PatchDL'
@@ -146,7 +146,7 @@ def SlideMaskBlock(  # noqa: N802 - as above
     Raises:
         OptionError: The codes are neither a list of names nor a mapping, see `open_slide`.
 
-    Example:
+    Examples:
         >>> from patchaug.fastai import SlideMaskBlock
         >>> SlideMaskBlock(["background", "nucleus"], ignore_index=255).type_tfms[0].c
         2

@@ -46,7 +46,7 @@ class Checkpoint(PlainErrors):
         OptionError: The loaders are not those of the saved run.
         WriteError: The last state cannot be written; the text names the checkpoint that is left.
 
-    Example:
+    Examples:
         >>> with learn.no_bar(), learn.no_logging():
         ...     learn.fit_one_cycle(1, 1e-3, cbs=Checkpoint("."))
         >>> sorted(path.name for path in Path().glob("*.pt"))

@@ -41,7 +41,7 @@ class SlideDataLoaders(DataLoaders):
     `item_tfms=RandomPatch(...)`. Further arguments, such as bs and num_workers, go to the loaders. The split is by
     slide: windows of validation slides are never trained on.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import PatchOptions
         >>> from patchaug.fastai import SlideDataLoaders

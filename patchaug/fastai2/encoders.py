@@ -31,7 +31,7 @@ def small_encoder(pretrained: bool = False) -> nn.Sequential:
     Raises:
         OptionError: Pretrained weights are requested.
 
-    Example:
+    Examples:
         >>> from fastai.vision.all import unet_learner
         >>> learn = unet_learner(dls, small_encoder, pretrained=False)
         >>> learn.model(dls.train.one_batch()[0]).shape

@@ -22,7 +22,7 @@ class SlideInterpretation(SegmentationInterpretation):
     belong to the windows of one epoch: of training slides, the epoch that the loader was at. Random batch and item
     transforms of fastai are left out, so that a picture is the one that the loss belongs to.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from fastai.vision.all import Learner, nn
         >>> from patchaug.fastai import RandomPatch, SlideDataLoaders, SlideInterpretation

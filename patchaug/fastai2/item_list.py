@@ -40,7 +40,7 @@ class SlideDataBunch(DataLoaders):
         train_dl, valid_dl: The loaders, `train` and `valid` of fastai 2.
         classes: Names of the classes, `vocab` of fastai 2.
 
-    Example:
+    Examples:
         >>> from patchaug import PatchOptions
         >>> mask_of = lambda image: image.with_name(f"{image.stem}_mask.tiff")
         >>> data = (SlideItemList.from_folder("slides", patch=PatchOptions(64)).split_by_rand_pct(0.34, seed=42)
@@ -96,7 +96,7 @@ class SlideItemList(SlideListMixin, _Stage):
     Raises:
         OptionError: An item is not a slide, or `augment` is not a transform of albumentations.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import PatchOptions
         >>> from patchaug.fastai import SlideItemList

@@ -21,7 +21,7 @@ class SlideCrossEntropy(CrossEntropyLossFlat):
         weight: Weight of each class, (classes,); a pixel counts as much as the weight of its label.
         axis: Axis of the classes in the model's output.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from patchaug.fastai import SlideCrossEntropy
         >>> loss = SlideCrossEntropy(ignore_index=255)

@@ -52,7 +52,7 @@ class SlideDice(PixelMetric):
         ignore_index: Class number of pixels that do not count; default: that of the data.
         axis: Axis of the classes in the model's output.
 
-    Example:
+    Examples:
         >>> from patchaug.fastai import SlideDice
         >>> learn.metrics = SlideDice()
         >>> with learn.no_bar(), learn.no_logging():
@@ -77,7 +77,7 @@ class SlideJaccard(PixelMetric):
         ignore_index: Class number of pixels that do not count; default: that of the data.
         axis: Axis of the classes in the model's output.
 
-    Example:
+    Examples:
         >>> from patchaug.fastai import SlideJaccard
         >>> learn.metrics = SlideJaccard()
         >>> with learn.no_bar(), learn.no_logging():
@@ -100,7 +100,7 @@ class SlideAccuracy(PixelMetric):
         ignore_index: Class number of pixels that do not count; default: that of the data.
         axis: Axis of the classes in the model's output.
 
-    Example:
+    Examples:
         >>> from patchaug.fastai import SlideAccuracy
         >>> learn.metrics = SlideAccuracy()
         >>> with learn.no_bar(), learn.no_logging():

@@ -78,7 +78,7 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
         OptionError: An argument is unknown, or an epoch has fewer patches than a batch.
         PatchaugError: A slide cannot be opened, or its windows are impossible.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug.fastai import PatchDL, RandomPatch, SlideDataLoaders
         >>> image, mask = np.zeros((64, 96, 3), np.uint8), np.zeros((64, 96), np.uint8)

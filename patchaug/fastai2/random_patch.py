@@ -51,7 +51,7 @@ class RandomPatch(ItemTransform):
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
 
-    Example:
+    Examples:
         >>> patch = RandomPatch(512, per_slide=64, foreground=0.5, seed=42)
         >>> patch.samplers.valid
         Grid(size=512, overlap=0, offset='fixed', level=0, mpp=None)
@@ -99,7 +99,7 @@ class RandomPatch(ItemTransform):
             options: The options.
             augment: As above; a transform is not an option, since files cannot hold it.
 
-        Example:
+        Examples:
             >>> from patchaug import PatchOptions
             >>> RandomPatch.from_options(PatchOptions(512, per_slide=64)).seed
             42

@@ -72,7 +72,7 @@ class PatchOptions(Settings):
     Raises:
         OptionError: An option is unknown, of a wrong type, or out of its limits; one line names them all.
 
-    Example:
+    Examples:
         >>> from patchaug import PatchOptions
         >>> options = PatchOptions(512, per_slide=64, foreground=0.5)
         >>> options.size, options.seed

@@ -32,7 +32,7 @@ def dice_by_class(
     Raises:
         FrameError: A map has another size than its level.
 
-    Example:
+    Examples:
         >>> dice_by_class([slide], [slide.read_mask(Window(0, 0, *slide.dimensions))], levels=[0])
         {'background': 1.0, 'nucleus': 1.0}
     """

@@ -78,7 +78,7 @@ def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
         OptionError: The learner was trained on other data than slides, or `out` or the model's output does not fit.
         PatchaugError: The slide cannot be opened or read, or is smaller than a window.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from fastai.vision.all import Learner, nn
         >>> from patchaug.fastai import RandomPatch, SlideDataLoaders, predict_slide

@@ -30,7 +30,7 @@ class ArrayRaster:
     Raises:
         OptionError: An array has another number of axes or no pixels, or a level differs in dtype or channels.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Window
         >>> from patchaug.readers import ArrayRaster

@@ -24,7 +24,7 @@ class Raster(Protocol):
     A raster opens its file at the first read in each process, reads through no handle that a fork inherited, and
     pickles as path and options. `patchaug.readers.hooks` lists optional methods.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Raster, Window
         >>> class Noise:

@@ -28,7 +28,7 @@ def channel_numbers(name: str, count: int, names: Sequence[str] | None, channels
     Raises:
         OptionError: A channel does not exist, or the choice is empty or of another type.
 
-    Example:
+    Examples:
         >>> from patchaug.readers.channels import channel_numbers
         >>> channel_numbers("a.tiff", 3, ["red", "green", "blue"], ["blue", 0])
         (2, 0)

@@ -21,7 +21,7 @@ class ColourRaster:
     Args:
         picture: Raster of uint8, grey or RGB, or RGBA that is opaque.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Window
         >>> from patchaug.readers import ArrayRaster

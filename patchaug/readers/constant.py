@@ -17,7 +17,7 @@ class ConstantRaster:
         sizes: (width, height) of the image's levels, finest first.
         name: Name in errors.
 
-    Example:
+    Examples:
         >>> from patchaug import Window
         >>> from patchaug.readers.constant import ConstantRaster
         >>> ConstantRaster(1, ((60, 40),)).read(Window(0, 0, 2, 1)).tolist()

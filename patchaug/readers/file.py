@@ -16,7 +16,7 @@ Fingerprint = tuple[int, int, int]  # bytes, nanoseconds of the last change, ino
 class UnsupportedError(ReadError):
     """Raised when a reader does not support the file; the next reader is tried.
 
-    Example:
+    Examples:
         >>> from patchaug.readers import UnsupportedError
         >>> raise UnsupportedError("a.raw: compressed files are not supported")
         Traceback (most recent call last):

@@ -25,7 +25,7 @@ class Georeference:
         transform: a, b, c, d, e, f; (0, 0) is the outer corner of the first pixel.
         crs: Coordinate system, such as "EPSG:32632"; None where the file does not name it.
 
-    Example:
+    Examples:
         >>> from patchaug.readers.georeference import Georeference
         >>> place = Georeference((0.5, 0.0, 400.0, 0.0, -0.5, 900.0), "EPSG:32632")
         >>> place.to_pixels(np.array([[401.0, 899.0]])).tolist()

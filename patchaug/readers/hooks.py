@@ -31,7 +31,7 @@ BLOCK = 1024  # pixels; side of a tile for rasters without `tile_size`
 def path_of(raster: Raster) -> str | None:
     """Return the absolute path of the raster's file; None where it has none.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug.readers import ArrayRaster
         >>> from patchaug.readers.hooks import path_of

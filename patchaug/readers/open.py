@@ -50,7 +50,7 @@ def open_raster(
         ReadError: No reader supports the file, or its pixels do not fit into `ram`.
         OptionError: The source has an unsupported type, dtype or shape, or is a zarr array that is not on disk.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Window
         >>> from patchaug.readers import open_raster
@@ -102,7 +102,7 @@ def open_mask(
     Raises:
         PatchaugError: See `open_raster` and `PolygonRaster`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug.readers import open_mask
         >>> open_mask(np.ones((40, 60), np.uint8), ((60, 40),)).level_dimensions

@@ -62,7 +62,7 @@ class OpenSlideRaster(TiledRaster):
     fraction: see `patchaug.readers.openslide_origins.pieces` for where, and how far off. Of a Leica SCN file with
     several scanned areas and such a level, what lies right of or below the beginning of an area may be one pixel off.
 
-    Example:
+    Examples:
         >>> from patchaug import Window
         >>> from patchaug.readers import OpenSlideRaster
         >>> raster = OpenSlideRaster("slides/slide0.tiff")

@@ -23,7 +23,7 @@ class PickedChannels:
     Raises:
         OptionError: A channel does not exist.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Window
         >>> from patchaug.readers import ArrayRaster

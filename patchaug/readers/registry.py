@@ -94,7 +94,7 @@ def register_reader(
     Raises:
         OptionError: An argument is of a wrong type, or the name is taken.
 
-    Example:
+    Examples:
         >>> import json, tempfile
         >>> from pathlib import Path
         >>> import numpy as np
@@ -151,7 +151,7 @@ def unregister_reader(name: str) -> None:
     Raises:
         OptionError: No reader has that name; the text lists all names.
 
-    Example:
+    Examples:
         >>> from patchaug.readers import ArrayRaster, register_reader, unregister_reader
         >>> register_reader("mine", image=ArrayRaster, suffixes=[".mine"])
         >>> unregister_reader("mine")
@@ -165,7 +165,7 @@ def unregister_reader(name: str) -> None:
 def known_suffixes(*kinds: str) -> frozenset[str]:
     """Return the suffixes of all readers that open one of the kinds: "image", "mask" or "annotations".
 
-    Example:
+    Examples:
         >>> from patchaug.readers import known_suffixes
         >>> sorted(known_suffixes("annotations"))
         ['.fgb', '.geojson', '.geojson.gz', '.gpkg', '.json', '.json.gz', '.shp', '.xml']

@@ -28,7 +28,7 @@ from patchaug.readers.file_handles import ChangedError
 class TileGrid:
     """Tiles of one level, in pixels of the level.
 
-    Example:
+    Examples:
         >>> from patchaug.readers import TileGrid
         >>> TileGrid(width=600, height=400, tile_width=256, tile_height=256).tiles
         6
@@ -59,7 +59,7 @@ class Layout:
         dtype: Type of the pixels.
         channels: () for one channel without an axis of its own, else (number,).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug.readers import Layout, TileGrid
         >>> Layout((TileGrid(600, 400, 256, 256),), np.dtype("u1"), (3,)).shapes

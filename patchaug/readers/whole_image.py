@@ -51,7 +51,7 @@ class ImageRaster(TiledRaster):
     Images have one of the types of `patchaug.readers.formats`: (height, width) for one channel, else (height, width,
     channels). Transparent pixels of 8 bits are white. The EXIF orientation is applied.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from PIL import Image
         >>> from patchaug import Window

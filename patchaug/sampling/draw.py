@@ -19,7 +19,7 @@ class Draw:
         window: The window, in pixels of its level.
         probability: Probability of that window in the sampler's distribution on that slide; 1 for grids.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Grid, Plan, open_slide
         >>> plan = Plan([open_slide(np.zeros((64, 64, 3), np.uint8))], Grid(32), shuffle=False)

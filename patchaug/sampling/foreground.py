@@ -42,7 +42,7 @@ class Foreground:
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Foreground, Plan, open_slide
         >>> mask = np.zeros((100, 200), np.uint8)

@@ -30,7 +30,7 @@ class Grid:
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Grid, Plan, open_slide
         >>> slide = open_slide(np.zeros((100, 200, 3), np.uint8))

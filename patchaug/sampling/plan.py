@@ -68,7 +68,7 @@ class Plan:
             have the same name and folders.
         WindowError, ForegroundError, LabelError: A slide, which is named, has no such windows.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Plan, Uniform, open_slide
         >>> slides = [open_slide(np.zeros((300, 400, 3), np.uint8), name="liver")]

@@ -53,7 +53,7 @@ def measure(
     Raises:
         OptionError: There is no slide, or the slides differ in channels or dtype.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import open_slide
         >>> from patchaug.sampling.statistics import measure

@@ -42,7 +42,7 @@ class Uniform:
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Plan, Uniform, open_slide
         >>> slide = open_slide(np.zeros((100, 200, 3), np.uint8))

@@ -29,7 +29,7 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
     Raises:
         MissingError: There is no such folder, or no slide in it.
 
-    Example:
+    Examples:
         >>> from patchaug.slides.discovery import get_slide_files
         >>> [file.name for file in get_slide_files("slides")]
         ['slide0.tiff', 'slide1.tiff', 'slide2.tiff']

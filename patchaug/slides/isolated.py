@@ -58,7 +58,7 @@ def check_isolated(
         The fields of `patchaug.slides.audit.Report` as a dictionary. If the child ended without an answer,
         one problem says how.
 
-    Example:
+    Examples:
         >>> check_isolated(path / "slide0.tiff", sample=1)["problems"]
         []
     """

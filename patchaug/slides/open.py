@@ -68,7 +68,7 @@ def open_slide(
         FrameError: Image and mask do not show the same frame.
         OptionError: An argument is of a wrong type or out of its limits.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import open_slide
         >>> image, mask = np.zeros((60, 80, 3), np.uint8), np.zeros((60, 80), np.uint8)

@@ -54,7 +54,7 @@ def read_table(path: str | os.PathLike[str]) -> list[Example]:
         OptionError: A column is missing or misspelt, a value is wrong, or a slide or mask is listed twice.
         ReadError: The file is not a table in UTF-8.
 
-    Example:
+    Examples:
         >>> from patchaug.slides.pair_table import read_table
         >>> rows = ["image,mask,group", "slides/slide0.tiff,slides/slide0_mask.tiff,patient 7"]
         >>> _ = Path("pairs.csv").write_text("\n".join(rows))

@@ -33,7 +33,7 @@ def find_masks(
         MissingError: Images have no mask; all of them are listed with their folders.
         OptionError: An image has several masks, or a mask fits several images; all of them are listed.
 
-    Example:
+    Examples:
         >>> from patchaug.slides.pairing import find_masks
         >>> [mask.name for mask in find_masks([path / "slide0.tiff"], path)]
         ['slide0_mask.tiff']

@@ -19,7 +19,7 @@ class Patch(NamedTuple):
         image: (height, width, channels), of the file's dtype.
         mask: Class numbers, integer, (height, width); None for a slide without mask.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Window, open_slide
         >>> slide = open_slide(np.zeros((60, 80, 3), np.uint8), np.ones((60, 80), np.uint8))

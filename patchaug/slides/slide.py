@@ -51,7 +51,7 @@ class Slide:
         FrameError: Image and mask do not show the same frame, or a raster has no levels.
         OptionError: An argument is of a wrong type or out of its limits.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from patchaug import Slide
         >>> from patchaug.readers import ArrayRaster

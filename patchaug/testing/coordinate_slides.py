@@ -32,7 +32,7 @@ def coordinate_image(width: int, height: int, downsample: int = 1) -> Array:
     Returns:
         uint8 (height, width, 3).
 
-    Example:
+    Examples:
         >>> coordinate_image(640, 480).shape
         (480, 640, 3)
     """
@@ -53,7 +53,7 @@ def decode_coordinates(pixels: Array) -> tuple[Array, Array]:
     Returns:
         Two arrays, int64 (...), from 0 to 4095.
 
-    Example:
+    Examples:
         >>> x0, y0 = decode_coordinates(coordinate_image(640, 480)[100:110, 200:220])
         >>> int(x0[0, 0]), int(y0[0, 0])
         (200, 100)
@@ -73,7 +73,7 @@ def mask_at(x0: Array, y0: Array, classes: int = 5) -> Array:
     Returns:
         uint8, 0 to classes-1.
 
-    Example:
+    Examples:
         >>> image, mask = coordinate_image(64, 64), coordinate_mask(64, 64)
         >>> bool((mask_at(*decode_coordinates(image)) == mask).all())
         True
@@ -97,7 +97,7 @@ def coordinate_mask(width: int, height: int, downsample: int = 1, classes: int =
     Returns:
         uint8 (height, width), 0 to classes-1.
 
-    Example:
+    Examples:
         >>> coordinate_mask(640, 480, classes=3).max()
         np.uint8(2)
     """
@@ -124,7 +124,7 @@ def write_pyramid(
     Raises:
         WriteError: The file exists and was not written by this package, or cannot be written.
 
-    Example:
+    Examples:
         >>> write_pyramid("pyramid.tiff", [coordinate_image(256, 256), coordinate_image(64, 64, 4)])
         >>> open_slide("pyramid.tiff").level_downsamples
         (1.0, 4.0)

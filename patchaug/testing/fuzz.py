@@ -202,7 +202,7 @@ def fuzz(
     Returns:
         Counts of outcomes by format, and the failures.
 
-    Example:
+    Examples:
         >>> from patchaug.testing.fuzz import fuzz
         >>> counts, failures = fuzz(0.1, formats=["options.json"])
         >>> failures

@@ -25,7 +25,7 @@ CHUNK = 64
 def seed_files() -> dict[str, bytes]:
     """Return the content of each seed by its file name; names that begin with "mask" are masks.
 
-    Example:
+    Examples:
         >>> from patchaug.testing.fuzz_seeds import seed_files
         >>> seed_files()["mask.geojson"][:1]
         b'{'

@@ -68,7 +68,7 @@ def pipelines(draw: st.DrawFn, *, depth: int = 3) -> Any:
     Args:
         depth: Maximum nesting of compositions.
 
-    Example:
+    Examples:
         >>> from hypothesis import given, settings
         >>> @settings(max_examples=2, database=None, deadline=None)
         ... @given(pipelines(depth=1))

@@ -79,7 +79,7 @@ class RasterTests:
     Subclasses define the fixtures `raster` and `expected`, and set `pickles_small` to False for a raster that holds
     its pixels in memory.
 
-    Example:
+    Examples:
         >>> import pytest
         >>> class TestMyRaster(RasterTests):
         ...     pickles_small = False

@@ -32,7 +32,7 @@ def masks(draw: st.DrawFn, *, max_side: int = 16, classes: int = 4) -> Array:
         max_side: Longest side in pixels.
         classes: Number of classes, including the background; at least 2.
 
-    Example:
+    Examples:
         >>> from hypothesis import given, settings
         >>> @settings(max_examples=2, database=None)
         ... @given(masks(max_side=8))
@@ -79,7 +79,7 @@ def slides(
         name: Name of the slide.
         codes: Class names.
 
-    Example:
+    Examples:
         >>> from hypothesis import given, settings
         >>> from hypothesis import strategies as st
         >>> from patchaug.testing import slides, windows
@@ -114,7 +114,7 @@ def windows(draw: st.DrawFn, slide: Slide, *, level: int | None = None) -> Windo
         slide: The slide.
         level: The level; any by default.
 
-    Example:
+    Examples:
         >>> from hypothesis import given, settings
         >>> @settings(max_examples=2, database=None)
         ... @given(windows(slide))
@@ -140,7 +140,7 @@ def samplers(draw: st.DrawFn, *slides: Slide, max_per_slide: int = 8) -> Sampler
         slides: The slides; windows fit into the smallest.
         max_per_slide: Maximum number of windows per slide and epoch.
 
-    Example:
+    Examples:
         >>> from hypothesis import given, settings
         >>> @settings(max_examples=2, database=None)
         ... @given(samplers(slide))

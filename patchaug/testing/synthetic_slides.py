@@ -56,7 +56,7 @@ def write_slide(
     Raises:
         OptionError: The size is below 512 px, the seed is below 0, or mpp is 0 or less.
 
-    Example:
+    Examples:
         >>> image, mask = write_slide("made", "a", size=512)
         >>> open_slide(image, mask).level_dimensions
         ((512, 512), (128, 128), (32, 32))

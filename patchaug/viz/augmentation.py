@@ -57,7 +57,7 @@ def show_augment(
         WindowError, ForegroundError: The slide cannot provide the windows of the sampler.
         MissingError: The folder of `out` does not exist.
 
-    Example:
+    Examples:
         >>> from patchaug.augment import histology
         >>> figure = show_augment(slide, Uniform(64, per_slide=8), histology(), draws=3, out="augment.png")
         >>> [ax.get_title() for ax in figure.axes]

@@ -19,7 +19,7 @@ def show_curves(rows: Sequence[dict[str, Any]], codes: Sequence[str], *, out: Ou
         codes: Names of the classes.
         out: PNG file to write, or None.
 
-    Example:
+    Examples:
         >>> rows = [{"epoch": 1, "train_loss": 0.9, "valid_loss": 0.8, "dice nucleus": 0.4}]
         >>> len(show_curves(rows, ["background", "nucleus"]).axes)
         2

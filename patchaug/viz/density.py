@@ -48,7 +48,7 @@ def show_density(
         WindowError, ForegroundError: The slide cannot provide the windows of the sampler.
         MissingError: The folder of `out` does not exist.
 
-    Example:
+    Examples:
         >>> figure = show_density(slide, Foreground(64, per_slide=50, foreground=0.5), epochs=2, out="density.png")
         >>> [ax.get_title() for ax in figure.axes[:2]]
         ['drawn: 100 windows, 2 epochs', 'expected']
@@ -100,7 +100,7 @@ def show_coverage(
         WindowError, ForegroundError: The slide cannot provide the windows of the sampler.
         MissingError: The folder of `out` does not exist.
 
-    Example:
+    Examples:
         >>> figure = show_coverage(slide, Grid(64), epochs=1, out="coverage.png")
         >>> figure.get_suptitle()
         'case: 100.0% covered after 1 epoch of 64 windows'

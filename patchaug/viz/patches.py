@@ -39,7 +39,7 @@ def show_patches(
         OptionError: `patches` is empty, or columns is below 1.
         MissingError: The folder of `out` does not exist.
 
-    Example:
+    Examples:
         >>> plan = Plan([slide], Uniform(64, per_slide=6))
         >>> figure = show_patches([plan.read(draw) for draw in plan], codes=codes, columns=3, out="patches.png")
         >>> len(figure.axes)

@@ -42,7 +42,7 @@ def show_prediction(
         OptionError: The map does not hold integers.
         MissingError: The folder of `out` does not exist.
 
-    Example:
+    Examples:
         >>> prediction = slide.read_mask(Window(0, 0, 512, 512))
         >>> figure = show_prediction(slide, prediction, level=0, dice={"nucleus": 1.0}, out="prediction.png")
         >>> [ax.get_title() for ax in figure.axes[:3]]

@@ -59,7 +59,7 @@ def show_windows(
         ForegroundError: The slide cannot provide the windows of the sampler.
         MissingError: The folder of `out` does not exist.
 
-    Example:
+    Examples:
         >>> figure = show_windows(slide, Grid(128), out="windows.png")
         >>> figure.legends[0].get_texts()[0].get_text()
         'windows of epoch 1: 16'

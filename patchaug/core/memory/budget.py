@@ -30,7 +30,7 @@ def budget(ram: int | str, cached: int = 0) -> int:
     Raises:
         OptionError: The text is not a size, or the number is negative.
 
-    Example:
+    Examples:
         >>> budget("8GB"), budget("1.5 KiB"), budget(10_000)
         (8000000000, 1536, 10000)
     """

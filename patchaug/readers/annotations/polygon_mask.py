@@ -95,7 +95,7 @@ class PolygonRaster(FileRaster):
         invalid: "raise" lists bad features in one error, "skip" leaves them out, "repair" mends crossing outlines.
         place: Place of the image on the map; coordinates are then those of a map.
 
-    Example:
+    Examples:
         >>> from patchaug import Window
         >>> from patchaug.readers import PolygonRaster
         >>> square = {"type": "Polygon", "coordinates": [[[1, 1], [4, 1], [4, 3], [1, 3]]]}

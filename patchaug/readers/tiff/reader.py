@@ -43,7 +43,7 @@ class TiffRaster(TiledRaster):
     Images have one of the types of `patchaug.readers.formats`: (height, width) for one channel, else (height, width,
     channels). Masks keep their integer dtype; 1-bit ones become uint8 0 and 1.
 
-    Example:
+    Examples:
         >>> from patchaug import Window
         >>> from patchaug.readers import TiffRaster
         >>> raster = TiffRaster("slides/slide0.tiff")

@@ -49,7 +49,7 @@ class ZarrRaster(TiledRaster):
     the array's fill value, as zarr has it: of an image a warning says how many, and an image without any chunk is an
     error.
 
-    Example:
+    Examples:
         >>> import json
         >>> from patchaug import Window
         >>> from patchaug.readers import ZarrRaster

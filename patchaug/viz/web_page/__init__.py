@@ -53,7 +53,7 @@ def write_page(
         WriteError: The file exists and is not a page of patchaug, or cannot be written.
         ReadError: A file cannot be read.
 
-    Example:
+    Examples:
         >>> page = write_page(Plan([slide], Uniform(64, per_slide=20)), "windows.html", epochs=2)
         >>> page.name
         'windows.html'

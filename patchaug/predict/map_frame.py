@@ -1,0 +1,73 @@
+"""`MapFrame`: where a prediction lies on its slide, and what its numbers mean; writers and scores need no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from patchaug.core.arrays import Array
+from patchaug.readers.georeference import Georeference
+
+
+@dataclass(frozen=True)
+class MapFrame:
+    """Frame of the map of one slide.
+
+    A pixel of the map has its outer corner at level-0 place (l0_x + column * l0_per_pixel[0], l0_y + row *
+    l0_per_pixel[1]).
+
+    Attributes:
+        slide: Name of the slide.
+        width: Columns of the map.
+        height: Rows of the map.
+        codes: Class names, in the order of the class numbers.
+        level: Level of the slide that the windows were read from.
+        l0_per_pixel: Level-0 pixels for each pixel of the map, (x, y).
+        l0_x: Column of level 0 at the map's left edge.
+        l0_y: Row of level 0 at the map's upper edge.
+        mpp: Micrometres per pixel of the map, (x, y); None where the slide does not state it.
+        georeference: Place of the map's pixels on the map or stage; None where the slide does not state it.
+
+    Examples:
+        >>> from patchaug.predict.map_frame import MapFrame
+        >>> frame = MapFrame("liver", 400, 300, ("background", "nucleus"), level=1, l0_per_pixel=(4.0, 4.0))
+        >>> frame.codes[1]
+        'nucleus'
+    """
+
+    slide: str
+    width: int
+    height: int
+    codes: tuple[str, ...]
+    level: int = 0
+    l0_per_pixel: tuple[float, float] = (1.0, 1.0)
+    l0_x: float = 0.0
+    l0_y: float = 0.0
+    mpp: tuple[float, float] | None = None
+    georeference: Georeference | None = None
+
+
+class MapWriter(Protocol):
+    """Takes the bands of a map from the top down, and writes one file, whole or not at all.
+
+    Used as a context manager: an exception inside removes what was written; otherwise the end of the block completes
+    the file and renames it to its final name.
+    """
+
+    def __enter__(self) -> MapWriter:
+        """Open the temporary file."""
+        ...
+
+    def write(self, top: int, classes: Array, probabilities: Array | None) -> None:
+        """Write the next band.
+
+        Args:
+            top: Row of the band's first row; bands come in order and without gaps.
+            classes: Class numbers, uint8 or uint16 (rows, width).
+            probabilities: float32 (classes, rows, width), or None if only classes are predicted.
+        """
+        ...
+
+    def __exit__(self, *error: object) -> None:
+        """Complete the file, or remove it."""
+        ...
