@@ -9,7 +9,8 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.errors import OptionError
-from patchaug.sampling.statistics import checked_scale, measure, require_one_format, suggested_scale
+from patchaug.sampling.statistics import checked_scale, measure, suggested_scale
+from patchaug.slides.one_format import require_one_format
 from patchaug.slides.slide import Slide
 
 _EIGHT_BITS = "uint8"

@@ -13,6 +13,7 @@ from patchaug.core.validation import SEED
 from patchaug.errors import OptionError
 from patchaug.sampling.plan import Plan
 from patchaug.sampling.uniform import Uniform
+from patchaug.slides.one_format import require_one_format
 from patchaug.slides.slide import Slide
 
 PERCENTILES = (0.1, 1.0, 50.0, 99.0, 99.9)
@@ -88,26 +89,6 @@ def suggested_scale(statistics: Sequence[ChannelStatistics]) -> Scale:
         low, high = (float(f"{channel.percentiles[at]:.4g}") for at in (0, -1))
         pairs.append((low, high if high > low else low + 1.0))
     return tuple(pairs)
-
-
-def require_one_format(slides: Sequence[Slide]) -> tuple[str, int]:
-    """Return the dtype and the number of channels that all slides have.
-
-    Raises:
-        OptionError: There is no slide, or two slides differ.
-    """
-    if not slides:
-        raise OptionError("at least one slide is needed, got none")
-    formats = [(str(slide.dtype), slide.channels) for slide in slides]
-    for slide, found in zip(slides, formats, strict=True):
-        if found != formats[0]:
-            (kind, number), (other, others) = formats[0], found
-            raise OptionError(
-                f"slides differ in their pixels: {slides[0].name} has {number} channels of {kind}, {slide.name} "
-                f"{others} of {other}; choose the same ones with channels=, or train on each kind alone (a model is "
-                f"made for one number of channels, n_in)"
-            )
-    return formats[0]
 
 
 def checked_scale(scale: Any) -> Scale:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +14,33 @@ from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.budget import budget
 from patchaug.core.outputs import checked_output
 from patchaug.core.progress import progress
-from patchaug.core.validation import checked_integer
-from patchaug.core.windows import Window
+from patchaug.core.validation import Size, checked_integer
 from patchaug.errors import MissingError, PatchaugError
 from patchaug.readers import (
-    Raster,
     codec_of,
     is_zarr,
     missing_tiles,
     open_mask,
     open_raster,
-    path_of,
-    tile_size,
     uncached,
 )
+from patchaug.readers.channels import Channels
 from patchaug.readers.georeference import georeference_of
+from patchaug.readers.hooks import channel_count, channel_names, dtype_of
 from patchaug.slides.audit_report import Report as Report
 from patchaug.slides.checksums import compare_manifest, write_manifest
 from patchaug.slides.class_numbers import unknown_of, unknown_values
 from patchaug.slides.class_raster import ClassRaster
+from patchaug.slides.decode_tiles import SHOWN, Values, decode_tiles
 from patchaug.slides.discovery import get_slide_files
 from patchaug.slides.isolated import check_isolated
-from patchaug.slides.mask_values import add_values
+from patchaug.slides.one_format import describe_difference
 from patchaug.slides.pairing import find_masks
+from patchaug.slides.pixel_format import CheckedRaster
+from patchaug.slides.resolution import MPP_CURE, region
 from patchaug.slides.slide import Codes, Slide
 
-Values = dict[int, tuple[int, tuple[int, int]]]  # {class: (pixels, the place of one)}
-
-_SHOWN = 3  # damaged tiles of a file that are told one by one
-_AT_ONCE = 512  # tiles that are handed to the threads at a time
+_INCH, _DOTS = 25400, (72, 96, 100, 150, 300, 600)
 
 
 def audit_slides(
@@ -56,6 +52,12 @@ def audit_slides(
     outside: str | int | None = None,
     label: str = "classification",
     invalid: str = "raise",
+    channels: Channels | None = None,
+    series: int | str | None = None,
+    size: Size | None = None,
+    level: int = 0,
+    mpp: float | None = None,
+    mpp_of_slides: float | None = None,
     sample: int | None = None,
     manifest: str | os.PathLike[str] | None = None,
     new_manifest: str | os.PathLike[str] | None = None,
@@ -72,6 +74,9 @@ def audit_slides(
         outside: What no polygon covers, see `open_slide`.
         label: Property of polygons that holds the class.
         invalid: "raise", "skip" or "repair" bad polygons.
+        channels, series: Channels and picture of each image, see `open_slide`.
+        size, level, mpp: Windows that must fit into each slide, as for a sampler; by default none.
+        mpp_of_slides: Micrometres per pixel of all slides, in place of what the files store.
         sample: Decode so many tiles of each file, evenly spread, instead of all.
         manifest: Compare size and CRC-32 of all files with this manifest.
         new_manifest: Write a manifest, if there is no problem.
@@ -90,10 +95,11 @@ def audit_slides(
     images = list(_images(paths))
     if new_manifest is not None:  # before the hours that tiles may take
         checked_output(new_manifest, "manifest", [".json"], inputs=[*(image for _, image in images), manifest])
-    polygons = {"outside": outside, "label": label, "invalid": invalid}
     options: dict[str, Any] = {
-        "masks": masks, "codes": codes, "ignore_index": ignore_index, "polygons": polygons, "sample": sample,
-        "room": room,
+        "masks": masks, "codes": codes, "ignore_index": ignore_index, "sample": sample, "room": room,
+        "polygons": {"outside": outside, "label": label, "invalid": invalid},
+        "pixels": {"channels": channels, "series": series},
+        "windows": {"size": size, "level": level, "mpp": mpp}, "mpp_of_slides": mpp_of_slides,
     }  # fmt: skip
     reports = [
         Report.from_dict(check_isolated(image, root=root, **options))
@@ -101,6 +107,7 @@ def audit_slides(
         else check_slide(image, root, **options)
         for root, image in progress(images, len(images), "checking slides")
     ]
+    reports = _compared(reports, images, masks)
     files = [file for one in reports for file in (one.path, one.mask) if file is not None]
     if manifest is not None:
         changes = compare_manifest(manifest, files)
@@ -123,8 +130,8 @@ def _changes_of(file: str, changes: dict[str, str], report: Report) -> list[str]
     of = "" if file == report.path else f"mask {Path(file).name}: "
     found = [key for key in changes if key == path or (key.startswith(path + os.sep) and is_zarr(path))]
     told = [f"{of}{key[len(path) + 1 :]}{': ' if key != path else ''}{changes.pop(key)}" for key in found]
-    more = [] if len(told) <= _SHOWN else [f"{of}{len(told)} of its files are told by the manifest; 3 are listed"]
-    return [*told[:_SHOWN], *more]
+    more = [] if len(told) <= SHOWN else [f"{of}{len(told)} of its files are told by the manifest; 3 are listed"]
+    return [*told[:SHOWN], *more]
 
 
 def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
@@ -136,22 +143,56 @@ def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Pat
             yield path.parent, path
 
 
+def _compared(reports: list[Report], images: list[tuple[Path, Path]], masks: Any) -> list[Report]:
+    """Add what is wrong between slides: pixels of several formats, and one mask of several slides."""
+    formats = [one.format for one in reports if one.format is not None]
+    usual = max(dict.fromkeys(formats), key=formats.count, default=None)
+    first = next((Path(one.path).name for one in reports if one.format == usual), "")
+    slides_of: dict[str, list[int]] = {}
+    for number, one in enumerate(reports):
+        if one.mask is not None:
+            slides_of.setdefault(one.mask, []).append(number)
+        if one.format is None or usual is None or one.format == usual:
+            continue
+        text = describe_difference(first, usual, Path(one.path).name, one.format)
+        reports[number] = one.with_note(text) if masks is None else one.with_problem(text)
+    for numbers in slides_of.values():
+        if len(numbers) > 1:
+            try:
+                find_masks([images[number][1] for number in numbers], masks, root=images[numbers[0]][0])
+            except PatchaugError as error:
+                for number in numbers:
+                    reports[number] = reports[number].with_problem(str(error))
+    return reports
+
+
 def check_slide(
     image: Path, root: Path, *, masks: Any = None, codes: Codes | None = None, ignore_index: int | None = None,
-    polygons: dict[str, Any] | None = None, sample: int | None = None, room: int = 0,
+    polygons: dict[str, Any] | None = None, pixels: dict[str, Any] | None = None,
+    windows: dict[str, Any] | None = None, mpp_of_slides: float | None = None, sample: int | None = None, room: int = 0,
 ) -> Report:  # fmt: skip
     """Check one slide: see `audit_slides` for the arguments; `root` is the folder that its mask's path follows from."""
     report = Report(str(image))
     try:
-        opened = open_raster(image, ram=room)
+        opened = open_raster(image, ram=room, **(pixels or {}))
+        alone = Slide(opened, name=image.name, mpp=mpp_of_slides)
         report = replace(
-            report, size=opened.level_dimensions[0], levels=len(opened.level_dimensions), mpp=opened.mpp,
-            codec=codec_of(opened),
+            report, size=alone.dimensions, levels=len(alone.level_dimensions), mpp=alone.mpp, codec=codec_of(opened),
+            dtype=str(dtype_of(opened)), channels=channel_count(opened), channel_names=channel_names(opened),
         )  # fmt: skip
+        if windows is not None and windows["size"] is not None:
+            region(alone, **windows)
     except PatchaugError as error:
         return replace(report, problems=(_short(error, image),))
-    tiles, problems, _ = _decode(opened, sample)
-    report = replace(report, tiles=tiles, missing=missing_tiles(opened)[0], problems=tuple(problems))
+    bare = uncached(opened)
+    tiles, problems = decode_tiles(bare, CheckedRaster(bare, "image", image.name).read, sample)
+    report = replace(
+        report,
+        tiles=tiles,
+        missing=missing_tiles(opened)[0],
+        problems=tuple(problems),
+        notes=tuple(_screen_size(alone)),
+    )
     if masks is None:
         return report
     try:
@@ -167,16 +208,31 @@ def check_slide(
     except PatchaugError as error:
         return replace(report, problems=(*report.problems, _short(error, image)))
     labels = ClassRaster(uncached(mask), ClassCodes.of(codes), ignore_index, image.name)
+    values: Values = {}
     invented: Values = {}
-    tiles, problems, values = _decode(labels.raster, sample, labels.stored, invented)
-    problems = [f"mask {found.name}: {problem}" for problem in problems]
+    tiles, problems = decode_tiles(labels.raster, labels.stored, sample, values, invented)
+    of_slide = f"{image.name}: "  # errors about labels name the slide
+    problems = [
+        problem.removeprefix(of_slide) if problem.startswith(of_slide) else f"mask {found.name}: {problem}"
+        for problem in problems
+    ]
     if labels.classes is not None and unknown_of(values, labels.classes, ignore_index):
         problems.append(unknown_values(values, labels.classes, ignore_index))
+    notes = _averaged(values, invented) if sample is None else ()
     return replace(
         report, tiles=report.tiles + tiles, missing=report.missing + missing_tiles(mask)[0],
-        pixels=_by_class(values, labels), problems=(*report.problems, *problems),
-        notes=tuple(_averaged(values, invented) if sample is None else ()),
+        pixels=_by_class(values, labels), problems=(*report.problems, *problems), notes=(*report.notes, *notes),
     )  # fmt: skip
+
+
+def _screen_size(slide: Slide) -> Iterator[str]:
+    """Say that a pixel size is that of a screen: the default of image editors, never of a microscope."""
+    for dots in _DOTS if slide.mpp is not None and georeference_of(slide.image) is None else ():
+        if slide.mpp is not None and abs(slide.mpp[0] * dots / _INCH - 1) < 1e-3:
+            yield (
+                f"the file says {slide.mpp[0]:.4g} micrometres per pixel, which is {dots} dots per inch, a default of "
+                f"image editors; windows by mpp need the true size: {MPP_CURE}"
+            )
 
 
 def _averaged(values: Values, of_overviews: Values) -> Iterator[str]:
@@ -185,7 +241,7 @@ def _averaged(values: Values, of_overviews: Values) -> Iterator[str]:
     if new:
         pixels = sum(of_overviews[value][0] for value in new)
         yield (
-            f"overviews of the mask were averaged: {pixels} px hold {', '.join(map(str, new[:_SHOWN]))}, which level 0 "
+            f"overviews of the mask were averaged: {pixels} px hold {', '.join(map(str, new[:SHOWN]))}, which level 0 "
             f"lacks; labels of all levels are read from level 0, which is slower; write overviews by the nearest pixel"
         )
 
@@ -209,65 +265,3 @@ def _short(error: PatchaugError, path: Path) -> str:
     for called in (os.path.abspath(path), path.name):
         text = text.removeprefix(f"{called}: ").removeprefix(f"{called} ")
     return text
-
-
-def _decode(
-    raster: Raster, sample: int | None, labels: Callable[[Window], Any] | None = None, coarse: Values | None = None
-) -> tuple[int, list[str], Values]:
-    """Read every tile of every level, or some; how many, what was wrong, and {value: (pixels, a place)} of level 0.
-
-    Args:
-        raster: What is read.
-        sample: Number of tiles; None for all.
-        labels: Reads the windows of a mask.
-        coarse: Receives the values of its other levels.
-    """
-    raster = uncached(raster)  # each tile is read once
-    read_one = raster.read if labels is None else labels
-    windows = _windows(raster, sample)
-    damaged: list[str] = []
-    values: Values = {}
-    done = 0
-    with ThreadPoolExecutor() as threads:
-        read = iter(windows)
-        while some := list(islice(read, _AT_ONCE)):  # decoders release the interpreter, so threads are enough
-            for window, result in zip(
-                some, threads.map(lambda window: _try(raster, read_one, window), some), strict=True
-            ):
-                done += 1
-                if isinstance(result, str):
-                    damaged.append(result)
-                elif labels is not None and window.level == 0:
-                    add_values(values, result, window)
-                elif labels is not None and coarse is not None:
-                    add_values(coarse, result, window)
-    problems = damaged[:_SHOWN]
-    if len(damaged) > _SHOWN:
-        problems.append(f"{len(damaged)} of {done} tiles cannot be read; the first {_SHOWN} are listed")
-    return done, problems, values
-
-
-def _try(raster: Raster, read: Callable[[Window], Any], window: Window) -> Any:
-    try:
-        return read(window)
-    except PatchaugError as error:
-        return str(error).removeprefix(f"{path_of(raster) or raster.name}: ")
-
-
-def _windows(raster: Raster, sample: int | None) -> Iterator[Window]:
-    """One window for each tile of each level; or `sample` of them, evenly spread over all."""
-    sides = [tile_size(raster, level) for level in range(len(raster.level_dimensions))]
-    across = [-(-w // tw) for (w, _), (tw, _) in zip(raster.level_dimensions, sides, strict=True)]
-    down = [-(-h // th) for (_, h), (_, th) in zip(raster.level_dimensions, sides, strict=True)]
-    firsts = list(accumulate((a * d for a, d in zip(across, down, strict=True)), initial=0))
-    chosen: Iterable[int] = range(firsts[-1])
-    if sample is not None and sample < firsts[-1]:
-        chosen = sorted({(2 * k + 1) * firsts[-1] // (2 * sample) for k in range(sample)})
-    level = 0
-    for number in chosen:
-        while number >= firsts[level + 1]:
-            level += 1
-        row, column = divmod(number - firsts[level], across[level])
-        (width, height), (tw, th) = raster.level_dimensions[level], sides[level]
-        x, y = column * tw, row * th
-        yield Window(x, y, min(tw, width - x), min(th, height - y), level)

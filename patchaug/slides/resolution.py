@@ -6,6 +6,11 @@ from patchaug.core.validation import Size, sides
 from patchaug.errors import OptionError, WindowError
 from patchaug.slides.slide import Slide
 
+# How to say the size of a pixel, in errors.
+MPP_CURE = (
+    "open_slide(..., mpp=0.25), mpp= of SlideDataLoaders, --mpp-of-slides 0.25 of patchaug train, or a column mpp for "
+    "each slide"
+)
 _TOLERANCE = 1.01  # a level up to 1 % coarser than asked for is read as it is: scanners' mpp are no more exact
 
 
@@ -40,8 +45,8 @@ def _level(slide: Slide, mpp: float) -> tuple[int, float, float]:
     """The level to read, and its pixels per pixel of mpp micrometres across and down."""
     if slide.mpp is None:
         raise OptionError(
-            f"{slide.name}: mpp={mpp} is asked for, and the file does not say how large its pixels are; say it, as "
-            f"open_slide(..., mpp=0.25), or ask for a level instead"
+            f"{slide.name}: mpp={mpp} is asked for, and the file does not say how large its pixels are; say it by "
+            f"{MPP_CURE}; or ask for a level instead"
         )
     found = None
     for level, size in enumerate(slide.level_dimensions):
@@ -54,6 +59,6 @@ def _level(slide: Slide, mpp: float) -> tuple[int, float, float]:
     if found is None:
         raise OptionError(
             f"{slide.name}: mpp={mpp} is asked for, and its finest pixels are {slide.mpp[0]:.4g} x {slide.mpp[1]:.4g} "
-            f"micrometres; ask for that or more"
+            f"micrometres; ask for that or more, or replace a wrong tag (72 dpi is 353 micrometres) by {MPP_CURE}"
         )
     return found
