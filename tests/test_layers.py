@@ -45,7 +45,7 @@ ONLY = {
     "matplotlib": {"viz"},
     "mpl_toolkits": {"viz"},
     "openslide": {"readers"},
-    "imagecodecs": {"readers"},
+    "imagecodecs": {"predict", "readers"},
     "tifffile": {"predict", "readers", "testing"},
     "numcodecs": {"readers"},
     "google_crc32c": {"readers"},

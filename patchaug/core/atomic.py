@@ -68,7 +68,7 @@ def atomic_write(
     try:
         hidden, lock = _hidden_folder(target)
     except OSError as error:
-        raise _write_error(target, error) from None
+        raise write_error(target, error) from None
     temporary = hidden / target.name
     try:
         yield temporary
@@ -81,13 +81,13 @@ def atomic_write(
             _synchronise_one(target.parent)
     except OSError as error:
         if error.errno in _CURES and (error.filename is None or Path(error.filename).is_relative_to(hidden)):
-            raise _write_error(target, error) from None
+            raise write_error(target, error) from None
         raise
     except RuntimeError as error:
         if "inline_container" in str(error) or "PytorchStreamWriter" in str(
             error
         ):  # torch.save hides the system's error
-            raise _write_error(
+            raise write_error(
                 target, OSError(errno.ENOSPC, "No space left on device, or the file is too large")
             ) from None
         raise
@@ -127,7 +127,8 @@ def write_text(
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files that are not UTF-8
 
 
-def _write_error(target: Path, error: OSError) -> WriteError:
+def write_error(target: Path, error: OSError) -> WriteError:
+    """Return the error for a target whose content the system refused to write, with the cure."""
     cure = _CURES.get(error.errno or 0, "choose another folder")
     return WriteError(f"{target} cannot be written: {error.strerror or error}; {cure}")
 

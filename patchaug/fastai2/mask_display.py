@@ -8,7 +8,7 @@ import torch
 from fastai.torch_core import TensorMask, show_image
 from fastai.vision.core import AddMaskCodes
 
-from patchaug.viz.palette import class_colours
+from patchaug.core.palette import class_colours
 
 
 class ShownMask(TensorMask):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from patchaug.core.arrays import Array
-from patchaug.readers.georeference import Georeference
+from patchaug.readers.georeference import Georeference, georeference_of
+from patchaug.slides.mask_alignment import whole_factors
+from patchaug.slides.slide import Slide
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,58 @@ class MapFrame:
     mpp: tuple[float, float] | None = None
     georeference: Georeference | None = None
 
+    @classmethod
+    def of_level(cls, slide: Slide, codes: tuple[str, ...], level: int = 0) -> MapFrame:
+        """Return the frame of a map of a whole level of a slide.
+
+        Where the level is smaller by a whole factor, its pixels are squares of so many level-0 pixels, as in
+        `patchaug.slides.mask_alignment`; otherwise the level and level 0 show the same extent.
+
+        Args:
+            slide: The slide.
+            codes: Class names, in the order of the class numbers.
+            level: Level of the slide.
+
+        Raises:
+            WindowError: There is no such level.
+
+        Examples:
+            >>> MapFrame.of_level(slide, ("background", "nucleus")).l0_per_pixel
+            (1.0, 1.0)
+        """
+        width, height = slide.level_size(level)
+        return cls.of_size(slide, codes, width, height, level)
+
+    @classmethod
+    def of_size(cls, slide: Slide, codes: tuple[str, ...], width: int, height: int, level: int = 0) -> MapFrame:
+        """Return the frame of a map of a whole slide that has another size than its levels; see `of_level`.
+
+        Args:
+            slide: The slide.
+            codes: Class names, in the order of the class numbers.
+            width: Columns of the map.
+            height: Rows of the map.
+            level: Level that the windows were read from.
+        """
+        l0_width, l0_height = slide.dimensions
+        factor = next(iter(whole_factors((l0_width, l0_height), (width, height))), None)
+        per_pixel = (l0_width / width, l0_height / height) if factor is None else (float(factor), float(factor))
+        mpp = None if slide.mpp is None else (slide.mpp[0] * per_pixel[0], slide.mpp[1] * per_pixel[1])
+        place = georeference_of(slide.image)
+        return cls(
+            slide.name, width, height, tuple(codes), level, per_pixel, mpp=mpp,
+            georeference=None if place is None else place.of_part(0.0, 0.0, *per_pixel),
+        )  # fmt: skip
+
 
 class MapWriter(Protocol):
     """Takes the bands of a map from the top down, and writes one file, whole or not at all.
 
     Used as a context manager: an exception inside removes what was written; otherwise the end of the block completes
-    the file and renames it to its final name.
+    the file and renames it to its final name. `patchaug.predict.writers.registry.open_writer` makes them.
     """
 
-    def __enter__(self) -> MapWriter:
+    def __enter__(self) -> Self:
         """Open the temporary file."""
         ...
 
@@ -68,6 +114,8 @@ class MapWriter(Protocol):
         """
         ...
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         """Complete the file, or remove it."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,24 @@ class Georeference:
         a, b, c, d, e, f = self.transform
         x, y = points[:, 0], points[:, 1]
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+    def of_part(self, x: float, y: float, step_x: float, step_y: float) -> Georeference:
+        """Return the place of a raster that begins at pixel (x, y) of this one and has larger pixels.
+
+        Args:
+            x: Column of this raster at the other's left edge.
+            y: Row of this raster at the other's upper edge.
+            step_x: Columns of this raster for each column of the other.
+            step_y: Rows of this raster for each row of the other.
+
+        Examples:
+            >>> from patchaug.readers.georeference import Georeference
+            >>> Georeference((0.5, 0.0, 400.0, 0.0, -0.5, 900.0)).of_part(10, 0, 4, 4).transform
+            (2.0, 0.0, 405.0, 0.0, -2.0, 900.0)
+        """
+        a, b, c, d, e, f = self.transform
+        moved = a * step_x, b * step_y, a * x + b * y + c, d * step_x, e * step_y, d * x + e * y + f
+        return replace(self, transform=moved)
 
 
 def georeference_of(raster: Raster) -> Georeference | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from patchaug.core.palette import WINDOW, hexadecimal
 from patchaug.core.windows import Window
 from patchaug.slides.slide import Patch, Slide
 from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz.layout import draw_patch, scale_bar, window_outline
-from patchaug.viz.palette import WINDOW, hexadecimal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.palette import WINDOW, class_colour, hexadecimal
 from patchaug.core.validation import SEED, checked_integer
 from patchaug.sampling import Sampler
 from patchaug.sampling.distributions import WindowDistribution
@@ -16,7 +17,6 @@ from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz.coverage_maps import count_coverage, expected_coverage, pixel_centres
 from patchaug.viz.heat_map import BAR, HeatMap, colour_bar, draw_heat_map
 from patchaug.viz.layout import Out, class_legend, new_figure, save_figure, scale_bar
-from patchaug.viz.palette import WINDOW, class_colour, hexadecimal
 from patchaug.viz.windows import epoch_windows
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.atomic import atomic_write
 from patchaug.core.outputs import require_suffix
+from patchaug.core.palette import WINDOW, Colour, class_colour, hexadecimal, is_light
 from patchaug.core.windows import Window
 from patchaug.slides.slide import Patch, Slide
 from patchaug.viz.compare import class_borders, resized_for_display
-from patchaug.viz.palette import WINDOW, Colour, class_colour, hexadecimal, is_light
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from patchaug.core.palette import epoch_colour
 from patchaug.core.validation import SEED, checked_integer
 from patchaug.core.windows import Window
 from patchaug.readers.base import require_inside
@@ -23,7 +24,6 @@ from patchaug.viz.layout import (
     scale_bar,
     window_outline,
 )
-from patchaug.viz.palette import epoch_colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

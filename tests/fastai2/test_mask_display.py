@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from fastai.vision.all import DataLoaders, Learner, TensorMask, nn, plt
 
+from patchaug.core.palette import class_colour
 from patchaug.fastai import RandomPatch, SlideDataLoaders, SlideInterpretation
-from patchaug.viz.palette import class_colour
 
 IMAGE = np.full((64, 64, 3), 99, np.uint8)
 MASK = np.zeros((64, 64), np.uint8)

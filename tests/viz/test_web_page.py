@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from patchaug import Foreground, Grid, MissingError, OptionError, Plan, Uniform, open_slide
-from patchaug.viz.palette import class_colour
+from patchaug.core.palette import class_colour
 from patchaug.viz.web_page import page_data, write_page
 from patchaug.viz.web_page.images import TILE, class_map_png, heat_map_png, pyramid
 

@@ -18,13 +18,13 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.atomic import atomic_write
 from patchaug.core.outputs import checked_output
+from patchaug.core.palette import class_colour, epoch_colour, hexadecimal, sequential_colour
 from patchaug.core.validation import checked_integer
 from patchaug.errors import OptionError
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz.coverage_maps import count_coverage
-from patchaug.viz.palette import class_colour, epoch_colour, hexadecimal, sequential_colour
 from patchaug.viz.web_page.images import TILE, class_map_png, heat_map_png, pyramid
 
 _MOST_WINDOWS = 100_000  # browsers draw so many smoothly, and they take 5 MB

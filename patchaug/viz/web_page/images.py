@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from patchaug.core.arrays import Array
+from patchaug.core.palette import class_colours, sequential_colour
 from patchaug.slides.slide import Patch
 from patchaug.slides.thumbnail import reduced
 from patchaug.viz.compare import resized_for_display
-from patchaug.viz.palette import class_colours, sequential_colour
 
 TILE = 512  # side of a tile of the pyramid, pixels
 _QUALITY = 82  # of JPEG: no visible blocks, a tenth of the size of PNG

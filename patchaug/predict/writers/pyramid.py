@@ -1,0 +1,142 @@
+"""Levels of a pyramid from rows that come once: tile rows of all levels, as soon as each is whole.
+
+Level k has ceil(side / 2^k) pixels along each side. Its pixel (i, j) stands for the square of 2^k level-0 pixels from
+(i * 2^k, j * 2^k) on, cut at the map's edges: "nearest" takes the pixel in the middle, at i * 2^k + 2^(k - 1) or the
+last one; "mean" the mean of the square, of level 0 itself and not of a rounded level, rounded to the dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+
+Reduction = Literal["nearest", "mean"]
+Sink = Callable[[int, int, Array], None]  # level, number of the tile row, pixels (planes, rows, width)
+
+
+class Pyramid:
+    """Cuts rows of level 0 into tile rows, and makes those of all other levels.
+
+    Args:
+        width: Columns of level 0.
+        height: Rows of level 0.
+        planes: Planes of each level.
+        dtype: Type of the pixels.
+        tile: Side of a tile in pixels; the last level fits in one tile.
+        reduction: How levels are made.
+        sink: Receives each tile row when it is whole.
+
+    Attributes:
+        sizes: (width, height) of each level.
+    """
+
+    def __init__(
+        self, width: int, height: int, planes: int, dtype: np.dtype[Any], tile: int,
+        reduction: Reduction, sink: Sink,
+    ) -> None:  # fmt: skip
+        self.sizes = level_sizes(width, height, tile)
+        self._reduction = reduction
+        self._rows = [_TileRows(k, *size, planes, dtype, tile, sink) for k, size in enumerate(self.sizes)]
+        self._sums = [
+            _Halving(k, width, height, planes, dtype, self.sizes[k - 1]) for k in range(1, len(self.sizes))
+        ] if reduction == "mean" else []  # fmt: skip
+        self._places = [_middles(k, width, height) for k in range(len(self.sizes))]
+        self._top = 0
+
+    def feed(self, rows: Array) -> None:
+        """Take the next rows of level 0, (planes, rows, width)."""
+        self._rows[0].feed(rows)
+        below = rows
+        for k in range(1, len(self.sizes)):
+            if self._reduction == "nearest":
+                at, columns = self._places[k]
+                first, last = np.searchsorted(at, (self._top, self._top + rows.shape[1]))
+                self._rows[k].feed(rows[:, at[first:last] - self._top][:, :, columns])
+            else:
+                below, means = self._sums[k - 1].feed(below)
+                self._rows[k].feed(means)
+        self._top += rows.shape[1]
+
+
+def level_sizes(width: int, height: int, tile: int) -> list[tuple[int, int]]:
+    """Return (width, height) of all levels, down to the first that fits in one tile."""
+    sizes = [(width, height)]
+    while max(sizes[-1]) > tile:
+        factor = 2 ** len(sizes)
+        sizes.append((-(-width // factor), -(-height // factor)))
+    return sizes
+
+
+def _middles(level: int, width: int, height: int) -> tuple[Array, Array]:
+    """Return the rows and the columns of level 0 that the nearest pixels of a level are."""
+    factor = 2**level
+    rows, columns = (np.minimum(np.arange(0, n, factor) + factor // 2, n - 1) for n in (height, width))
+    return rows, columns
+
+
+class _TileRows:
+    """Rows of one level until they fill a row of tiles."""
+
+    def __init__(
+        self, level: int, width: int, height: int, planes: int, dtype: np.dtype[Any], tile: int, sink: Sink
+    ) -> None:
+        self._level, self._height, self._tile, self._sink = level, height, tile, sink
+        self._buffer = np.empty((planes, min(tile, height), width), dtype)
+        self._filled = self._number = 0
+
+    def feed(self, rows: Array) -> None:
+        while rows.shape[1]:
+            needed = min(self._tile, self._height - self._number * self._tile)
+            if self._filled == 0 and rows.shape[1] >= needed:  # nothing to wait for
+                whole, rows = rows[:, :needed], rows[:, needed:]
+            else:
+                taken = min(needed - self._filled, rows.shape[1])
+                self._buffer[:, self._filled : self._filled + taken] = rows[:, :taken]
+                rows, self._filled = rows[:, taken:], self._filled + taken
+                if self._filled < needed:
+                    return
+                whole = self._buffer[:, :needed]
+            self._sink(self._level, self._number, whole)
+            self._number, self._filled = self._number + 1, 0
+
+
+class _Halving:
+    """Sums over the squares of a level, from the sums over those of the finer level before it."""
+
+    def __init__(
+        self, level: int, width: int, height: int, planes: int, dtype: np.dtype[Any], finer: tuple[int, int]
+    ) -> None:
+        factor = 2**level
+        self._dtype, self._finer_rows = dtype, finer[1]
+        self._sum: np.dtype[Any] = np.dtype(np.float64)
+        if dtype.kind in "ui":  # exact
+            self._sum = np.dtype(np.uint32 if np.iinfo(dtype).max * factor**2 < 2**32 else np.uint64)
+        self._rows, self._columns = (np.minimum(factor, n - np.arange(0, n, factor)) for n in (height, width))
+        self._waiting = np.empty((planes, 0, finer[0]))  # a row without its pair
+        self._taken = self._made = 0
+
+    def feed(self, rows: Array) -> tuple[Array, Array]:
+        """Return the next sums of this level, and their means in the dtype of the pixels."""
+        self._taken += rows.shape[1]
+        if self._waiting.shape[1]:
+            rows = np.concatenate([self._waiting.astype(rows.dtype, copy=False), rows], axis=1)
+        alone = rows.shape[1] % 2 if self._taken < self._finer_rows else 0
+        self._waiting = rows[:, rows.shape[1] - alone :].copy()
+        sums = _pair_sums(_pair_sums(rows[:, : rows.shape[1] - alone], 1, self._sum), 2, self._sum)
+        first, self._made = self._made, self._made + sums.shape[1]
+        counts = np.multiply.outer(self._rows[first : self._made], self._columns).astype(self._sum)
+        means = sums / counts if self._sum.kind == "f" else (sums + counts // 2) // counts
+        return sums, means.astype(self._dtype)
+
+
+def _pair_sums(values: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+    """Add neighbours along an axis; the last one stays alone where their number is odd."""
+    first = (slice(None),) * axis
+    sums: Array = values[(*first, slice(0, None, 2))].astype(dtype)
+    paired = (*first, slice(0, values.shape[axis] // 2))
+    sums[paired] += values[(*first, slice(1, None, 2))]
+    return sums
