@@ -5,22 +5,28 @@ from fastai.vision.transform import get_transforms
 import patchaug.fastai1.compat
 import patchaug.fastai1.learner
 import patchaug.fastai1.learner_epochs  # noqa: F401 - importing it puts them in their places
+from patchaug.data.segmentation_losses import SlideCombinedLoss, SlideDiceLoss, SlideFocalLoss
 from patchaug.fastai1.databunch import SlideDataBunch
 from patchaug.fastai1.interpretation import SlideInterpretation
 from patchaug.fastai1.losses import SlideCrossEntropy
-from patchaug.fastai1.metrics import SlideAccuracy, SlideDice, SlideJaccard
+from patchaug.fastai1.metrics import SlideAccuracy, SlideDice, SlideJaccard, SlidePrecision, SlideRecall
 from patchaug.fastai1.slide_list import SlideItemList
 from patchaug.predict.predict_slide import predict_slide
 from patchaug.slides.discovery import get_slide_files
 
 __all__ = [
     "SlideAccuracy",
+    "SlideCombinedLoss",
     "SlideCrossEntropy",
     "SlideDataBunch",
     "SlideDice",
+    "SlideDiceLoss",
+    "SlideFocalLoss",
     "SlideInterpretation",
     "SlideItemList",
     "SlideJaccard",
+    "SlidePrecision",
+    "SlideRecall",
     "get_slide_files",
     "get_transforms",
     "predict_slide",

@@ -11,6 +11,8 @@ import torch
 from fastai.layers import FlattenedLoss
 from torch import nn
 
+from patchaug.data.segmentation_losses import SegmentationLoss
+
 
 class SlideCrossEntropy(FlattenedLoss):
     """Compute the mean cross entropy of the pixels that count: the default loss of masks.
@@ -88,7 +90,9 @@ def validate_counted_pixels(
     n_batch: int | None = None,
 ) -> Any:  # fmt: skip
     """Call fastai's `validate`, which weighs the loss of a batch by its windows; ours by the pixels that count."""
-    if not (average and isinstance(loss_func, SlideCrossEntropy)) or loss_func.counts_all:
+    if not (average and isinstance(loss_func, (SlideCrossEntropy, SegmentationLoss))) or (
+        isinstance(loss_func, SlideCrossEntropy) and loss_func.counts_all
+    ):
         return _validate(model, dl, loss_func, cb_handler, pbar, average, n_batch)
     counted: list[float] = []
 

@@ -1,4 +1,4 @@
-"""Scores of the labelled pixels of windows: Dice, Jaccard and accuracy that leave `ignore_index` out."""
+"""Scores of the labelled pixels of windows, such as Dice and recall, that leave `ignore_index` out."""
 
 from __future__ import annotations
 
@@ -124,6 +124,56 @@ class SlideAccuracy(PixelMetric):
         """Right pixels by pixels that count."""
         right, labelled, _ = self.by_class()
         return mean_quotient(right.sum()[None], labelled.sum()[None])
+
+
+class SlidePrecision(PixelMetric):
+    """Average the precision of the classes: the share of the pixels predicted as a class that are of this class.
+
+    A class that is never predicted has no score. Without any score the value is NaN.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Examples:
+        >>> import torch
+        >>> from patchaug.fastai import SlidePrecision
+        >>> precision = SlidePrecision()
+        >>> precision.on_batch_end(torch.eye(2)[None, :, None], torch.tensor([[[[0, 0]]]]))
+        >>> precision.value
+        0.5
+    """
+
+    @property
+    def value(self) -> float:
+        """The mean of |P and T| / |P|."""
+        right, _, predicted = self.by_class()
+        return mean_quotient(right, predicted)
+
+
+class SlideRecall(PixelMetric):
+    """Average the recall of the classes: the share of the pixels of a class that are predicted as this class.
+
+    A class that no label holds has no score. Without any score the value is NaN.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Examples:
+        >>> import torch
+        >>> from patchaug.fastai import SlideRecall
+        >>> recall = SlideRecall()
+        >>> recall.on_batch_end(torch.eye(2)[None, :, None], torch.tensor([[[[0, 0]]]]))
+        >>> recall.value
+        0.5
+    """
+
+    @property
+    def value(self) -> float:
+        """The mean of |P and T| / |T|."""
+        right, labelled, _ = self.by_class()
+        return mean_quotient(right, labelled)
 
 
 def use_ignore_index(metrics: Iterable[Any], data: Any) -> None:

@@ -3,6 +3,7 @@
 import patchaug.fastai2.learner
 import patchaug.fastai2.learner_epochs
 import patchaug.fastai2.learner_patches  # noqa: F401 - importing it puts them in their places
+from patchaug.data.segmentation_losses import SlideCombinedLoss, SlideDiceLoss, SlideFocalLoss
 from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.checkpoint import Checkpoint
@@ -11,7 +12,7 @@ from patchaug.fastai2.encoders import small_encoder
 from patchaug.fastai2.interpretation import SlideInterpretation
 from patchaug.fastai2.item_list import SlideDataBunch, SlideItemList, get_transforms
 from patchaug.fastai2.losses import SlideCrossEntropy
-from patchaug.fastai2.metrics import SlideAccuracy, SlideDice, SlideJaccard
+from patchaug.fastai2.metrics import SlideAccuracy, SlideDice, SlideJaccard, SlidePrecision, SlideRecall
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.fastai2.random_patch import RandomPatch
 from patchaug.predict.predict_slide import predict_slide
@@ -23,16 +24,21 @@ __all__ = [
     "RandomPatch",
     "SlideAccuracy",
     "SlideBlock",
+    "SlideCombinedLoss",
     "SlideCrossEntropy",
     "SlideDataBunch",
     "SlideDataLoaders",
     "SlideDice",
+    "SlideDiceLoss",
+    "SlideFocalLoss",
     "SlideImage",
     "SlideInterpretation",
     "SlideItemList",
     "SlideJaccard",
     "SlideMask",
     "SlideMaskBlock",
+    "SlidePrecision",
+    "SlideRecall",
     "get_slide_files",
     "get_transforms",
     "predict_slide",

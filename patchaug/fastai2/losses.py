@@ -9,6 +9,8 @@ import torch
 from fastai.learner import AvgLoss, Learner
 from fastai.losses import CrossEntropyLossFlat
 
+from patchaug.data.segmentation_losses import SegmentationLoss
+
 
 class SlideCrossEntropy(CrossEntropyLossFlat):
     """Compute the mean cross entropy of the pixels that count: the default loss of `SlideMaskBlock`.
@@ -79,7 +81,7 @@ _accumulate = AvgLoss.accumulate
 def accumulate_counted_pixels(self: AvgLoss, learn: Learner) -> None:
     """Call fastai's `accumulate`, which weighs the loss of a batch by its windows; ours by the pixels that count."""
     loss_func = learn.loss_func
-    if not isinstance(loss_func, SlideCrossEntropy) or not isinstance(learn.y, torch.Tensor):
+    if not isinstance(loss_func, (SlideCrossEntropy, SegmentationLoss)) or not isinstance(learn.y, torch.Tensor):
         _accumulate(self, learn)
         return
     counted = loss_func.counted(learn.y).float()

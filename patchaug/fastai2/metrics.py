@@ -1,4 +1,4 @@
-"""Scores of the labelled pixels of windows: Dice, Jaccard and accuracy that leave `ignore_index` out."""
+"""Scores of the labelled pixels of windows, such as Dice and recall, that leave `ignore_index` out."""
 
 from __future__ import annotations
 
@@ -114,6 +114,56 @@ class SlideAccuracy(PixelMetric):
         """Right pixels by pixels that count."""
         right, labelled, _ = self.by_class()
         return mean_quotient(right.sum()[None], labelled.sum()[None])
+
+
+class SlidePrecision(PixelMetric):
+    """Average the precision of the classes: the share of the pixels predicted as a class that are of this class.
+
+    A class that is never predicted has no score. Without any score the value is NaN.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Examples:
+        >>> from patchaug.fastai import SlidePrecision
+        >>> learn.metrics = SlidePrecision()
+        >>> with learn.no_bar(), learn.no_logging():
+        ...     loss, precision = learn.validate()
+        >>> 0 <= precision <= 1
+        True
+    """
+
+    @property
+    def value(self) -> float:
+        """The mean of |P and T| / |P|."""
+        right, _, predicted = self.by_class()
+        return mean_quotient(right, predicted)
+
+
+class SlideRecall(PixelMetric):
+    """Average the recall of the classes: the share of the pixels of a class that are predicted as this class.
+
+    A class that no label holds has no score. Without any score the value is NaN.
+
+    Args:
+        ignore_index: Class number of pixels that do not count; default: that of the data.
+        axis: Axis of the classes in the model's output.
+
+    Examples:
+        >>> from patchaug.fastai import SlideRecall
+        >>> learn.metrics = SlideRecall()
+        >>> with learn.no_bar(), learn.no_logging():
+        ...     loss, recall = learn.validate()
+        >>> 0 <= recall <= 1
+        True
+    """
+
+    @property
+    def value(self) -> float:
+        """The mean of |P and T| / |T|."""
+        right, labelled, _ = self.by_class()
+        return mean_quotient(right, labelled)
 
 
 def ignore_index_of(dls: Any) -> int | None:

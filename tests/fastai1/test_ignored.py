@@ -10,9 +10,20 @@ from fastai.callbacks import SaveModelCallback
 from fastai.layers import CrossEntropyFlat
 
 from patchaug import OptionError, PatchOptions
-from patchaug.fastai import SlideAccuracy, SlideCrossEntropy, SlideDice, SlideItemList, SlideJaccard
+from patchaug.fastai import (
+    SlideAccuracy,
+    SlideCombinedLoss,
+    SlideCrossEntropy,
+    SlideDice,
+    SlideFocalLoss,
+    SlideItemList,
+    SlideJaccard,
+    SlidePrecision,
+    SlideRecall,
+)
 
 CODES = ["a", "b", "c"]
+METRICS = [SlideDice, SlideJaccard, SlideAccuracy, SlidePrecision, SlideRecall]
 
 
 def ignored_bunch(ignore_index: int | None = 255, bs: int = 2):
@@ -43,6 +54,13 @@ def test_valid_loss_is_the_mean_over_the_pixels_that_count(tmp_path: Path) -> No
         scores, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
         expected = torch.nn.functional.cross_entropy(scores, labels[:, 0], ignore_index=255)
         assert float(learn.validate()[0]) == pytest.approx(float(expected.detach()), abs=1e-5)
+        learn.loss_func = SlideFocalLoss(255)
+        assert float(learn.validate()[0]) == pytest.approx(float(learn.loss_func(scores, labels).detach()), abs=1e-5)
+    probabilities, _ = learn.get_preds()
+    assert torch.allclose(probabilities.sum(1), torch.ones(()), atol=1e-5)  # fastai finds the softmax
+    learn.loss_func = SlideCombinedLoss(255, [1, 1, 2])
+    learn.fit(1)
+    assert np.isfinite(learn.recorder.val_losses).all()
     learn = Learner(ignored_bunch(), model(), path=tmp_path)
     learn.lr_find(num_it=4)
     learn.fit(2, 1e-3, callbacks=[SaveModelCallback(learn, name="best")])
@@ -78,8 +96,8 @@ def test_scores_leave_ignored_pixels_out(tmp_path: Path) -> None:
     """Over all windows of the validation, by numpy; the ignored class is that of the data."""
     for ignore_index in (255, None):
         data = ignored_bunch(ignore_index)
-        learn = Learner(data, model(), metrics=[SlideDice(), SlideJaccard(), SlideAccuracy()], path=tmp_path)
-        _, dice, jaccard, accuracy = map(float, learn.validate())
+        learn = Learner(data, model(), metrics=[kind() for kind in METRICS], path=tmp_path)
+        _, dice, jaccard, accuracy, precision, recall = map(float, learn.validate())
         parts = [(learn.model.eval()(x).argmax(dim=1).numpy(), y[:, 0].numpy()) for x, y in data.valid_dl]
         guess, truth = (np.concatenate(one) for one in zip(*parts, strict=True))
         guess, truth = guess[truth != 255], truth[truth != 255]
@@ -88,6 +106,10 @@ def test_scores_leave_ignored_pixels_out(tmp_path: Path) -> None:
         assert dice == pytest.approx((2 * both / either).mean())
         assert jaccard == pytest.approx((both / (either - both)).mean())
         assert accuracy == pytest.approx((guess == truth).mean())
+        predicted, labelled = (np.bincount(one, minlength=3) for one in (guess, truth))
+        assert precision == pytest.approx((both / predicted).mean()) and recall == pytest.approx(
+            (both / labelled).mean()
+        )
         learn.fit(1)
         assert learn.recorder.names[3:6] == ["slide_dice", "slide_jaccard", "slide_accuracy"]
 

@@ -26,8 +26,12 @@ from patchaug.fastai import (
     SlideCrossEntropy,
     SlideDataLoaders,
     SlideDice,
+    SlideDiceLoss,
+    SlideFocalLoss,
     SlideInterpretation,
     SlideJaccard,
+    SlidePrecision,
+    SlideRecall,
 )
 
 IGNORED = 255
@@ -54,7 +58,7 @@ def dls() -> DataLoaders:
 def learn(dls: DataLoaders, tmp_path: Path) -> Learner:
     """A convolution, with the default loss and all metrics."""
     torch.manual_seed(0)
-    metrics = [SlideDice, SlideJaccard, SlideAccuracy]
+    metrics = [SlideDice, SlideJaccard, SlideAccuracy, SlidePrecision, SlideRecall]
     learn = Learner(dls, torch.nn.Conv2d(3, 3, 3, padding=1), metrics=metrics, path=tmp_path)
     with learn.no_bar(), learn.no_logging():
         yield learn
@@ -117,14 +121,30 @@ def test_valid_loss_is_the_mean_over_all_pixels_that_count(learn: Learner, weigh
     assert learn.validate()[0] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_valid_loss_of_other_losses_counts_pixels_too(learn: Learner, weight: list[float] | None) -> None:
+    """Exact for the focal loss; of the Dice loss, the mean of the batches, weighted by what counts in them."""
+    batches = [(learn.model(x).detach(), y) for x, y in learn.dls.valid]
+    learn.loss_func = SlideFocalLoss(IGNORED, weight)
+    whole = [torch.cat([t.as_subclass(torch.Tensor) for t in parts]) for parts in zip(*batches, strict=True)]
+    assert learn.validate()[0] == pytest.approx(float(learn.loss_func(*whole)), rel=1e-5)
+    learn.loss_func = dice = SlideDiceLoss(IGNORED, weight)
+    counted = [float(dice.counted(y)) for _, y in batches]
+    losses = [float(dice(*batch)) for batch in batches]
+    assert learn.validate()[0] == pytest.approx(np.average(losses, weights=counted), rel=1e-5)
+    windows = SlideInterpretation.from_learner(learn).losses
+    assert windows.tolist() == pytest.approx([float(dice(x[None], y[None])) for b in batches for x, y in zip(*b)])  # noqa: B905
+
+
 def brute(scores: torch.Tensor, labels: torch.Tensor) -> list[float]:
-    """Dice, Jaccard and accuracy of the labelled pixels, by their definitions."""
+    """Dice, Jaccard, accuracy, precision and recall of the labelled pixels, by their definitions."""
     predicted, labels = scores.argmax(1).numpy(), labels.numpy()
     predicted, labels = predicted[labels != IGNORED], labels[labels != IGNORED]
     both = [(np.sum((predicted == c) & (labels == c)), np.sum(predicted == c), np.sum(labels == c)) for c in range(3)]
     dice = [2 * hits / (p + t) for hits, p, t in both if p + t]
     jaccard = [hits / (p + t - hits) for hits, p, t in both if p + t]
-    return [float(np.mean(dice)), float(np.mean(jaccard)), float(np.mean(predicted == labels))]
+    precision, recall = ([b[0] / b[k] for b in both if b[k]] for k in (1, 2))
+    return [*map(float, map(np.mean, (dice, jaccard, predicted == labels, precision, recall)))]
 
 
 def test_metrics_leave_ignored_pixels_out(learn: Learner) -> None:
