@@ -20,7 +20,7 @@ from patchaug.cli.run_figures import evaluate, remarks, write_figures
 from patchaug.cli.run_folder import BEST_MODEL, CURVES, HISTORY, MODEL, OPTIONS, REPORT, RunFolder
 from patchaug.cli.split_pairs import with_pixel_size
 from patchaug.core.atomic import write_text
-from patchaug.core.stop_signals import on_stop_signal
+from patchaug.core.stop_signals import on_stop_signal, print_in_handler
 from patchaug.errors import OptionError, PatchaugError, WriteError
 from patchaug.fastai2.checkpoint import BEST, CHECKPOINT, Checkpoint
 from patchaug.fastai2.checkpoint_files import load_best
@@ -164,30 +164,33 @@ def _fit(learn: Any, options: TrainOptions, cbs: list[Any], checkpoint: Checkpoi
 
     def stop(name: str) -> None:
         checkpoint.stop(name)
-        print_message(f"{name}: the run ends after this batch and saves its state")
+        print_in_handler(f"{name}: the run ends after this batch and saves its state")
 
-    try:
-        with on_stop_signal(stop), learn.no_bar(), learn.no_logging():  # fastai's are for notebooks
-            learn.fit_one_cycle(options.epochs, options.lr, cbs=cbs)
-    except BaseException as error:
-        if isinstance(error, WriteError):
-            raise
-        saved = _save_after(checkpoint)
-        if not isinstance(error, KeyboardInterrupt) and checkpoint.stopped is None:
-            if saved:
-                print_message(f"the state of {checkpoint.place()} is saved; go on with: {resume_command(learn.path)}")
-            raise
-        if not saved:
-            print_message(f"the last batch was not saved; {checkpoint.left()}")
-        return True
-    finally:
-        pace.after_fit()  # fastai skips it after an error
+    with learn.added_cbs(cbs):  # they outlast `fit`, which takes the learner from its own callbacks after an error
+        try:
+            with on_stop_signal(stop), learn.no_bar(), learn.no_logging():  # fastai's are for notebooks
+                learn.fit_one_cycle(options.epochs, options.lr)
+        except BaseException as error:
+            if isinstance(error, WriteError):
+                raise
+            saved = _save_after(checkpoint)
+            if not isinstance(error, KeyboardInterrupt) and checkpoint.stopped is None:
+                if saved:
+                    print_message(
+                        f"the state of {checkpoint.place()} is saved; go on with: {resume_command(learn.path)}"
+                    )
+                raise
+            if not saved:
+                print_message(f"the last batch was not saved; {checkpoint.left()}")
+            return True
+        finally:
+            pace.after_fit()  # fastai skips it after an error
     return checkpoint.stopped is not None
 
 
 def _save_after(checkpoint: Checkpoint) -> bool:
     """Save the state after an error between two batches, such as a worker that was killed."""
-    if not checkpoint.clean:
+    if not checkpoint.clean or not checkpoint.learn.train_iter:
         return False
     try:
         checkpoint.save()

@@ -1,21 +1,30 @@
-"""Turn Ctrl-C and SIGTERM into a request to stop at the next safe place."""
+"""Turn Ctrl-C, SIGTERM and SIGHUP into a request to stop at the next safe place."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+# SIGHUP is what a run receives when its terminal or ssh connection is closed; Windows has none.
+_REQUESTS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
 def on_stop_signal(request: Callable[[str], object]) -> Iterator[None]:
-    """Call `request` with the signal's name at the first SIGINT or SIGTERM; a second SIGINT is KeyboardInterrupt.
+    """Call `request` with the signal's name at the first stop signal; a second SIGINT is KeyboardInterrupt.
 
-    Handlers belong to the main thread; in other threads this does nothing. Processes that are forked meanwhile ignore
-    both signals' requests.
+    Stop signals are SIGINT, SIGTERM and SIGHUP. One that the process ignores stays ignored, as for `nohup` and for
+    background jobs of a script. Handlers belong to the main thread; in other threads this does nothing. Processes that
+    are forked meanwhile ignore the requests.
+
+    Args:
+        request: Runs within a signal handler, so it must not raise: it may set attributes and call
+            `print_in_handler`.
 
     Examples:
         >>> import signal
@@ -35,11 +44,12 @@ def on_stop_signal(request: Callable[[str], object]) -> Iterator[None]:
             return
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not received:
-            request(signal.Signals(number).name)
         received.append(number)
+        if len(received) == 1:
+            request(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [number for number in _REQUESTS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:
@@ -47,13 +57,39 @@ def on_stop_signal(request: Callable[[str], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def outlive_stop_signals(seconds: int = 60) -> None:
-    """Ignore SIGINT in a worker process, and end some seconds after SIGTERM, so that the main process can save first.
+def print_in_handler(text: str) -> None:
+    """Print a line on stderr from a signal handler, also where the signal interrupted a write to stderr.
 
-    Both signals often go to a whole group of processes. A worker's main process ends it when it has saved.
+    Python runs handlers in the middle of such a write, and refuses a second one through the same buffer. The line is
+    then written past the buffer. Errors are ignored: after SIGHUP there may be no terminal.
+
+    Args:
+        text: The line, without its end.
+
+    Examples:
+        >>> print_in_handler("SIGTERM: the run ends after this batch")
+    """
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except RuntimeError:  # "reentrant call inside <_io.BufferedWriter>"
+        with suppress(OSError, ValueError, AttributeError):
+            os.write(sys.stderr.fileno(), f"{text}\n".encode(errors="backslashreplace"))
+    except (OSError, ValueError):
+        pass
+
+
+def outlive_stop_signals(seconds: int = 60) -> None:
+    """Ignore SIGINT and SIGHUP in a worker process, and end some seconds after SIGTERM, so that the main process saves.
+
+    The signals often go to a whole group of processes. A worker's main process ends it when it has saved.
+
+    Args:
+        seconds: Seconds between SIGTERM and the end of the worker.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(seconds))

@@ -71,7 +71,8 @@ class Checkpoint(PlainErrors):
         if self._state is not None:
             self.best, self.extra = self._state["best"], self._state["extra"]
         self._place: dict[str, Any] | None = None
-        self._dirty = False  # within a batch weights and records do not fit together
+        self._dirty = False  # within a batch and at the end of an epoch, weights and records do not fit together
+        self._epoch_ends = False  # between validation and `after_epoch`
         self._first = 0  # batch that the resumed epoch begins with
         self._trained = False  # the batches of the resumed epoch were all trained before
         self._written: str | None = None  # place of the checkpoint on the disk
@@ -83,7 +84,7 @@ class Checkpoint(PlainErrors):
 
     @property
     def clean(self) -> bool:
-        """Whether weights and records are those after a whole batch."""
+        """Whether weights and records are those after a whole batch or epoch."""
         return self._place is not None and not self._dirty
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -104,7 +105,7 @@ class Checkpoint(PlainErrors):
         self.run = not hasattr(self.learn, "lr_finder") and not hasattr(self.learn, "gather_preds")
         if not self.run:
             return
-        self._saved_at, self._dirty = time.monotonic(), False
+        self._saved_at, self._dirty, self._epoch_ends = time.monotonic(), False, False
         names = list(self.learn.recorder.metric_names[1:])
         if self.monitor is None:
             self.monitor = names[2] if len(names) > 2 and names[2] != "time" else "valid_loss"
@@ -171,15 +172,23 @@ class Checkpoint(PlainErrors):
         """End the part of the epoch that was resumed."""
         self._first = 0
 
+    def after_validate(self) -> None:
+        """Begin the end of an epoch, where callbacks add its records one by one."""
+        self._dirty = self._epoch_ends = True
+
     def after_epoch(self) -> None:
         """Save the state, and the weights of the best epoch; end the run if it was asked to."""
-        self._place = self._here(self.learn.epoch + 1, 0)
-        value = dict(zip(self.learn.recorder.metric_names[1:], self.learn.recorder.values[-1], strict=False))
-        self._keep_best(value.get(self.monitor))
+        self._end_epoch(self.learn.epoch + 1)
         if self.stopped is not None:
             self.save()
             raise CancelFitException
         self.save_or_warn()
+
+    def after_cancel_fit(self) -> None:
+        """Save the state of a run that another callback ends after an epoch: it has no epochs left."""
+        if self._epoch_ends:
+            self._end_epoch(self.learn.n_epoch)
+            self.save_or_warn()
 
     def after_fit(self) -> None:
         """Count the call of `fit`."""
@@ -232,6 +241,12 @@ class Checkpoint(PlainErrors):
             return "there is no checkpoint yet"
         where = f" ({self._written})" if self._written else ""
         return f"the last checkpoint is {self.path}{where}"
+
+    def _end_epoch(self, following: int) -> None:
+        self._place = self._here(following, 0)
+        self._dirty = self._epoch_ends = False
+        value = dict(zip(self.learn.recorder.metric_names[1:], self.learn.recorder.values[-1], strict=False))
+        self._keep_best(value.get(self.monitor))
 
     def _keep_best(self, value: float | None) -> None:
         assert self.monitor is not None

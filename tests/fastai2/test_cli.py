@@ -227,7 +227,7 @@ def test_ctrl_c_keeps_what_was_trained(slides: Path, tmp_path: Path) -> None:
     """One line, exit code 1, a model that loads and a report that says how far it came; nothing half written."""
     words = ["--valid-slides", "s2*", "--epochs", "500", "--out", tmp_path / "out"]
     command = [sys.executable, "-m", "patchaug", "train", *COMMON, *TINY, *words]
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are told to pass it over
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are told to ignore it
     with subprocess.Popen(
         [*map(str, command)], cwd=slides, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
     ) as process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from patchaug.cli import main
 
 from .test_cli import COMMON, TINY, slides  # noqa: F401 - a fixture
 
+ROOT = Path(__file__).resolve().parents[2]
 LONG = ["--valid-slides", "s2*", "--per-slide", "24", "--epochs", "2", "--checkpoint-minutes", "0.001"]
 
 
@@ -31,25 +33,16 @@ def run(*words: object, cwd: Path) -> tuple[int, str]:
     return int(stopped.value.code or 0), stderr.getvalue()
 
 
-def broken_off(
-    cwd: Path, out: Path, number: signal.Signals, workers: int, after: str = "epoch 1"
-) -> tuple[int, str, str]:
-    """Exit code and output of a run that gets a signal after a line on stderr."""
+def broken_off(cwd: Path, out: Path, number: signal.Signals, workers: int, moment: str) -> tuple[int, str, str]:
+    """Exit code and output of a run that gets a signal at a moment of `broken_run`."""
     words = [*COMMON, *TINY, *LONG, "--workers", workers, "--out", out]
-    with subprocess.Popen(
-        [sys.executable, "-m", "patchaug", "train", *map(str, words)], cwd=cwd, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as process:  # fmt: skip
-        try:
-            assert process.stderr is not None
-            while not (line := process.stderr.readline()).startswith(after):
-                assert line, "ended before the line"
-            process.send_signal(number)
-            out_text, err_text = process.communicate(timeout=120)
-        finally:
-            process.kill()
-    return process.returncode, out_text, err_text
+    command = [sys.executable, "-m", "tests.fastai2.broken_run", moment, int(number), "train", *words]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env={**os.environ, "PYTHONPATH": paths}, text=True, capture_output=True,
+        check=False, timeout=280,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +68,24 @@ def history(out: Path) -> list[dict[str, str]]:
         return [{key: v for key, v in row.items() if "seconds" not in key} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 2), (signal.SIGKILL, 0)])
-def test_resumed_runs_end_alike(slides: Path, unbroken: Path, tmp_path: Path, number, workers) -> None:  # noqa: F811
+@pytest.mark.parametrize(
+    ("number", "workers", "moment"),
+    [
+        (signal.SIGTERM, 2, "batch 17"),
+        (signal.SIGHUP, 0, "line epoch 1 of 2"),
+        (signal.SIGKILL, 0, "batch 17"),
+    ],
+)
+def test_resumed_runs_end_alike(slides: Path, unbroken: Path, tmp_path: Path, number, workers, moment) -> None:  # noqa: F811
     """The same weights, history and scores; with another number of workers and from another folder."""
     out = tmp_path / "out"
-    code, stdout, stderr = broken_off(slides, out, number, workers)
-    assert (out / "checkpoint.pt").is_file() and "Traceback" not in stderr
-    if number == signal.SIGTERM:
+    code, stdout, stderr = broken_off(slides, out, number, workers, moment)
+    assert (out / "checkpoint.pt").is_file() and "Traceback" not in stderr, stderr
+    if number == signal.SIGKILL:
+        assert code == -number
+    else:
         assert code == 1 and f"go on with: patchaug train --resume --out {out}" in stdout
-        assert "SIGTERM: the run ends after this batch and saves its state" in stderr
+        assert f"{number.name}: the run ends after this batch and saves its state" in stderr
     code, text = run("train", "--resume", "--out", out, "--workers", 2 - workers, cwd=tmp_path)
     assert code == 0, text
     assert weights(out) == weights(unbroken)
@@ -107,8 +109,8 @@ def test_an_early_ctrl_c_leaves_the_first_run(slides: Path, unbroken: Path, tmp_
     out = tmp_path / "out"
     shutil.copytree(unbroken, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    code, _, stderr = broken_off(slides, out, signal.SIGINT, 0, after="each of")
-    assert code == 1 and "Traceback" not in stderr
+    code, _, stderr = broken_off(slides, out, signal.SIGINT, 0, "line each of")
+    assert code == 1 and "Traceback" not in stderr, stderr
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert (tmp_path / "out-2").is_dir()
 
@@ -118,7 +120,7 @@ def test_what_has_changed_is_named(slides: Path, tmp_path: Path) -> None:  # noq
     data = tmp_path / "data"
     shutil.copytree(slides, data)
     out = tmp_path / "out"
-    broken_off(data, out, signal.SIGTERM, 0)
+    broken_off(data, out, signal.SIGTERM, 0, "batch 17")
     code, stderr = run("train", "--resume", "--out", out, "--epochs", 7, "--lr", 0.5, cwd=tmp_path)
     text = "--resume goes on with the options of the run: epochs was 2, now 7, lr was 0.003, now 0.5; leave them out"
     assert code == 2 and text in stderr and stderr.count("\n") == 1
