@@ -83,11 +83,10 @@ class ImagePixels:
 
 
 def _missing_scale(slide: Slide, dtype: str) -> str:
-    pairs = suggested_scale(measure([slide], windows=32))
-    same = len(set(pairs)) == 1
-    line = f"scale={pairs[0] if same else list(pairs)}"
+    pairs = [list(pair) for pair in suggested_scale(measure([slide], windows=32))]
+    scale = pairs[0] if all(pair == pairs[0] for pair in pairs) else pairs
     return (
         f"{slide.name}: pixels are {dtype}, and no scale says which values become 0..1; measured here, all but the "
-        f"outer 0.1 % lie within {line}: paste that into SlideBlock, PatchOptions or TrainOptions (--scale), or "
-        f"measure all slides with patchaug stats"
+        f"outer 0.1 % lie within scale={scale}: paste that into SlideBlock, PatchOptions or TrainOptions, or "
+        f'--scale "{scale}" into the command, or measure all slides with patchaug stats'
     )

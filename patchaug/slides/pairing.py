@@ -12,6 +12,7 @@ from patchaug.readers import known_suffixes
 from patchaug.slides.discovery import MASK, split_suffix, walk_files
 
 _LISTED = 20  # names in an error
+_OME = ".ome"  # of case7.ome.tif, whose mask may be case7.png
 
 
 def find_masks(
@@ -52,8 +53,7 @@ def find_masks(
     missing: list[Path] = []
     elsewhere: list[Path] = []
     for image in images:
-        stem = split_suffix(image)[0]
-        named = by_stem.get(stem, []) + by_stem.get(stem + MASK, [])
+        named = _named(split_suffix(image)[0], by_stem)
         candidates = _nearest(image, named, top, folder)
         if len(candidates) > 1:
             problems.append(f"{_below(image, top)} has {len(candidates)} masks: {_listed(candidates, folder)}")
@@ -86,6 +86,15 @@ def _masks_by_stem(folder: Path, images: set[Path]) -> dict[str, list[Path]]:
         if suffix in suffixes and not file.name.startswith(".") and file.resolve() not in images:
             by_stem.setdefault(stem, []).append(file)
     return by_stem
+
+
+def _named(stem: str, by_stem: dict[str, list[Path]]) -> list[Path]:
+    """Return the masks of a stem; else those of the stem without ".ome", or with it."""
+    base = stem.removesuffix(_OME)
+    for own, end in ((stem, ""), (base, ""), (base, _OME)):
+        if found := by_stem.get(own + end, []) + by_stem.get(own + MASK + end, []):
+            return found
+    return []
 
 
 def _nearest(image: Path, masks: Sequence[Path], top: Path, folder: Path) -> list[Path]:

@@ -229,8 +229,7 @@ def test_a_missing_scale_is_a_note_with_the_words_of_training(root: Path) -> Non
     error = trained(root)
     assert (problems, code) == ([], 0)
     assert notes == [error.removeprefix("a.tif: ")]
-    low, high = re.search(r"scale=\[?\((\S+?), (\S+?)\)", error).groups()
-    assert check(root, "--scale", f"{low},{high}") == ([], [], 0)
+    assert check(root, "--scale", re.search(r'--scale "(.*?)"', error)[1]) == ([], [], 0)
     done = CliRunner().invoke(app, ["check", str(root / "images/a.tif"), "--isolated", "--json"])
     assert "patchaug stats" in json.loads(done.stdout)["slides"][0]["notes"][0]  # opened in its own process alone
 

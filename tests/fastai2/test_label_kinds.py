@@ -83,14 +83,21 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_six_ways_to_label_one_field(tmp_path: Path, image: Path) -> None:
-    """The same labels, byte for byte, and the same windows of a foreground draw."""
-    windows = {}
+    """The same labels, byte for byte, the same windows of a foreground draw, and the same batches."""
+    windows, batches = {}, {}
+    options = PatchOptions(16, per_slide=8, foreground=0.7, seed=3)
     for way, (source, codes) in ways(tmp_path).items():
         slide = open_slide(image, source, codes=codes)
         assert np.array_equal(slide.read(Window(0, 0, SIDE, SIDE)).mask, mask()), way
         plan = Plan([slide], Foreground(16, per_slide=20, foreground=0.7), seed=3)
         windows[way] = [(draw.window, draw.probability) for draw in plan]
+        valid = np.zeros((SIDE, SIDE, 3), np.uint8)
+        dls = SlideDataLoaders.from_lists(
+            [(image, source)], [(valid, 0)], codes=codes, options=options, bs=8, num_workers=0, device="cpu"
+        )
+        batches[way] = [(part.dtype, part.numpy().tobytes()) for part in dls.train.one_batch()]
     assert all(one == windows["0/1 PNG"] for one in windows.values())
+    assert all(one == batches["0/1 PNG"] for one in batches.values())
 
 
 @pytest.mark.parametrize("way", ["0/255 PNG", "colours", "instance ids", "polygons on the map"])

@@ -108,3 +108,20 @@ def test_other_files_are_no_tables(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"\x89PNG\xff")
     with pytest.raises(ReadError, match="not text in UTF-8"):
         read_table(tmp_path / "t.csv")
+
+
+def test_the_ending_of_ome_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """case7.ome.tif and case7.png are a pair, and the other way round; a mask of the whole name goes before."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    names = {"a.ome.tif": "a.png", "b.tif": "b.ome.tif", "c.ome.tif": "c_mask.ome.tiff", "d.ome.tif": "d_mask.geojson"}
+    for image, mask in names.items():
+        (tmp_path / "images" / image).touch()
+        (tmp_path / "masks" / mask).touch()
+    images = [tmp_path / "images" / name for name in names]
+    assert [mask.name for mask in find_masks(images, tmp_path / "masks")] == list(names.values())
+    (tmp_path / "masks" / "a.ome.png").touch()
+    assert find_masks(images, tmp_path / "masks")[0].name == "a.ome.png"
+    (tmp_path / "images" / "b.ome.tif").touch()
+    with pytest.raises(OptionError, match="would be the mask of 2 slides"):
+        find_masks([*images, tmp_path / "images" / "b.ome.tif"], tmp_path / "masks")
