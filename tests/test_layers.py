@@ -46,6 +46,7 @@ ONLY = {
     "mpl_toolkits": {"viz"},
     "openslide": {"readers"},
     "imagecodecs": {"predict", "readers"},
+    "safetensors": {"fastai2"},
     "tifffile": {"predict", "readers", "testing"},
     "numcodecs": {"readers"},
     "google_crc32c": {"readers"},

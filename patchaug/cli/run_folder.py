@@ -9,6 +9,7 @@ from pathlib import Path
 
 from patchaug.cli.common import require
 from patchaug.core.atomic import require_replaceable
+from patchaug.core.own_folder import remove_own_folder, require_own_folder
 from patchaug.errors import MissingError, OptionError, WriteError
 
 try:
@@ -25,6 +26,8 @@ RESULTS = {
     MODEL: "learner", BEST_MODEL: "learner", "checkpoint.pt": "checkpoint", "best.pt": "checkpoint", REPORT: "report",
     OPTIONS: "options", WINDOWS: "picture", BATCH: "picture", PREDICTION: "picture", CURVES: "picture",
 }  # fmt: skip
+MODELS = (Path(MODEL).stem, Path(BEST_MODEL).stem)  # folders with the same models as data
+MODEL_INDEX, MODEL_CONTENT = "model.json", "model"
 
 _open_locks: set[int] = set()
 
@@ -116,6 +119,8 @@ class RunFolder:
         for name in (*RESULTS, HISTORY):
             with suppress(FileNotFoundError):
                 (self.path / name).unlink()
+        for name in MODELS:
+            remove_own_folder(self.path / name, MODEL_INDEX, MODEL_CONTENT)
 
     def close(self) -> None:
         """End the claim; where nothing was written, the mark is removed, and the folder that the run has made."""
@@ -161,6 +166,8 @@ def _require_own_results(path: Path) -> None:
     for name, content in RESULTS.items():
         if (path / name).exists():
             require_replaceable(path / name, content)
+    for name in MODELS:
+        require_own_folder(path / name, MODEL_INDEX, MODEL_CONTENT)
     history = path / HISTORY
     if history.exists() and not history.read_bytes().startswith(b"epoch,"):
         raise WriteError(f"{history} exists, and patchaug did not write it; choose another --out")

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from patchaug.errors import OptionError, PatchaugError, WriteError
 from patchaug.fastai2.checkpoint import BEST, CHECKPOINT, Checkpoint
 from patchaug.fastai2.checkpoint_files import load_best
 from patchaug.fastai2.dataloaders import SlideDataLoaders
-from patchaug.fastai2.encoders import SMALL, architecture
+from patchaug.fastai2.encoders import architecture, decoder_options
 from patchaug.fastai2.history import History
 from patchaug.fastai2.metrics import SlideDice
+from patchaug.fastai2.model_folder import save_model
 from patchaug.options.fields import TrainOptions
 from patchaug.viz.curves import show_curves
 
@@ -100,11 +102,10 @@ def run_training(
     history = History(out / HISTORY, options.class_names, options.ignore_index)
     pace = Pace(history, options.epochs, bars)
     print_message(_summary(dls, options))
-    # The small encoder works at full resolution: fastai's last block would add a third of the time and change nothing.
-    decoder = {"last_cross": False} if options.arch == SMALL else {}
     learn = unet_learner(
         dls, encoder, n_in=dls.train.slides[0].channels, n_out=len(options.codes), pretrained=options.pretrained,
-        metrics=SlideDice(), path=out, **decoder,
+        metrics=SlideDice(), path=out,
+        **decoder_options(options.arch),
     )  # fmt: skip
     _require_space(learn.model, out)
     interrupted = _fit(learn, options, [history, pace, checkpoint], checkpoint, pace)
@@ -112,7 +113,7 @@ def run_training(
         raise KeyboardInterrupt
     try:
         if checkpoint.clean:
-            learn.export(MODEL)
+            _write_model(learn, options, MODEL)
         if history.rows:
             show_curves(history.rows, options.class_names, out=out / CURVES)
         dice: dict[str, float | None] = {}
@@ -120,7 +121,7 @@ def run_training(
             dice = evaluate(learn, out)
             if checkpoint.best is not None and (out / BEST).is_file():
                 load_best(out / BEST, learn.model)
-                learn.export(BEST_MODEL)
+                _write_model(learn, options, BEST_MODEL)
         seconds = sum(row["seconds reading"] + row["seconds model"] for row in history.rows)
         seconds += history.seconds["reading"] + history.seconds["model"]
         report = {
@@ -152,6 +153,15 @@ def run_training(
             with suppress(FileNotFoundError):
                 (out / name).unlink()
     return report
+
+
+def _write_model(learn: Any, options: TrainOptions, name: str) -> None:
+    """Write a model twice: as a learner that fastai loads, and as data, which runs no code when it is loaded."""
+    learn.export(name)
+    if find_spec("safetensors") is None:
+        print_message("the model is written as a pickle only; for a folder of weights as data: pip install safetensors")
+        return
+    save_model(learn, Path(learn.path, name).with_suffix(""), arch=options.arch, options=options)
 
 
 def resume_command(out: Path) -> str:

@@ -63,6 +63,12 @@ def architecture(name: str) -> Callable[..., Any]:
     raise OptionError(f"there is no encoder {name!r}; take {SMALL!r} or one of torchvision, such as resnet18")
 
 
+def decoder_options(name: str) -> dict[str, Any]:
+    """Return the arguments of fastai's `DynamicUnet` that go with an encoder."""
+    # The small encoder works at full resolution: fastai's last block would add a third of the time and change nothing.
+    return {"last_cross": False} if name == SMALL else {}
+
+
 def require_unet(encoder: Callable[..., Any], name: str) -> None:
     """Raise OptionError unless fastai can build a U-Net on an encoder. No memory is taken, and no random number."""
     with torch.device("meta"):

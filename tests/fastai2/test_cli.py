@@ -21,7 +21,7 @@ from patchaug.testing.synthetic_slides import write_slide
 
 RESULTS = {
     "model.pkl", "best.pkl", "windows.png", "batch.png", "prediction.png", "curves.png", "report.json", "options.json",
-    "history.csv", ".patchaug-run",
+    "history.csv", ".patchaug-run", "model", "best",
 }  # fmt: skip
 COMMON = ["--images", "images", "--masks", "masks", "--codes", "background,nucleus"]
 TINY = ["--per-slide", "8", "--epochs", "1", "--bs", "4", "--size", "64", "--workers", "0", "--level", "1"]
