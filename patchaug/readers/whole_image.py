@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from typing import NamedTuple
@@ -172,8 +173,11 @@ class ImageRaster(TiledRaster):
         grid, shape = layout.grids[0], layout.shapes[0]
         size = layout.dtype.itemsize * math.prod(layout.channels)
         whole = grid.width * grid.height * size
-        store = self._open_cache() if whole <= self.ram else None
-        if store is None or not store.reserve(0, whole):
+        store = self._room(whole)
+        if store is None and whole <= self.ram:
+            gc.collect()  # deleted slides in reference cycles, such as those of a fastai learner, still hold theirs
+            store = self._room(whole)
+        if store is None:
             kind = "deflate" if self.mask else "jpeg"
             taken = "" if whole > self.ram else ", which other slides have taken already"
             raise ReadError(
@@ -183,6 +187,10 @@ class ImageRaster(TiledRaster):
             )
         assert shape[:2] == (grid.height, grid.width)
         return store
+
+    def _room(self, size: int) -> TileCache | None:
+        store = self._open_cache() if size <= self.ram else None
+        return store if store is not None and store.reserve(0, size) else None
 
     def _fetch_tile(self, store: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
         layout = self.layout

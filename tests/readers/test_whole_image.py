@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,7 +11,7 @@ from PIL import Image, ImageOps
 
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
-from patchaug.readers import ImageRaster
+from patchaug.readers import ImageRaster, open_raster
 from patchaug.readers import whole_image as image
 from patchaug.testing import coordinate_image, coordinate_mask
 from patchaug.testing.raster_contract import RasterTests
@@ -220,3 +222,22 @@ def test_the_orientation_of_a_camera_is_applied(tmp_path, turn, form):
         raster = ImageRaster(tmp_path / "a", mask=mask, ram=RAM)
         assert raster.level_dimensions == (upright.shape[1::-1],)
         assert np.array_equal(raster.read(Window(0, 0, *upright.shape[1::-1])), upright)
+
+
+def test_room_of_deleted_slides_in_cycles_is_free(tmp_path):
+    """A learner refers to itself, so its slides live until the cycle is collected; the next slide must not fail."""
+    for name in ("a.png", "b.png"):
+        Image.fromarray(coordinate_image(90, 70)).save(tmp_path / name)
+    gc.disable()
+    try:
+        cycle = {"slide": open_raster(tmp_path / "a.png", ram=20_000)}
+        cycle["self"] = cycle
+        cycle["slide"].read(Window(0, 0, 9, 9))
+        with pytest.raises(ReadError, match="which other slides have taken already"):
+            open_raster(tmp_path / "b.png", ram=20_000)
+        del cycle
+        assert np.array_equal(
+            open_raster(tmp_path / "b.png", ram=20_000).read(Window(0, 0, 90, 70)), coordinate_image(90, 70)
+        )
+    finally:
+        gc.enable()
