@@ -1,11 +1,15 @@
-"""Kill training runs at random moments, resume them, and compare their weights with those of an unbroken run.
+"""End training runs at random moments, resume them, and compare their weights with those of an unbroken run.
 
-    python benchmarks/killed_runs.py --runs 100
+    python benchmarks/killed_runs.py [--runs 100] [--seed 0] [--minutes 60]
 
-A run is killed up to three times, each time by SIGKILL, SIGTERM (to the process or its group), SIGINT, a full disk,
-or the removal of its folder. Then `patchaug train --resume` must end with the weights of the unbroken run, bit for
-bit, or in one line that says what is lost. After each run there must be no half file under a final name, and no
-process, shared memory or lock left. Full disks need root (a small tmpfs is mounted).
+A run is ended up to three times, each time by SIGKILL, SIGTERM, SIGINT or SIGHUP (to the process or its group), by a
+full disk, or by the removal of its folder. Then `patchaug train --resume` must end with the weights of the unbroken
+run, bit for bit, or in one line that says what is lost. After each end there must be no half file under a final name,
+and no process, shared memory or lock left; after the last one no hidden file either.
+
+Half of the moments are uniform in the time of a whole run. The others follow an event by a few milliseconds: the first
+checkpoint, the row of an epoch, the export at the end. Most runs are forks of this process, which has imported torch;
+every eighth is a new process. Full disks need root, because a small tmpfs is mounted; without it they are skipped.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import multiprocessing.util
 import os
 import random
 import shutil
@@ -21,56 +26,121 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+import warnings
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+DATA = ["--images", "images", "--masks", "masks", "--codes", "background,nucleus", "--checkpoint-minutes", "0.001"]
 TINY = ["--per-slide", "24", "--epochs", "3", "--bs", "4", "--size", "64", "--level", "1", "--valid-slides", "s2*"]
-DATA = ["--images", "images", "--masks", "masks", "--codes", "background,nucleus", "--checkpoint-minutes", "0.01"]
-WAYS = ["SIGKILL", "SIGTERM", "SIGINT", "group SIGTERM", "group SIGINT", "full disk", "removed"]
-_WEIGHTS = (
-    "import sys, hashlib\nfrom fastai.vision.all import load_learner\nimport patchaug.fastai\n"
-    "state = load_learner(sys.argv[1]).model.state_dict()\n"
-    "print(hashlib.sha256(b''.join(v.numpy().tobytes() for v in state.values())).hexdigest())\n"
-)
+SIGNALS = ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"]
+WAYS = [*SIGNALS, *(f"{name} to the group" for name in SIGNALS[:3]), "full disk", "folder removed"]
+EVENTS = ["options.json", "checkpoint.pt", "epoch 1", "epoch 2", "epoch 3", "model.pkl", "prediction.png", "best.pkl"]
+TIMEOUT = 900  # seconds; a run takes a few
 
 
-def start(root: Path, out: Path, *words: str) -> subprocess.Popen[str]:
-    """Start a run in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "patchaug", "train", "--out", str(out), *words], cwd=root, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+def start(root: Path, log: Path, words: list[str], *, new: bool) -> int:
+    """Start `patchaug train` in a process group of its own, as a fork or as a new process; return its number."""
+    flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.setsid()
+        os.chdir(root)
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(log.with_suffix(f".{name}"), flags), number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for name in ("SIGTERM", "SIGHUP"):  # nohup ignores the latter
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        if new:
+            os.execv(sys.executable, [sys.executable, "-m", "patchaug", "train", *words])
+        sys.argv[:] = ["patchaug", "train", *words]
+        code = 0
+        try:
+            from patchaug.cli import main
+
+            main()
+        except SystemExit as stopped:
+            code = stopped.code if isinstance(stopped.code, int) else 0
+        except BaseException:
+            traceback.print_exc()
+            code = 99
+        sys.stdout.flush()
+        sys.stderr.flush()
+        multiprocessing.util._exit_function()  # type: ignore[attr-defined]
+        os._exit(code)
+    finally:
+        os._exit(98)
 
 
-def weights(model: Path) -> str:
-    """Hash the weights of an exported model."""
-    done = subprocess.run([sys.executable, "-c", _WEIGHTS, str(model)], capture_output=True, text=True, check=True)
-    return done.stdout.split()[-1]
+def wait(child: int, seconds: float) -> int | None:
+    """Wait for a process; return its exit code, negative for a signal, or None after the time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    return None
 
 
-def end(process: subprocess.Popen[str], way: str, out: Path, filler: Path | None) -> None:
+def await_event(child: int, out: Path, event: str) -> None:
+    """Wait until a file or the row of an epoch is there, or until the process has ended."""
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if event.startswith("epoch"):
+            with suppress(OSError):
+                if len((out / "history.csv").read_text().splitlines()) > int(event[-1]):
+                    return
+        elif (out / event).exists():
+            return
+        time.sleep(0.002)
+
+
+def end(child: int, way: str, out: Path) -> None:
     """End a run in one of the ways."""
-    if way == "removed":
+    if way == "folder removed":
         shutil.rmtree(out, ignore_errors=True)
     elif way == "full disk":
-        if filler is not None:
-            with filler.open("wb") as file, suppress(OSError):
-                while True:
-                    file.write(bytes(4096))
-                    file.flush()
+        with suppress(OSError), (out.parent / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
     else:
-        number = getattr(signal, way.split()[-1])
+        number = getattr(signal, way.split()[0])
         with suppress(ProcessLookupError):
-            (os.killpg if way.startswith("group") else os.kill)(process.pid, number)
+            (os.killpg if way.endswith("group") else os.kill)(child, number)
+
+
+def weights(model: Path) -> bytes:
+    """Return the weights of an exported model."""
+    from fastai.vision.all import load_learner
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickles that are not trusted
+        state = load_learner(model).model.state_dict()
+    return b"".join(value.numpy().tobytes() for value in state.values())
+
+
+def phase(out: Path) -> str:
+    """Name how far a run came, from its files."""
+    if not (out / "options.json").exists():
+        return "before its options were written"
+    if (out / "report.json").exists() and not (out / "checkpoint.pt").exists():
+        return "after its end"
+    rows = (out / "history.csv").read_text().splitlines() if (out / "history.csv").exists() else []
+    if len(rows) == 4:
+        return "after the last epoch"
+    return f"in epoch {max(len(rows), 1)}" if (out / "checkpoint.pt").exists() else "before the first checkpoint"
 
 
 def half_files(out: Path) -> list[str]:
     """List files under a final name that do not open."""
     import torch
+    from PIL import Image
 
     bad = []
     for path in out.glob("*"):
@@ -80,124 +150,138 @@ def half_files(out: Path) -> list[str]:
             elif path.suffix == ".pt":
                 torch.load(path, weights_only=True)
             elif path.suffix == ".png":
-                from PIL import Image
-
                 Image.open(path).load()
             elif path.suffix == ".pkl":
                 weights(path)
         except Exception as error:
-            bad.append(f"{path.name}: {error}")
+            bad.append(f"half file {path.name}: {error}")
     return bad
 
 
-def leftovers(group: int, out: Path) -> list[str]:
-    """List processes of a group, and a lock of the folder, that outlive a run by ten seconds."""
+def left_over(group: int, out: Path, shared: set[Path]) -> list[str]:
+    """List processes of a group, a lock of the folder, and shared memory of no process, that outlive a run by 10 s."""
+    found: list[str] = []
     for _ in range(100):
-        alive = []
-        for process in psutil.process_iter(["pid", "status"]):
-            try:
+        found = []
+        for process in psutil.process_iter(["status"]):
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
                 if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                    alive.append(f"process {process.pid}")
-            except (ProcessLookupError, psutil.NoSuchProcess):
-                continue
-        mark = out / ".patchaug-run"
-        if mark.exists():
-            with mark.open() as file:
+                    found.append(f"process {process.pid}")
+        if (out / ".patchaug-run").exists():
+            with (out / ".patchaug-run").open() as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    alive.append("lock")
-        if not alive:
+                    found.append("lock")
+        found += [f"shared memory {path}" for path in set(Path("/dev/shm").iterdir()) - shared if _unused(path)]
+        if not found:
             return []
         time.sleep(0.1)
-    return alive
+    return found
+
+
+def _unused(path: Path) -> bool:
+    """Return True if no process maps or has open a file of shared memory: others may run beside this benchmark."""
+    return subprocess.run(["grep", "-qsF", str(path), *map(str, Path("/proc").glob("[0-9]*/maps"))]).returncode != 0
+
+
+def one_run(root: Path, number: int, rng: random.Random, seconds: float, expected: bytes, ways: list[str]) -> Any:
+    """Run, end, resume until the end; return the outcome, the ways and phases, and a text."""
+    log, disk = root / f"log{number}", root / f"disk{number}"
+    disk.mkdir()
+    if "full disk" in ways:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "none", str(disk)], check=True)
+    out, faults, ends, resumed = disk / "run", list[str](), list[tuple[str, str]](), False
+    words = [*DATA, *TINY, "--out", str(out), "--workers", str(rng.choice([0, 0, 1, 2]))]
+    code: int | None = None
+    shared = set(Path("/dev/shm").iterdir())
+    try:
+        for way in [*ways, None]:
+            child = start(root, log, words, new=number % 8 == 7)
+            if way is not None:
+                if rng.random() < 0.5:
+                    time.sleep(rng.random() * seconds)
+                else:
+                    await_event(child, out, rng.choice(EVENTS))
+                    time.sleep(rng.choice([0, 0.01, 0.1]) * rng.random())
+                ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+                ends.append((way, "after its end" if ended else phase(out)))
+                end(child, way, out)
+            code = wait(child, TIMEOUT)
+            if code is None:
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                faults.append(f"hangs after {way}")
+            resumed |= "--resume" in words and code == 0
+            stderr = log.with_suffix(".err").read_text()
+            if "Traceback" in stderr or code in (98, 99):
+                faults.append(f"traceback: {stderr[-1500:]}")
+            last = (stderr.strip().splitlines() or [""])[-1]
+            stopped = "go on with: patchaug train --resume" in log.with_suffix(".out").read_text()
+            if code is not None and code > 0 and not stopped and not last.startswith("patchaug: "):
+                faults.append(f"exit code {code} without a line: {stderr[-300:]}")
+            faults += left_over(child, out, shared) + half_files(out)
+            (disk / "filler").unlink(missing_ok=True)
+            if faults or code == 0 or (not (out / ".patchaug-run").exists() and "--resume" in words):
+                break
+            words = ["--resume", "--out", str(out), "--workers", str(rng.choice([0, 1, 2]))]
+        if not faults and code == 0:
+            faults += [f"hidden file {path.name}" for path in out.glob(".*.part")]
+            faults += [] if weights(out / "model.pkl") == expected else ["other weights"]
+        if faults:
+            return "WRONG", ends, "; ".join(faults)
+        if code == 0:
+            return "same weights, resumed" if resumed else "same weights, had ended", ends, ""
+        return "one line", ends, last.replace(str(root), "...")
+    finally:
+        if "full disk" in ways:
+            subprocess.run(["umount", "-l", str(disk)], check=False)
+        shutil.rmtree(disk, ignore_errors=True)
 
 
 def main() -> None:
-    """Kill, resume, compare, and print a line for each run and a summary."""
+    """Print a line for each run, and tables of ways and phases."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many minutes")
-    parser.add_argument("--root", type=Path, default=None)
+    parser.add_argument("--minutes", type=float, default=60, help="stop after so many minutes")
     args = parser.parse_args()
-    began, rng = time.monotonic(), random.Random(args.seed)
-    root = Path(tempfile.mkdtemp(prefix="killed-runs-")) if args.root is None else args.root
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    import torch
+
+    import patchaug.cli.training  # noqa: F401 - forks have it
     from patchaug.testing.synthetic_slides import write_slide
 
+    torch.set_num_threads(1)  # a process with threads cannot be forked safely
+    began, root = time.monotonic(), Path(tempfile.mkdtemp(prefix="killed-runs-"))
     for number in range(3):
         write_slide(root / "images", f"s{number}", size=768, seed=number)
         (root / "masks").mkdir(exist_ok=True)
         shutil.move(root / "images" / f"s{number}_mask.tiff", root / "masks" / f"s{number}_mask.tiff")
     started = time.monotonic()
-    whole = start(root, root / "unbroken", *DATA, *TINY, "--workers", "0")
-    output = whole.communicate()
-    assert whole.returncode == 0, output
+    child = start(root, root / "unbroken", [*DATA, *TINY, "--out", "unbroken", "--workers", "0"], new=False)
+    assert wait(child, TIMEOUT) == 0, (root / "unbroken.err").read_text()
     seconds, expected = time.monotonic() - started, weights(root / "unbroken" / "model.pkl")
-    shared = set(Path("/dev/shm").iterdir())
-    print(f"unbroken run: {seconds:.0f} s, weights {expected[:12]}", flush=True)
-    results: Counter[str] = Counter()
+    print(f"unbroken run: {seconds:.1f} s", flush=True)
+    outcomes, by_way, by_phase = Counter[str](), Counter[tuple[str, str]](), Counter[str]()
     for number in range(args.runs):
         if time.monotonic() - began > 60 * args.minutes:
             break
-        workers, ways = str(rng.choice([0, 0, 1, 2])), [rng.choice(WAYS) for _ in range(rng.choice([1, 1, 2, 3]))]
-        line = one_run(root, number, workers, ways, seconds, rng, expected)
-        left = sorted(set(Path("/dev/shm").iterdir()) - shared)
-        if left:
-            line += f"; SHARED MEMORY LEFT {left[:3]}"
-            shared |= set(left)
-        results[
-            "WRONG" if line.upper().count("WRONG") or "LEFT [" in line or "HALF" in line else line.split(":")[0]
-        ] += 1
-        print(f"{number} {'+'.join(ways)} workers {workers}: {line}", flush=True)
-    print(dict(results))
-
-
-def one_run(
-    root: Path, number: int, workers: str, ways: list[str], seconds: float, rng: random.Random, expected: str
-) -> str:
-    """Run, kill, resume until the end; return what came of it."""
-    disk = root / f"disk{number}" if "full disk" in ways else None
-    if disk is not None:
-        disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "none", str(disk)], check=True)
-    out, faults = (root if disk is None else disk) / f"run{number}", []
-    words = [*DATA, *TINY, "--workers", workers]
-    try:
-        for way in ways:
-            process = start(root, out, *words)
-            time.sleep(rng.uniform(0.3, 1.1) * seconds)
-            end(process, way, out, None if disk is None else disk / "filler")
-            try:
-                _, stderr = process.communicate(timeout=300)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                return f"WRONG: hangs after {way}"
-            if "Traceback" in stderr:
-                faults.append(f"WRONG: traceback after {way}: {stderr[-300:]}")
-            left = leftovers(process.pid, out)
-            faults += [f"WRONG: LEFT {left} after {way}"] if left else []
-            bad = half_files(out)
-            faults += [f"HALF files after {way}: {bad}"] if bad else []
-            if disk is not None:
-                (disk / "filler").unlink(missing_ok=True)
-            if process.returncode == 0:
-                break
-            words = ["--resume", "--workers", str(rng.choice([0, 1, 2]))]
-        else:
-            process = start(root, out, *words)
-            _, stderr = process.communicate(timeout=600)
-        if faults:
-            return "; ".join(faults)
-        if process.returncode == 0:
-            return "same weights" if weights(out / "model.pkl") == expected else "WRONG weights"
-        last = stderr.strip().splitlines()[-1]
-        one_line = last.startswith("patchaug: ") and "Traceback" not in stderr
-        return f"one line: {last[:150]}" if one_line else f"WRONG: {stderr[-300:]}"
-    finally:
-        if disk is not None:
-            subprocess.run(["umount", "-l", str(disk)], check=False)
-        shutil.rmtree(out, ignore_errors=True)
+        rng = random.Random(f"{args.seed} {number}")
+        possible = WAYS if os.geteuid() == 0 else [way for way in WAYS if way != "full disk"]
+        ways = [rng.choice(possible) for _ in range(rng.choice([1, 1, 2, 3]))]
+        outcome, ends, text = one_run(root, number, rng, seconds, expected, ways)
+        outcomes[outcome] += 1
+        by_way.update((way, outcome) for way, _ in ends)
+        by_phase.update(where for _, where in ends)
+        print(f"{number} {ends}: {outcome} {text}", flush=True)
+    print(f"\n| ended by | {' | '.join(sorted(outcomes))} |\n|---|{'---|' * len(outcomes)}")
+    for way in WAYS:
+        print(f"| {way} | {' | '.join(str(by_way[way, outcome]) for outcome in sorted(outcomes))} |")
+    print(f"| runs | {' | '.join(str(outcomes[outcome]) for outcome in sorted(outcomes))} |\n")
+    for where, count in sorted(by_phase.items()):
+        print(f"| {where} | {count} |")
+    shutil.rmtree(root, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from patchaug.cli.schema import schema
 from patchaug.cli.show import show
 from patchaug.cli.stats import stats
 from patchaug.cli.train import train
+from patchaug.core.stop_signals import interrupt_on_stop_signals
 from patchaug.core.validation import RENAMED
 from patchaug.errors import OptionError, PatchaugError
 
@@ -56,6 +57,7 @@ for _command in (demo, train, show, check, stats, schema, bench):
 
 def main() -> None:
     """Run the command line; report a PatchaugError in one line and exit with code 1, or 2 for wrong use."""
+    interrupt_on_stop_signals()
     for stream in (sys.stdout, sys.stderr):  # names of files may be no text of the terminal's encoding
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

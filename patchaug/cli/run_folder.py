@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from patchaug.cli.common import require
 from patchaug.core.atomic import require_replaceable
 from patchaug.core.own_folder import remove_own_folder, require_own_folder
 from patchaug.errors import MissingError, OptionError, WriteError
+from patchaug.slides.discovery import RUN_MARK
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
-MARK = ".patchaug-run"  # file that marks the folder of a run, and that a living run holds locked
+MARK = RUN_MARK  # a living run holds this file locked
 DEFAULT = "patchaug-run"
 # The results by name, with the content of their signature.
 MODEL, BEST_MODEL, REPORT, OPTIONS, HISTORY = "model.pkl", "best.pkl", "report.json", "options.json", "history.csv"
@@ -90,7 +92,7 @@ class RunFolder:
 
         Raises:
             MissingError: There is no such run.
-            WriteError: It is alive.
+            WriteError: It is alive, or a file with the name of a result is not one that patchaug wrote.
             OptionError: It has finished.
         """
         path = _latest() if out is None else Path(out)
@@ -107,6 +109,13 @@ class RunFolder:
                 f"{path}: the run was broken off before its first checkpoint, so nothing of it is left to resume; "
                 f"start it again without --resume"
             )
+        try:
+            _require_own_results(
+                path, but=(OPTIONS, "checkpoint.pt")
+            )  # what is wrong with them is said when they are read
+        except WriteError:
+            _unlock(lock)
+            raise
         return cls(path, lock, created=False)
 
     def remove_results(self) -> None:
@@ -162,9 +171,9 @@ def _require_of_a_run(path: Path) -> None:
         raise WriteError(f"{path} holds files that no run of patchaug wrote; name a new folder, such as {path / 'run'}")
 
 
-def _require_own_results(path: Path) -> None:
+def _require_own_results(path: Path, but: Collection[str] = ()) -> None:
     for name, content in RESULTS.items():
-        if (path / name).exists():
+        if name not in but and (path / name).exists():
             require_replaceable(path / name, content)
     for name in MODELS:
         require_own_folder(path / name, MODEL_INDEX, MODEL_CONTENT)

@@ -22,7 +22,7 @@ from patchaug.cli.run_folder import BEST_MODEL, CURVES, HISTORY, MODEL, OPTIONS,
 from patchaug.cli.split_pairs import with_pixel_size
 from patchaug.core.atomic import write_text
 from patchaug.core.stop_signals import on_stop_signal, print_in_handler
-from patchaug.errors import OptionError, PatchaugError, WriteError
+from patchaug.errors import MissingError, OptionError, PatchaugError, WriteError
 from patchaug.fastai2.checkpoint import BEST, CHECKPOINT, Checkpoint
 from patchaug.fastai2.checkpoint_files import load_best
 from patchaug.fastai2.dataloaders import SlideDataLoaders
@@ -146,8 +146,13 @@ def run_training(
             "data": checkpoint.extra["data"],
         }
         write_text(out / REPORT, json.dumps(report, indent=2) + "\n", "report")
-    except WriteError as error:
+    except (WriteError, MissingError) as error:
+        if not out.is_dir():
+            raise WriteError(f"{out} was removed while the run was going, and its results with it") from None
         raise WriteError(f"{error}; {checkpoint.left()}; then go on with: {resume_command(out)}") from None
+    except KeyboardInterrupt:
+        print_message(f"stopped before all results were written; go on with: {resume_command(out)}")
+        raise
     if not interrupted:
         for name in (CHECKPOINT, BEST):
             with suppress(FileNotFoundError):

@@ -50,7 +50,7 @@ def atomic_write(
         The temporary path, where the block creates a file or a folder.
 
     Raises:
-        MissingError: The parent folder does not exist.
+        MissingError: The parent folder does not exist, or was removed meanwhile.
         WriteError: The target is a folder or a file that patchaug did not write, or the disk is read-only or full.
 
     Examples:
@@ -80,6 +80,10 @@ def atomic_write(
         with suppress(OSError):  # the content is whole, and some network disks cannot synchronise folders
             _synchronise_one(target.parent)
     except OSError as error:
+        if error.errno == errno.ENOENT and not hidden.is_dir():
+            raise MissingError(
+                f"{target}: its folder was removed while the {content} was written; choose a folder that stays"
+            ) from None
         if error.errno in _CURES and (error.filename is None or Path(error.filename).is_relative_to(hidden)):
             raise write_error(target, error) from None
         raise

@@ -57,6 +57,38 @@ def on_stop_signal(request: Callable[[str], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def interrupt_on_stop_signals() -> None:
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, so that a command cleans up and ends in one line.
+
+    Signals that are ignored, or that have a handler, stay as they are. In processes that are forked, both end the
+    process as usual.
+
+    Examples:
+        >>> import signal
+        >>> before = signal.getsignal(signal.SIGTERM)
+        >>> interrupt_on_stop_signals()
+        >>> try:
+        ...     signal.raise_signal(signal.SIGTERM)
+        ... except KeyboardInterrupt:
+        ...     print("stopped")
+        ... finally:
+        ...     _ = signal.signal(signal.SIGTERM, before)
+        stopped
+    """
+    owner = os.getpid()
+
+    def handle(number: int, frame: Any) -> None:
+        if os.getpid() == owner:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in _REQUESTS:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, handle)
+
+
 def print_in_handler(text: str) -> None:
     """Print a line on stderr from a signal handler, also where the signal interrupted a write to stderr.
 

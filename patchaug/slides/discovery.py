@@ -7,19 +7,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
+from patchaug.core.signature import is_signed
 from patchaug.errors import MissingError
 from patchaug.readers import known_suffixes
 from patchaug.slides.companions import without_companions
 
 MASK = "_mask"
+RUN_MARK = ".patchaug-run"  # file that marks the folder of a training run
 
 
 def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folders: Sequence[str] = ()) -> list[Path]:
     """List all slide files below a folder, sorted, so that splits are the same on every machine.
 
     A folder whose name ends in ".zarr" is a slide, and is not looked into. A DICOM series is one slide, its first file.
-    Hidden files are left out, and so are masks that lie beside their images (names that end in "_mask") and the
-    pictures that a .vms file names. Links to folders are not followed.
+    Hidden files are left out, and so are masks that lie beside their images (names that end in "_mask"), the pictures
+    that a .vms file names, and those that a training run wrote to its folder. Links to folders are not followed.
 
     Args:
         path: The folder.
@@ -76,5 +78,7 @@ def walk_files(root: Path, recurse: bool, folders: Sequence[str]) -> Iterable[Pa
             inside.clear()
         elif folders and Path(folder) == root:
             inside[:] = [name for name in inside if name in folders]
+        if RUN_MARK in names:
+            names = [name for name in names if not is_signed(Path(folder, name), "picture")]
         if not (folders and Path(folder) == root):
             yield from (Path(folder, name) for name in names)

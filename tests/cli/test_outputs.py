@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from patchaug import PatchOptions, Plan, Uniform, open_slide
-from patchaug.cli import main
+from patchaug.cli import app, main
 from patchaug.errors import PatchaugError
 from patchaug.testing.synthetic_slides import write_slide
 from patchaug.viz import show_coverage, show_density, show_windows
@@ -28,6 +28,18 @@ COMMANDS = {
     "check manifest": ["check", "s.tiff", "--manifest", "manifest.json", "--write-manifest"],
     "check folder": ["check", ".", "--masks", "masks", "--write-manifest"],
 }
+DATA = ["--images", "data/images", "--masks", "data/masks", "--codes", "a,b", "--size", "64", "--level", "1"]
+RUNS = {
+    "train": ["train", *DATA, "--out"],
+    "train options": ["train", "--options", "run.json", "--out"],
+    "train table": ["train", "--table", "table.csv", "--codes", "a,b", "--out"],
+    "train folds": ["train", *DATA, "--folds", "2", "--out"],
+    "train overwrite": ["train", *DATA, "--overwrite", "--out"],
+    "train resume": ["train", "--resume", "--out"],
+    "demo": ["demo", "--slide-size", "1024", "--out"],
+    "demo overwrite": ["demo", "--slide-size", "1024", "--overwrite", "--out"],
+}
+WITHOUT_OUTPUT = {"bench", "stats", "schema"}
 INPUTS = ["s.tiff", "s_mask.tiff", "options.json"]
 TARGETS = [
     *INPUTS, "", ".", "folder", "folder.png", "folder.json", "folder.html", "mine.png", "mine.json", "mine.html",
@@ -43,6 +55,13 @@ def contents(root: Path) -> dict[str, str]:
     }
 
 
+# Folders that hold files, inputs, files of the user, and names below files.
+RUN_TARGETS = [
+    "", ".", "data", "data/images", "data/masks", "data/images/a.tiff", "data/masks/a_mask.tiff", "run.json",
+    "table.csv", "mine", "mine.json", "mine/run", "mine.txt/a/run", "full",
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A slide with mask and options, files and folders of the user, and a manifest and a picture of ours."""
@@ -54,6 +73,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("folder", "folder.png", "folder.json", "folder.html"):
         (root / name).mkdir()
     show_windows(open_slide(root / "s.tiff"), Uniform(64), out=root / "ours.png")
+    (root / "full").mkdir()
+    for name in ("model.pkl", "checkpoint.pt", "history.csv", "report.json"):
+        (root / "full" / name).write_text("the user's")
+    rows = ["image,mask"]
+    for name in "abc":
+        image, mask = root / "data" / "images" / f"{name}.tiff", root / "data" / "masks" / f"{name}_mask.tiff"
+        for path, source in ((image, "s.tiff"), (mask, "s_mask.tiff")):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((root / source).read_bytes())
+        rows.append(f"data/images/{name}.tiff,data/masks/{name}_mask.tiff")
+    (root / "table.csv").write_text("\n".join(rows))
+    run = {"images": str(root / "data" / "images"), "masks": str(root / "data" / "masks"), "codes": ["a", "b"]}
+    (root / "run.json").write_text(json.dumps(run | {"size": 64, "level": 1}))
     return root
 
 
@@ -75,6 +107,31 @@ def ends_in_one_line(words: list[str], root: Path, monkeypatch, capsys) -> str:
 def test_outputs_are_refused(name: str, target: str, root: Path, monkeypatch, capsys) -> None:
     """In one line, before anything is read, and nothing changes."""
     ends_in_one_line([*COMMANDS[name], target], root, monkeypatch, capsys)
+
+
+def test_every_command_is_here() -> None:
+    """A command that is added writes nothing, or has its outputs in these tables; so has an option."""
+    from typer.main import get_command
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    tested = {words[0] for words in (*COMMANDS.values(), *RUNS.values())}
+    assert set(commands) == tested | WITHOUT_OUTPUT
+    outputs = {
+        (name, flag)
+        for name, command in commands.items()
+        for one in command.params
+        for flag in one.opts
+        if any(word in flag for word in ("out", "write", "save", "log", "export"))
+        and flag not in ("--outside", "--overwrite")
+    }
+    assert outputs == {(words[0], words[-1]) for words in (*COMMANDS.values(), *RUNS.values())}
+
+
+@pytest.mark.parametrize("target", RUN_TARGETS)
+@pytest.mark.parametrize("name", RUNS)
+def test_folders_of_runs_are_refused(name: str, target: str, root: Path, monkeypatch, capsys) -> None:
+    """In one line, before the training; nothing changes."""
+    ends_in_one_line([*RUNS[name], target], root, monkeypatch, capsys)
 
 
 def test_own_files_that_are_inputs_are_refused(root: Path, monkeypatch, capsys) -> None:

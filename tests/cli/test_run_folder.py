@@ -136,4 +136,9 @@ def test_resume_finds_the_latest_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(MissingError, match="patchaug-run-11: the run was broken off before its first checkpoint"):
         RunFolder.reopen(None)
     (folder.path / "checkpoint.pt").write_text("")
+    RunFolder.reopen(None).close()
+    (folder.path / "curves.png").write_text("mine")
+    with pytest.raises(WriteError, match=r"curves.png exists, and patchaug did not write it"):
+        RunFolder.reopen(None)
+    (folder.path / "curves.png").unlink()
     assert RunFolder.reopen(None).path.name == "patchaug-run-11"

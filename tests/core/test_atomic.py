@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,25 @@ def test_a_failure_leaves_everything_as_it_was(tmp_path, before, folder, failure
     assert raised.value is failure
     assert names(tmp_path) == ([] if before is None else ["target"])
     assert before is None or target.read_bytes() == before
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_folder_that_is_removed_meanwhile_is_named(tmp_path, before):
+    """Before the content is written, and after it: one error, and the folder is not made again."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def write_meanwhile() -> None:
+        with atomic_write(folder / "a.txt", "report") as temporary:
+            if not before:
+                temporary.write_text("whole")
+            shutil.rmtree(folder)
+            if before:
+                temporary.write_text("whole")
+
+    with pytest.raises(MissingError, match=r"run/a.txt: its folder was removed while the report was written"):
+        write_meanwhile()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("call", ["os.replace", "os.fsync"])

@@ -114,3 +114,22 @@ def test_empty_and_missing_folders_are_named(tmp_path: Path) -> None:
         find_masks([], tmp_path / "mask.png")
     with pytest.raises(MissingError, match="2 slides do not exist: .*p, .*q"):
         require_files([tmp_path / "p", tmp_path, tmp_path / "q"], "slides")
+
+
+def test_pictures_of_a_run_are_no_slides(tmp_path: Path) -> None:
+    """Where a run's folder lies among the slides; a picture of the user in it is one."""
+    from PIL import Image
+
+    from patchaug.core.atomic import atomic_write
+    from patchaug.slides.discovery import RUN_MARK
+
+    run = tmp_path / "patchaug-run"
+    run.mkdir()
+    (tmp_path / "a.png").touch()
+    (run / RUN_MARK).touch()
+    with atomic_write(run / "windows.png", "picture") as file:
+        Image.new("L", (4, 4)).save(file)
+    (run / "mine.png").write_bytes((run / "windows.png").read_bytes()[:-60])
+    assert names(get_slide_files(tmp_path)) == ["a.png", "mine.png"]
+    (run / RUN_MARK).unlink()
+    assert names(get_slide_files(tmp_path)) == ["a.png", "mine.png", "windows.png"]
