@@ -3,61 +3,102 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fastai.basic_data import DeviceDataLoader
 from fastai.basic_train import Learner, Recorder
 from fastai.callback import CallbackHandler
 from fastai.core import defaults, listify
 from fastai.data_block import EmptyLabelList
+from torch.utils.data import DataLoader
 
 from patchaug.core.atomic import atomic_write
 from patchaug.data.export import drop_activations
+from patchaug.data.image_pixels import ImagePixels
 from patchaug.errors import OptionError
 from patchaug.fastai1.label_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
-from patchaug.predict.predict_slide import GridOutputs, grid_outputs, image_pixels, predict_slide
-from patchaug.predict.run_model import Output, evaluating
+from patchaug.predict.predict_slide import predict_slide
+from patchaug.predict.run_model import evaluating
+from patchaug.predict.trained_model import TrainedModel, trained_model
+from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
 
 
-@grid_outputs.register
-def _grid_outputs(learn: Learner, slide: Slide) -> GridOutputs:
-    data = learn.data
-    valid = getattr(data.valid_ds, "x", None)
-    if not isinstance(valid, SlideItemList):
-        raise OptionError(f"predict_slide needs a learner trained on slides; its items are a {type(valid).__name__}")
-    if len(slide.members) > 1:
-        raise OptionError(
-            f"the model has one input, and predict_slide got {len(slide.members)} slides; call it with one"
-        )
-    valid.pixels.require_format([slide])
-    # Every window of the grid, and an error for one that cannot be read.
-    items = valid.new([slide], patch=valid.patch.model_copy(update={"valid": "grid", "on_error": "raise"}))
-    items.make_windows()
-    windows = SlideLabelList(items, EmptyLabelList([0]), tfms=data.valid_ds.tfms, **data.valid_ds.tfmargs)
-    loader = DeviceDataLoader.create(
-        windows, data.valid_dl.batch_size, device=data.device, tfms=data.valid_dl.tfms,
-        num_workers=data.valid_dl.num_workers,
-    )  # fmt: skip
-    return GridOutputs(items.plan, _outputs(learn, loader))
+class LearnerModel:
+    """Learner of fastai 1 that predicts slides; see `TrainedModel`."""
+
+    def __init__(self, learn: Learner, valid: SlideItemList) -> None:
+        self.learn, self.valid = learn, valid
+        self.patch = valid.patch.model_copy(update={"valid": "grid", "on_error": "raise"})
+        self.grid, self.seed = self.patch.samplers().test, self.patch.seed
+        classes = getattr(learn.data, "classes", None)
+        self.codes = None if classes is None else tuple(map(str, classes))
+        self.pixels: Sequence[ImagePixels] = [valid.pixels]
+        self.batch_size = learn.data.valid_dl.batch_size
+        self.item_transforms = ", ".join(map(repr, learn.data.valid_ds.tfms or ()))
+
+    def over(self, slide: Slide, plan: Plan, groups: Sequence[Sequence[int]], workers: int | None) -> LearnerBatches:
+        """Prepare batches of a slide's windows, see `TrainedModel`."""
+        if len(slide.members) > 1:
+            raise OptionError(
+                f"the model has one input, and predict_slide got {len(slide.members)} slides; call it with one"
+            )
+        self.valid.pixels.require_format([slide])
+        data = self.learn.data
+        items = self.valid.new(np.arange(len(plan)), patch=self.patch, plan=plan)
+        windows = SlideLabelList(items, EmptyLabelList([0]), tfms=data.valid_ds.tfms, **data.valid_ds.tfmargs)
+        loader = DataLoader(
+            windows, batch_sampler=[list(group) for group in groups],
+            num_workers=data.valid_dl.num_workers if workers is None else workers,
+        )  # fmt: skip
+        return LearnerBatches(self.learn, DeviceDataLoader(loader, data.device, data.valid_dl.tfms))
 
 
-def _outputs(learn: Learner, loader: DeviceDataLoader) -> Generator[Output, None, None]:
-    """Run the model on batches as fastai's `get_preds` does: callbacks change the images and the model's answers."""
-    handler = CallbackHandler(callbacks_of(learn))
-    with evaluating(learn.model):
-        for images, targets in loader:
+class LearnerBatches:
+    """Batches of a slide's windows and the model's answers, as fastai's `get_preds` gives them; see `WindowBatches`."""
+
+    def __init__(self, learn: Learner, loader: DeviceDataLoader) -> None:
+        self.learn, self.loader = learn, loader
+        self.reads_only = loader.dl.num_workers > 0  # a patch sets the random generators of its process
+
+    def raw(self) -> Iterator[Any]:
+        """Read the batches."""
+        return iter(self.loader.dl)
+
+    def prepared(self, raw: Any) -> Any:
+        """Move a batch to the learner's device and apply its transforms of batches."""
+        return self.loader.proc_batch(raw)
+
+    @contextmanager
+    def answering(self) -> Iterator[Callable[[int, Any], Any]]:
+        """Run the model as fastai's `get_preds` does: callbacks change the images and the model's answers."""
+        learn, handler = self.learn, CallbackHandler(callbacks_of(self.learn))
+
+        def answer(number: int, batch: Any) -> Any:
             with torch.no_grad():
-                inputs = handler.on_batch_begin(images, targets, train=False)[0]
+                inputs = handler.on_batch_begin(*batch, train=False)[0]
                 scores = handler.on_loss_begin(
                     learn.model(*(inputs if isinstance(inputs, (list, tuple)) else (inputs,)))
                 )
                 handler.on_batch_end(None)
-            yield images, scores
+            return scores
+
+        with evaluating(learn.model):
+            yield answer
+
+
+@trained_model.register
+def _trained_model(learn: Learner) -> TrainedModel:
+    valid = getattr(learn.data.valid_ds, "x", None)
+    if not isinstance(valid, SlideItemList):
+        raise OptionError(f"predict_slide needs a learner trained on slides; its items are a {type(valid).__name__}")
+    return LearnerModel(learn, valid)
 
 
 def callbacks_of(learn: Learner) -> list[Any]:
@@ -65,12 +106,6 @@ def callbacks_of(learn: Learner) -> list[Any]:
     makers = [*learn.callback_fns, *listify(defaults.extra_callback_fns)]
     made = [make(learn) for make in makers if getattr(make, "func", make) is not Recorder]
     return [*made, *listify(learn.callbacks)]
-
-
-@image_pixels.register
-def _image_pixels(learn: Learner) -> list[Any]:
-    items = getattr(learn.data.valid_ds, "x", None)
-    return [items.pixels] if isinstance(items, SlideItemList) else []
 
 
 Learner.predict_slide = predict_slide

@@ -3,47 +3,128 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import get_ident
+from typing import Any
 
 import torch
 from fastai.callback.core import CancelValidException, GatherPredsCallback
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import Learner
+from fasttransform import Pipeline
 
 from patchaug.data.image_pixels import ImagePixels
 from patchaug.errors import OptionError
-from patchaug.fastai2.blocks import OpenSlideImage
+from patchaug.fastai2.blocks import OpenSlideImage, OpenSlideMask
 from patchaug.fastai2.lazy_items import prediction_item
 from patchaug.fastai2.learner_epochs import is_fitting
 from patchaug.fastai2.patch_dl import PatchDL
-from patchaug.fastai2.random_patch import random_patch
+from patchaug.fastai2.random_patch import RandomPatch, random_patch
 from patchaug.fastai2.transform_geometry import require_whole_windows
-from patchaug.predict.predict_slide import GridOutputs, grid_outputs, image_pixels, predict_slide
-from patchaug.predict.run_model import Output, evaluating
+from patchaug.predict.predict_slide import predict_slide
+from patchaug.predict.run_model import evaluating
+from patchaug.predict.trained_model import TrainedModel, trained_model
+from patchaug.sampling import Grid
 from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
 
 
-@grid_outputs.register
-def _grid_outputs(learn: Learner, slide: Slide) -> GridOutputs:
+class LearnerModel:
+    """Learner of fastai 2 that predicts slides; see `TrainedModel`."""
+
+    def __init__(self, learn: Learner, valid: PatchDL) -> None:
+        self.learn, self.valid = learn, valid
+        options = random_patch(valid.after_item)
+        grid = options.samplers.test
+        assert isinstance(grid, Grid)
+        self.grid, self.seed = grid, options.seed
+        lists = getattr(valid.dataset, "tls", ())
+        self.pixels: Sequence[ImagePixels] = [
+            t.pixels for one in lists for t in one.tfms.fs if isinstance(t, OpenSlideImage)
+        ]
+        masks = [t for one in lists for t in one.tfms.fs if isinstance(t, OpenSlideMask)]
+        names = getattr(masks[-1], "vocab", None) if masks else None
+        self.codes = None if names is None else tuple(map(str, names))
+        self.batch_size = valid.bs or 1
+        self.item_transforms = ", ".join(
+            type(t).__name__ for t in valid.after_item.fs if not isinstance(t, RandomPatch)
+        )
+
+    def over(self, slide: Slide, plan: Plan, groups: Sequence[Sequence[int]], workers: int | None) -> LearnerBatches:
+        """Prepare batches of a slide's windows, see `TrainedModel`."""
+        item = prediction_item(self.valid.layout, self.valid.n_inp, slide, self.pixels)
+        for pixels, member in zip(self.pixels, slide.members, strict=False):
+            pixels.require_format([member])
+        if groups:
+            require_whole_windows(self.valid, plan.read(plan[groups[0][0]]).image)
+        own = {} if workers is None else {"num_workers": workers}
+        loader = self.learn.dls.test_dl([slide], plan=plan, lazy_items=[item], **own)
+        loader.groups = [list(group) for group in groups]
+        return LearnerBatches(self.learn, loader)
+
+
+class LearnerBatches:
+    """Batches of a slide's windows and the model's answers, within fastai's validation loop; see `WindowBatches`."""
+
+    def __init__(self, learn: Learner, loader: PatchDL) -> None:
+        self.learn, self.loader = learn, loader
+        self.reads_only = loader.fake_l.num_workers > 0 or loader.only_reads()
+        self._transforms, loader.after_batch = loader.after_batch, Pipeline()
+        if isinstance(self._transforms, Pipeline):
+            self._transforms.split_idx = getattr(loader.dataset, "split_idx", None)
+
+    def raw(self) -> Iterator[Any]:
+        """Read the batches, on the learner's device."""
+        return iter(self.loader)
+
+    def prepared(self, raw: Any) -> Any:
+        """Apply the learner's transforms of batches."""
+        return self._transforms(raw)
+
+    @contextmanager
+    def answering(self) -> Iterator[Callable[[int, Any], Any]]:
+        """Run fastai's validation loop, batch by batch as the answers are asked for."""
+        learn, loader = self.learn, self.loader
+        if vars(learn).get("_predicts") == get_ident():  # fastai's lock would wait for itself
+            raise OptionError(
+                "a callback calls predict_slide in an event that predict_slide runs itself, such as after_fit; call it "
+                "in after_epoch, or after fit"
+            )
+
+        def answer(number: int, batch: Any) -> Any:
+            learn.pred = None
+            with torch.no_grad():
+                learn.one_batch(number, batch)
+            if learn.pred is None:
+                raise OptionError("a callback has left out a batch of the slide; remove it to predict slides")
+            return learn.pred
+
+        with learn.lock, evaluating(learn.model), _unchanged(learn), ExitStack() as stack:
+            bars = [callback for callback in learn.cbs if isinstance(callback, ProgressCallback)]
+            stack.enter_context(learn.removed_cbs(bars))
+            stack.enter_context(learn.added_cbs(_SlidePrediction()))
+            stack.enter_context(learn.no_logging())
+            stack.enter_context(learn.no_mbar())
+            if not is_fitting(learn):  # else fit and epoch have begun
+                stack.enter_context(learn)
+            learn.dl, learn.n_iter = loader, len(loader)
+            try:
+                learn("before_validate")
+                yield answer
+            except CancelValidException as error:
+                raise OptionError(
+                    "a callback has ended the prediction of a slide; remove it to predict slides"
+                ) from error
+            learn("after_validate")
+
+
+@trained_model.register
+def _trained_model(learn: Learner) -> TrainedModel:
     valid = learn.dls.valid
     if not isinstance(valid, PatchDL):
         raise OptionError(f"predict_slide needs a learner trained on slides; its loader is a {type(valid).__name__}")
-    item = prediction_item(valid.layout, valid.n_inp, slide, _image_pixels(learn))
-    options = random_patch(valid.after_item)
-    for pixels, member in zip(_image_pixels(learn), slide.members, strict=False):
-        pixels.require_format([member])
-    plan = Plan([slide], options.samplers.test, seed=options.seed, shuffle=False)
-    require_whole_windows(valid, plan.read(plan[0]).image)
-    return GridOutputs(plan, _outputs(learn, learn.dls.test_dl([slide], plan=plan, lazy_items=[item])))
-
-
-@image_pixels.register
-def _image_pixels(learn: Learner) -> list[ImagePixels]:
-    lists = getattr(learn.dls.valid.dataset, "tls", ())
-    return [t.pixels for one in lists for t in one.tfms.fs if isinstance(t, OpenSlideImage)]
+    return LearnerModel(learn, valid)
 
 
 Learner.predict_slide = predict_slide
@@ -55,40 +136,10 @@ class _SlidePrediction(GatherPredsCallback):
     name = "gather_preds"
 
     def after_batch(self) -> None:
-        """Leave the prediction to `_outputs`."""
+        """Leave the prediction to `LearnerBatches`."""
 
     def after_validate(self) -> None:
         """Concatenate nothing."""
-
-
-def _outputs(learn: Learner, loader: PatchDL) -> Generator[Output, None, None]:
-    """Run fastai's validation loop, batch by batch as the answers are asked for."""
-    if vars(learn).get("_predicts") == get_ident():  # fastai's lock would wait for itself
-        raise OptionError(
-            "a callback calls predict_slide in an event that predict_slide runs itself, such as after_fit; call it in "
-            "after_epoch, or after fit"
-        )
-    with learn.lock, evaluating(learn.model), _unchanged(learn), ExitStack() as stack:
-        bars = [callback for callback in learn.cbs if isinstance(callback, ProgressCallback)]
-        stack.enter_context(learn.removed_cbs(bars))
-        stack.enter_context(learn.added_cbs(_SlidePrediction()))
-        stack.enter_context(learn.no_logging())
-        stack.enter_context(learn.no_mbar())
-        if not is_fitting(learn):  # else fit and epoch have begun
-            stack.enter_context(learn)
-        learn.dl, learn.n_iter = loader, len(loader)
-        try:
-            learn("before_validate")
-            for number, batch in enumerate(loader):
-                learn.pred = None
-                with torch.no_grad():
-                    learn.one_batch(number, batch)
-                if learn.pred is None:
-                    raise OptionError("a callback has left out a batch of the slide; remove it to predict slides")
-                yield learn.xb[0], learn.pred
-        except CancelValidException as error:
-            raise OptionError("a callback has ended the prediction of a slide; remove it to predict slides") from error
-        learn("after_validate")
 
 
 @contextmanager

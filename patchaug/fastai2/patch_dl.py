@@ -26,6 +26,7 @@ from patchaug.data.slide_items import LazySlideItem, SlideImage, slides_of
 from patchaug.data.worker_notes import WorkerNotes, worker_notes_for
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop_halo import with_crop
+from patchaug.fastai2.grouped_batches import GroupedBatches
 from patchaug.fastai2.lazy_items import Layout, layout_of, lazy_items_of, require_own_inputs
 from patchaug.fastai2.mask_display import ClassColours
 from patchaug.fastai2.pixels import pixels_of
@@ -47,7 +48,7 @@ _KNOWN = {
 } - {"self"}
 
 
-class PatchDL(RunState, WorkerPickling, TfmdDL):
+class PatchDL(RunState, WorkerPickling, GroupedBatches, TfmdDL):
     """Load patches in batches; `SlideBlock` chooses this loader.
 
     The split of the dataset decides between random windows and a grid, once, when the loader is made: fastai's `tta`
@@ -270,7 +271,7 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
     def _read_item(self, item: tuple[Any, ...], draw: Draw) -> Any:
         """Return the patch of a lazy item."""
         assert self.plan is not None
-        if self._only_reads() and all(isinstance(element, LazySlideItem) for element in item):
+        if self.only_reads() and all(isinstance(element, LazySlideItem) for element in item):
             # The result of after_item, without fastai's search for the types of each transform.
             return tuple(pixels_of(item, self.plan.read(draw), as_tensor=True))
         with isolated_rng(self.plan.transform_seed(draw)):
@@ -287,7 +288,7 @@ class PatchDL(RunState, WorkerPickling, TfmdDL):
         batch = super().do_batch(b)
         return batch if self._buffers is None else self._buffers.packed(batch)
 
-    def _only_reads(self) -> bool:
+    def only_reads(self) -> bool:
         """Decide whether the item transforms only read: none is random, and none needs a Pillow image."""
         # For each item anew, since transforms may be added and removed.
         augments = self.plan is None or self.plan.augment is not None

@@ -2,58 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from functools import singledispatch
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from patchaug.errors import OptionError
-from patchaug.predict.run_model import Output, predict_map
-from patchaug.sampling.plan import Plan
-from patchaug.slides.open import open_slide
-from patchaug.slides.slide import Slide
-from patchaug.slides.slide_group import SlideGroup
-
-
-class GridOutputs(NamedTuple):
-    """The answers of a model to the windows of a slide's grid.
-
-    Attributes:
-        plan: Grid of the slide, see `class_bands`.
-        outputs: Images of its windows and the model's answers, batch by batch in order, see `predict_map`.
-    """
-
-    plan: Plan
-    outputs: Generator[Output, None, None]
-
-
-@singledispatch
-def grid_outputs(learn: Any, slide: Slide) -> GridOutputs:
-    """Run a learner's model over a slide, by the grid of its options; each plugin registers its `Learner` here.
-
-    Args:
-        learn: A learner trained on slides.
-        slide: The slide; its mask is ignored.
-
-    Returns:
-        The plan, and the answers as they are asked for.
-
-    Raises:
-        OptionError: The learner was trained on other data than slides.
-    """
-    raise OptionError(f"predict_slide needs a learner of fastai, got a {type(learn).__name__}")
-
-
-@singledispatch
-def image_pixels(learn: Any) -> list[Any]:
-    """Return channels, picture and scale of the images that a learner was trained on.
-
-    Args:
-        learn: A learner trained on slides; each plugin registers its `Learner` here.
-
-    Returns:
-        One `ImagePixels` for each slide of an item; none for other learners.
-    """
-    return []
+from patchaug.predict.bands import Prediction, opened
+from patchaug.predict.options import PredictOptions
+from patchaug.predict.trained_model import trained_model
 
 
 def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
@@ -91,13 +47,22 @@ def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
         >>> predict_slide(learn, image).shape
         (64, 96)
     """
-    sources = slide if isinstance(slide, (tuple, list)) else [slide]
-    pixels = image_pixels(learn)
-    every = pixels if len(pixels) == len(sources) else pixels[:1] * len(sources)
-    chosen = [{"channels": one.channels, "series": one.series} for one in every] or [{}] * len(sources)
-    opened = [
-        one if isinstance(one, Slide) else open_slide(one, **how) for one, how in zip(sources, chosen, strict=True)
-    ]
-    whole = opened[0] if len(opened) == 1 else SlideGroup(opened)
-    grid = grid_outputs(learn, whole.without_mask())
-    return predict_map(grid.plan, grid.outputs, out)
+    learners = learn if isinstance(learn, (list, tuple)) else [learn]
+    models = [trained_model(one) for one in learners]
+    prediction = Prediction(models, opened(models[0], slide), PredictOptions(blend="crop"), plain=True)
+    rectangle = prediction.layout.rectangle
+    shape = rectangle.height, rectangle.width
+    if out is not None and tuple(out.shape) != shape:
+        raise OptionError(
+            f"{prediction.slide.name}: out is of shape {tuple(out.shape)}, and level {rectangle.level} of the slide is "
+            f"of {shape}; make it of that shape"
+        )
+    for band in prediction.bands():
+        if out is None:
+            out = np.empty(shape, band.classes.dtype)
+        if not np.can_cast(band.classes.dtype, out.dtype):
+            raise OptionError(
+                f"out is of {out.dtype}, which cannot hold the class numbers; make it {band.classes.dtype}"
+            )
+        out[band.top : band.top + len(band.classes)] = band.classes
+    return out

@@ -103,7 +103,7 @@ def test_predict_names_predict_slide(learn: Learner, folder: Path) -> None:
 
 
 def test_models_that_give_no_classes_are_refused(folder: Path) -> None:
-    """One channel has no argmax, and a map of another size no place."""
+    """One channel is not five classes, and a map of another size has no place."""
     one = Learner(loaders(folder), torch.nn.Conv2d(3, 1, 1))
     half = Learner(loaders(folder), torch.nn.Conv2d(3, 5, 2, stride=2))
     for learn, shape in ((one, r"\(4, 1, 32, 32\)"), (half, r"\(4, 5, 16, 16\)")):

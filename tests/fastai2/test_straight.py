@@ -40,8 +40,8 @@ def test_without_item_transforms_pixels_skip_pillow(channels, dtype):
     """The same types and bytes as through Pillow and ToTensor; transforms that are added later get their images."""
     straight, around = loaders(channels, dtype).train, loaders(channels, dtype).train
     around.after_item.add(AsPillow())
-    assert straight._only_reads()
-    assert not around._only_reads()
+    assert straight.only_reads()
+    assert not around.only_reads()
     before = AsPillow.seen
     for one, other in zip(straight, around, strict=True):
         for mine, theirs in zip(one, other, strict=True):
@@ -79,4 +79,4 @@ def test_a_totensor_of_ones_own_is_asked():
 
     train = loaders(3, np.uint8).train
     train.after_item.add(Mine())
-    assert not train._only_reads()
+    assert not train.only_reads()

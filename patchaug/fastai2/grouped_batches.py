@@ -1,0 +1,41 @@
+"""Batches of stated windows, in place of those of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+
+class GroupedBatches:
+    """Mixin of a loader: where `groups` is set, batch k holds the windows with the numbers of group k.
+
+    Attributes:
+        groups: Numbers of the windows in each batch; None for batches of `bs` windows.
+        num_workers: Processes that share the batches.
+        offs: Number of this process among them.
+    """
+
+    groups: list[list[int]] | None = None
+    num_workers: int
+    offs: int
+
+    def __len__(self) -> int:
+        return super().__len__() if self.groups is None else len(self.groups)  # type: ignore[misc]
+
+    def sample(self) -> Iterable[int]:
+        """Yield the numbers of this process's windows."""
+        if self.groups is None:
+            return super().sample()  # type: ignore[misc, no-any-return]
+        return (number for group in self.groups[self.offs :: self.num_workers] for number in group)
+
+    def chunkify(self, items: Iterable[Any]) -> Iterable[list[Any]]:
+        """Yield the items of this process batch by batch."""
+        if self.groups is None:
+            return super().chunkify(items)  # type: ignore[misc, no-any-return]
+        return self._grouped(iter(items), self.groups[self.offs :: self.num_workers])
+
+    @staticmethod
+    def _grouped(items: Iterator[Any], groups: list[list[int]]) -> Iterator[list[Any]]:
+        for group in groups:
+            yield list(islice(items, len(group)))
