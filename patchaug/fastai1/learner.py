@@ -19,13 +19,12 @@ from torch.utils.data import DataLoader
 
 from patchaug.core.atomic import atomic_write
 from patchaug.data.export import drop_activations
-from patchaug.data.image_pixels import ImagePixels
 from patchaug.errors import OptionError
 from patchaug.fastai1.label_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
 from patchaug.predict.predict_slide import predict_slide
 from patchaug.predict.run_model import evaluating
-from patchaug.predict.trained_model import TrainedModel, trained_model
+from patchaug.predict.trained_model import ReadPixels, TrainedModel, trained_model
 from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
 
@@ -39,7 +38,7 @@ class LearnerModel:
         self.grid, self.seed = self.patch.samplers().test, self.patch.seed
         classes = getattr(learn.data, "classes", None)
         self.codes = None if classes is None else tuple(map(str, classes))
-        self.pixels: Sequence[ImagePixels] = [valid.pixels]
+        self.pixels: Sequence[ReadPixels] = [valid.pixels]
         self.batch_size = learn.data.valid_dl.batch_size
         self.item_transforms = ", ".join(map(repr, learn.data.valid_ds.tfms or ()))
 

@@ -14,7 +14,6 @@ from fastai.callback.progress import ProgressCallback
 from fastai.learner import Learner
 from fasttransform import Pipeline
 
-from patchaug.data.image_pixels import ImagePixels
 from patchaug.errors import OptionError
 from patchaug.fastai2.blocks import OpenSlideImage, OpenSlideMask
 from patchaug.fastai2.lazy_items import prediction_item
@@ -24,7 +23,7 @@ from patchaug.fastai2.random_patch import RandomPatch, random_patch
 from patchaug.fastai2.transform_geometry import require_whole_windows
 from patchaug.predict.predict_slide import predict_slide
 from patchaug.predict.run_model import evaluating
-from patchaug.predict.trained_model import TrainedModel, trained_model
+from patchaug.predict.trained_model import ReadPixels, TrainedModel, trained_model
 from patchaug.sampling import Grid
 from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
@@ -40,7 +39,7 @@ class LearnerModel:
         assert isinstance(grid, Grid)
         self.grid, self.seed = grid, options.seed
         lists = getattr(valid.dataset, "tls", ())
-        self.pixels: Sequence[ImagePixels] = [
+        self.pixels: Sequence[ReadPixels] = [
             t.pixels for one in lists for t in one.tfms.fs if isinstance(t, OpenSlideImage)
         ]
         masks = [t for one in lists for t in one.tfms.fs if isinstance(t, OpenSlideMask)]

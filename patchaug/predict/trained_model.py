@@ -7,13 +7,20 @@ from contextlib import AbstractContextManager
 from functools import singledispatch
 from typing import Any, Protocol
 
-from patchaug.data.image_pixels import ImagePixels
 from patchaug.errors import OptionError
 from patchaug.sampling import Grid
 from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
 
 Answer = Callable[[int, Any], Any]
+
+
+class ReadPixels(Protocol):
+    """Which pixels of an image are read, and which of their values become 0..1; see `ImagePixels`."""
+
+    channels: Any
+    series: int | str | None
+    scale: Any
 
 
 class WindowBatches(Protocol):
@@ -55,7 +62,7 @@ class TrainedModel(Protocol):
     grid: Grid
     seed: int
     codes: tuple[str, ...] | None
-    pixels: Sequence[ImagePixels]
+    pixels: Sequence[ReadPixels]
     batch_size: int
     item_transforms: str
 
