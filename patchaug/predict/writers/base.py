@@ -147,3 +147,20 @@ class BandWriter(ABC):
                 f"{self.path}: the map holds {classes[row, column]} at row {top + row}, column {column}; its classes "
                 f"are 0 to {count - 1}" + (f" and {self.ignore}" if self.ignore is not None else "")
             )
+
+
+def checked_background(frame: MapFrame, background: int | str | None) -> set[int]:
+    """Return the number of the class without objects, as a set; empty for None.
+
+    Raises:
+        OptionError: There is no such class.
+    """
+    if background is None:
+        return set()
+    if isinstance(background, str) and background in frame.codes:
+        return {frame.codes.index(background)}
+    if isinstance(background, int) and not isinstance(background, bool) and 0 <= background < len(frame.codes):
+        return {background}
+    raise OptionError(
+        f"background must be one of the classes ({', '.join(frame.codes)}), its number, or None, got {background!r}"
+    )

@@ -1,0 +1,205 @@
+"""GeoJSON that QuPath and GIS tools open: a polygon with holes for each object, exactly along its pixels by default."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.palette import class_colour
+from patchaug.errors import OptionError
+from patchaug.predict.map_frame import MapFrame
+from patchaug.predict.writers.base import BandWriter, What, checked_background
+from patchaug.predict.writers.objects import Objects, ObjectStream
+from patchaug.readers.annotations.class_names import IGNORE
+from patchaug.readers.annotations.features import HOLES, PIXELS, RING, shapely_module
+from patchaug.readers.georeference import STAGE
+
+_FRACTION = 1e-4  # of a pixel that coordinates are rounded to where they are not whole
+_GREY = (128, 128, 128)
+
+
+class GeoJsonWriter(BandWriter):
+    """Writes a FeatureCollection with a Polygon for each 4-connected component of one class.
+
+    Drawn again, the polygons are the map. Coordinates are pixels of level 0; where the slide lies in a named coordinate
+    system they are coordinates of that system, which the collection's "crs" names. Properties are those of QuPath:
+    objectType, and classification with name and color. What was not predicted has QuPath's class "Ignore*".
+
+    Args:
+        path: The file.
+        frame: Frame of the map.
+        what: "classes".
+        ignore: Number in the map that means "not predicted".
+        background: Class without polygons, by number or name; None for polygons of all classes.
+        object_type: QuPath's type: "annotation", or "detection", which it draws faster and does not edit.
+        coordinates: "auto", "pixels" (of level 0, for QuPath on a georeferenced slide) or "map".
+        simplify: Pixels of level 0 by which an outline may differ from the edges of its pixels; needs shapely. 0 is
+            exact. Outlines are simplified one by one, so neighbours may leave gaps or overlap by twice as much; one
+            that would cross itself stays exact.
+
+    Raises:
+        OptionError: An option is out of its limits, or the slide is not georeferenced.
+
+    Examples:
+        >>> import json
+        >>> from patchaug.predict.map_frame import MapFrame
+        >>> with GeoJsonWriter("map.geojson", MapFrame("liver", 3, 1, ("background", "nucleus"))) as writer:
+        ...     writer.write(0, np.array([[0, 1, 1]], np.uint8))
+        >>> feature = json.loads(Path("map.geojson").read_text())["features"][0]
+        >>> feature["geometry"]["coordinates"], feature["properties"]["classification"]["name"]
+        ([[[1, 0], [3, 0], [3, 1], [1, 1], [1, 0]]], 'nucleus')
+    """
+
+    content = "map of polygons"
+
+    def __init__(
+        self, path: str | Path, frame: MapFrame, *, what: What = "classes", ignore: int | None = None,
+        background: int | str | None = 0, object_type: str = "annotation",
+        coordinates: Literal["auto", "pixels", "map"] = "auto", simplify: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(path, frame, what=what, ignore=ignore)
+        self._left_out = checked_background(frame, background)
+        if object_type not in ("annotation", "detection"):
+            raise OptionError(f'object_type must be "annotation" or "detection", got {object_type!r}')
+        if not (isinstance(simplify, (int, float)) and 0 <= simplify < math.inf):
+            raise OptionError(f"simplify must be 0 or a number of level-0 pixels, got {simplify!r}")
+        if simplify:
+            shapely_module()
+        self._simplify = float(simplify)
+        self._on_map = self._checked_coordinates(coordinates)
+        self._properties = {
+            number: json.dumps(
+                {"objectType": object_type, "classification": {"name": name, "color": list(colour)}},
+                separators=(",", ":"), ensure_ascii=False,
+            )
+            for number, name, colour in self._classes()
+        }  # fmt: skip
+
+    def _classes(self) -> list[tuple[int, str, tuple[int, int, int]]]:
+        named = [(n, name, class_colour(n, None) if n else _GREY) for n, name in enumerate(self.frame.codes)]
+        if self.ignore is not None:
+            named = [one for one in named if one[0] != self.ignore] + [(self.ignore, IGNORE, _GREY)]
+        return named
+
+    def _checked_coordinates(self, coordinates: str) -> bool:
+        place = self.frame.georeference
+        named = place is not None and place.crs is not None and place.crs != STAGE
+        if coordinates not in ("auto", "pixels", "map"):
+            raise OptionError(f'coordinates must be "auto", "pixels" or "map", got {coordinates!r}')
+        if coordinates == "map" and not named:
+            raise OptionError(
+                f'{self.frame.slide} names no coordinate system of a map; coordinates="pixels" writes pixels of level 0'
+            )
+        return named and coordinates != "pixels"
+
+    def begin(self) -> None:
+        """Write the head of the collection."""
+        self._stream = ObjectStream(self.frame.width, self._left_out, max(self._properties) + 1, outlines=True)
+        self._file = self.temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
+        self._file.write('{"type": "FeatureCollection", ' + self._crs() + '"features": [')
+        self._number = 0
+
+    def _crs(self) -> str:
+        place = self.frame.georeference
+        if place is None or place.crs == STAGE:
+            return ""
+        if not self._on_map:
+            return f'"crs": "{PIXELS}", '  # our own word: GeoJSON on such a slide would be read as coordinates of a map
+        code = (place.crs or "").removeprefix("EPSG:")
+        name = f"urn:ogc:def:crs:EPSG::{code}" if code.isdecimal() else place.crs
+        return f'"crs": {json.dumps({"type": "name", "properties": {"name": name}}, ensure_ascii=False)}, '
+
+    def write_band(self, top: int, classes: Array, probabilities: Array | None) -> None:
+        """Write the objects that the band completes."""
+        self._add(self._stream.feed(classes))
+
+    def finish(self) -> None:
+        """Write the objects that reach the last row, and the end of the collection."""
+        self._add(self._stream.finish())
+        self._file.write("\n]}\n")
+        self._file.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def _add(self, batches: Iterable[Objects]) -> None:
+        for classes, _, polygons in batches:
+            if not polygons:
+                continue
+            placed = self._placed(polygons)
+            for number, rings in zip(classes.tolist(), placed, strict=True):
+                self._warn(rings)
+                text = json.dumps([[*ring, ring[0]] for ring in rings], separators=(",", ":"))
+                self._file.write(
+                    ("," if self._number else "")
+                    + '\n{"type":"Feature","geometry":{"type":"Polygon","coordinates":'
+                    + f'{text}}},"properties":{self._properties[number]}}}'
+                )
+                self._number += 1
+
+    def _warn(self, rings: list[Any]) -> None:
+        longest = max(map(len, rings))
+        if len(rings) > HOLES or longest > RING:
+            warnings.warn(
+                f"{self.path}: an object has {len(rings) - 1:,} holes and an outline of {longest:,} points; readers of "
+                f"polygons, our own among them, refuse so many. Take ome.tif for this map, or leave this class out",
+                stacklevel=2,
+            )
+
+    def _placed(self, polygons: list[list[Array]]) -> list[list[list[list[float]]]]:
+        """Return the rings of polygons in the coordinates of the file."""
+        frame = self.frame
+        steps, starts = np.array(frame.l0_per_pixel), np.array((frame.l0_x, frame.l0_y))
+        flat = [ring for rings in polygons for ring in rings]
+        if self._simplify:
+            polygons = _simplified(polygons, self._simplify / steps)
+            flat = [ring for rings in polygons for ring in rings]
+        ends = np.cumsum([len(ring) for ring in flat]).tolist()
+        points = np.concatenate(flat)
+        turned = False
+        if self._on_map:
+            place = frame.georeference
+            assert place is not None
+            a, b, _, d, e, _ = place.transform
+            turned = a * e - b * d < 0  # so that outer rings stay counterclockwise
+            digits = math.ceil(-math.log10(_FRACTION * math.sqrt(abs(a * e - b * d))))
+            numbers = np.round(place.to_coordinates(points.astype(np.float64)), digits).tolist()
+        elif (steps % 1 == 0).all() and (starts % 1 == 0).all():
+            numbers = (points * steps.astype(np.int64) + starts.astype(np.int64)).tolist()
+        else:
+            numbers = np.round(points * steps + starts, round(-math.log10(_FRACTION))).tolist()
+        rings = [numbers[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        rings = [[ring[0], *ring[:0:-1]] for ring in rings] if turned else rings
+        each = iter(rings)
+        return [[next(each) for _ in one] for one in polygons]
+
+
+def _simplified(polygons: list[list[Array]], tolerance: Array) -> list[list[Array]]:
+    """Simplify polygons by Douglas and Peucker, so that no outline moves by more than the tolerance, and none crosses.
+
+    Args:
+        polygons: Rings of each polygon.
+        tolerance: Pixels of the map, (x, y).
+    """
+    shapely = shapely_module()
+    scaled = [[ring / tolerance for ring in rings] for rings in polygons]
+    shapes = np.array([shapely.Polygon(outer, holes) for outer, *holes in scaled])
+    simple = shapely.simplify(shapes, 1.0, preserve_topology=True)
+    found = []
+    for rings, shape in zip(polygons, simple, strict=True):
+        parts = [np.asarray(ring.coords)[:-1] * tolerance for ring in (shape.exterior, *shape.interiors)]
+        parts = [np.round(part).astype(np.int64) for part in parts]
+        # GEOS also drops the point that a ring begins with, and then moves the outline by up to twice the tolerance.
+        kept = zip(parts, rings, strict=True)
+        found.append([part if (part[0] == old[0]).all() else np.vstack([old[:1], part]) for part, old in kept])
+    sound = shapely.is_valid(np.array([shapely.Polygon(outer, holes) for outer, *holes in found]))
+    return [new if kept else old for new, old, kept in zip(found, polygons, sound.tolist(), strict=True)]
