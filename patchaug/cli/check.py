@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from patchaug.cli.common import Json, require
+from patchaug.cli.common import Json, number_or_text, require
 from patchaug.core.class_codes import codes_from_text
 from patchaug.core.validation import sides
 from patchaug.data.image_pixels import ImagePixels
@@ -133,11 +133,6 @@ def _with_scale(reports: list[Report], options: PatchOptions, *, isolated: bool)
             text = str(error).removeprefix(f"{Path(one.path).name}: ")
             reports[number] = one.with_note(text) if options.scale is None else one.with_problem(text)
     return reports
-
-
-def number_or_text(text: str | None) -> int | str | None:
-    """Return a text that is a number as this number."""
-    return int(text) if text is not None and text.lstrip("-").isdecimal() else text
 
 
 def _padding(pipeline: str, size: int, *, as_json: bool) -> None:

@@ -105,6 +105,11 @@ def require_picture(file: Path) -> None:
     require(cure is None, f"{file} is not a slide; {cure}; slides are files such as case7.svs or case7.tiff")
 
 
+def number_or_text(text: str | None) -> int | str | None:
+    """Return a text that is a number as this number."""
+    return int(text) if text is not None and text.lstrip("-").isdecimal() else text
+
+
 def bars_wanted(as_json: bool) -> bool:
     """Return True if progress bars are to be shown: stderr is a terminal, and the result is text."""
     return sys.stderr.isatty() and not as_json

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from patchaug.cli.common import Json, Options, print_result, require, require_picture, with_options
+from patchaug.cli.common import Json, Options, number_or_text, print_result, require, require_picture, with_options
 from patchaug.cli.split_pairs import pairs_of
 from patchaug.core.class_codes import codes_from_text
 from patchaug.core.outputs import checked_output
@@ -43,9 +43,18 @@ Pipeline = Annotated[
     ),
 ]  # fmt: skip
 Draws = Annotated[int, typer.Option("--draws", metavar="N", help="Number of augmented patches.", min=1)]
-Names = Annotated[
-    str | None, typer.Option("--names", metavar="NAME,NAME", help="Class names for the legend, separated by commas.")
+Codes = Annotated[
+    str | None,
+    typer.Option(
+        "--codes", "--names", metavar="NAME,NAME",
+        help="Class names, or what the mask holds: background=0,nucleus=255.",
+    ),
+]  # fmt: skip
+IgnoreIndex = Annotated[int | None, typer.Option(metavar="N", help='Integer of the mask that means "no label".')]
+Outside = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What no polygon covers: a class, or the ignored label.")
 ]
+Label = Annotated[str, typer.Option(metavar="NAME", help="Property of polygons that holds the class.")]
 
 
 @with_options(PatchOptions, size=256, per_slide=64, foreground=0.0)
@@ -61,7 +70,10 @@ def show(
     index: Index = None,
     augment: Pipeline = None,
     draws: Draws = 11,
-    names: Names = None,
+    codes: Codes = None,
+    ignore_index: IgnoreIndex = None,
+    outside: Outside = None,
+    label: Label = "classification",
     html: Html = False,
     json: Json = False,
 ) -> None:
@@ -73,15 +85,19 @@ def show(
 
     Augmentation: patchaug show slide.svs --mask mask.tiff --size 256 --augment histology --out augment.png
     """
-    made, codes = options(), codes_from_text(names) if names else None
+    made = options()
+    labels = {
+        "codes": codes_from_text(codes) if codes else None, "ignore_index": ignore_index,
+        "outside": number_or_text(outside), "label": label,
+    }  # fmt: skip
     require(augment is None or not html, "--augment writes a PNG file; remove --html")
     file = _checked(out, html, [slide, mask, options.file, augment])
     if index is not None and augment is None:
-        return _sample(options, index, slide, mask, file, json)
+        return _sample(options, index, None if slide is None else (slide, mask), labels, file, json)
     require(slide is not None, "give a slide, as in: patchaug show slide.svs; or --index and --options")
     assert slide is not None
     require_picture(slide)
-    opened = open_slide(slide, mask, codes=codes, ram=made.ram)
+    opened = _opened(slide, mask, made, labels)
     sampler = made.samplers().train
     if augment is not None:
         return _augmented(opened, made, augment, index or 0, draws, file, json)
@@ -103,6 +119,11 @@ def _checked(out: str | None, html: bool, inputs: list[Any]) -> Path:
     return checked_output(f"view{suffixes[0]}" if out is None else out, content, suffixes, inputs=inputs)
 
 
+def _opened(slide: Path, mask: Path | None, made: PatchOptions, labels: dict[str, Any]) -> Slide:
+    """Open the slide of the command line, as training with the same options would."""
+    return open_slide(slide, mask, **labels, channels=made.channels, series=made.series, ram=made.ram)
+
+
 def _augmented(
     slide: Slide, made: PatchOptions, pipeline: str, index: int, draws: int, out: Path, as_json: bool
 ) -> None:
@@ -115,35 +136,33 @@ def _augmented(
     print_result(result, f"wrote {out}", as_json=as_json)
 
 
-def _sample(options: Options, index: int, slide: Path | None, mask: Path | None, out: Path, as_json: bool) -> None:
+def _sample(
+    options: Options, index: int, slide: tuple[Path, Path | None] | None, labels: dict[str, Any], out: Path,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Read one sample as in its run, and draw it; errors are those of the run."""
     from patchaug.viz import show_patches
 
     run = _run_of(options)
     slides: list[Slide]
     if slide is not None:
-        made, codes, ignore_index = options(), None, None
-        slides = [open_slide(slide, mask, channels=made.channels, series=made.series)]
+        made, codes, ignore_index = options(), labels["codes"], labels["ignore_index"]
+        slides = [_opened(*slide, made, labels)]
     else:
         require(run is not None, "--index needs the --options of its run, or a slide")
         assert run is not None
         made, codes, ignore_index = run, run.class_names, run.ignore_index
         pairs = pairs_of(run)[0]
         checked_output(out, "picture", [".png"], inputs=[path for pair in pairs for path in pair])
-        chosen: dict[str, Any] = {
-            "channels": run.channels,
-            "series": run.series,
-            "mpp": run.mpp_of_slides,
-            "ram": run.ram,
-        }
-        slides = [open_slide(i, m, **run.label_arguments(), **chosen) for i, m in pairs]
+        chosen = {"channels": run.channels, "series": run.series, "ram": run.ram}
+        slides = [open_slide(i, m, **run.label_arguments(), **chosen, mpp=run.mpp_of_slides) for i, m in pairs]
     plan = Plan(slides, made.samplers().train, seed=made.seed)
     draw = plan[index]
     name = slides[draw.slide].name
     patch = plan.read(draw)
     where = f"x={draw.window.x} y={draw.window.y} of level {draw.window.level}"
     title = f"{name}: epoch {draw.epoch}, index {index}\n{where}"
-    show_patches([patch], codes=codes, ignore_index=ignore_index, out=out, title=title)
+    show_patches([patch], codes=None if codes is None else list(codes), ignore_index=ignore_index, out=out, title=title)
     found = {"slide": name, "epoch": draw.epoch, "draw": draw.draw, "probability": draw.probability}
     window = {name: getattr(draw.window, name) for name in ("x", "y", "width", "height", "level")}
     print_result({"out": str(out), **found, "window": window}, f"{name}, {where}; wrote {out}", as_json=as_json)

@@ -11,10 +11,10 @@ from typing import Any
 from patchaug.cli.common import require
 from patchaug.core.validation import printable
 from patchaug.data.item_list import validation_count
+from patchaug.data.slide_items import LazySlideItem
 from patchaug.errors import OptionError
 from patchaug.options.fields import TrainOptions
 from patchaug.slides.discovery import get_slide_files
-from patchaug.slides.open import open_slide
 from patchaug.slides.pair_table import Example, read_table
 from patchaug.slides.pairing import find_masks
 
@@ -62,17 +62,12 @@ def split_examples(options: TrainOptions) -> tuple[list[Example], list[Example]]
     return left, right
 
 
-def with_pixel_size(pairs: Sequence[tuple[Path, Path]], options: TrainOptions) -> list[tuple[Any, Any]]:
-    """Open those slides for which the table gives micrometres per pixel; leave the other pairs as paths."""
+def with_pixel_size(pairs: Sequence[tuple[Path, Path]], options: TrainOptions) -> list[tuple[Any, Path]]:
+    """Add micrometres per pixel to those slides for which the table gives them; leave the others as paths."""
     sizes = {one.image: one.mpp for one in list_examples(options)[0]} if options.table is not None else {}
-
-    def opened(image: Path, mask: Path) -> tuple[Any, Any]:
-        if (mpp := sizes.get(image)) is None:
-            return image, mask
-        slide = open_slide(image, mask, **options.label_arguments(), mpp=mpp, ram=options.ram)
-        return slide, slide
-
-    return [opened(*pair) for pair in pairs]
+    return [
+        (image if sizes.get(image) is None else LazySlideItem(image, mpp=sizes[image]), mask) for image, mask in pairs
+    ]
 
 
 def list_examples(options: TrainOptions) -> tuple[list[Example], Path]:

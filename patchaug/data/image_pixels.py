@@ -58,6 +58,12 @@ class ImagePixels:
                 f"trained on, have {number} of {kind}; choose the same ones with channels= (a model is made for one "
                 f"number of channels, n_in)"
             )
+        chosen = self.channels if isinstance(self.channels, (list, tuple)) else [self.channels]
+        if self.channels is not None and len(chosen) != found[1]:
+            raise OptionError(
+                f"{slides[0].name} is an open slide of {found[1]} channels, and channels={self.channels!r} names "
+                f"{len(chosen)}; it is read as it was opened: open_slide(..., channels={self.channels!r})"
+            )
         if self.scale is not None and len(self.scale) not in (1, found[1]):
             raise OptionError(
                 f"{slides[0].name} has {found[1]} channels, and scale has {len(self.scale)} pairs; give one pair, or "

@@ -21,6 +21,7 @@ from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail, thumbnail_level
 
 TISSUE = 1  # its number among the labels; glass is 0
+_CURE = 'give a mask, or draw everywhere: per_slide="area" or a number, and foreground=0'
 _MAX_SIZE = 1024  # longer side of the thumbnail in pixels
 
 
@@ -52,7 +53,7 @@ def tissue_labels(slide: Slide, level: int) -> Labels:
         The index; its one class is `TISSUE`.
 
     Raises:
-        ForegroundError: The slide has no colours.
+        ForegroundError: The slide has no colours, or values below 0.
         WindowError: There is no such level.
         ReadError: The slide cannot be read.
     """
@@ -63,9 +64,10 @@ def _index_tissue(slide: Slide, level: int) -> Labels:
     image = thumbnail(slide, max_size=_MAX_SIZE)[0].image
     if image.shape[2] != 3:
         raise ForegroundError(
-            f"{slide.name}: tissue is found by its colour, and the image has {image.shape[2]} channels, not 3; "
-            f"give a mask"
+            f"{slide.name}: tissue is found by its colour, and the image has {image.shape[2]} channels, not 3; {_CURE}"
         )
+    if (image < 0).any():
+        raise ForegroundError(f"{slide.name}: tissue is found by its colour, and a channel is below 0; {_CURE}")
     raster = ArrayRaster(tissue_mask(image), name=f"tissue of {slide.name}")
     # The thumbnail counts whole squares of a level; they need not be whole squares of level 0.
     read, factor = thumbnail_level(slide, _MAX_SIZE)

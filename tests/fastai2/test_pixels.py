@@ -156,6 +156,19 @@ def test_transforms_that_need_8_bit_rgb_are_refused_by_name() -> None:
         )  # fmt: skip
 
 
+def test_an_open_slide_is_read_as_it_was_opened() -> None:
+    """Options that name other channels are an error, and its cure works."""
+    (one, mask), (other, other_mask) = scene(1), scene(2)
+    options = PatchOptions(**OPTIONS, channels=[5, 0], scale=(0, 4000))
+    words = {"codes": CODES, "options": options, "bs": 4, "num_workers": 0, "device": "cpu"}
+    with pytest.raises(OptionError, match=r"open slide of 6 channels, .*channels=\[5, 0\] names 2"):
+        SlideDataLoaders.from_lists([(open_slide(one), mask)], [(other, other_mask)], **words)
+    slides = [open_slide(image, channels=[5, 0]) for image in (one, other)]
+    opened = SlideDataLoaders.from_lists([(slides[0], mask)], [(slides[1], other_mask)], **words)
+    plain = SlideDataLoaders.from_lists([(one, mask)], [(other, other_mask)], **words)
+    assert opened.one_batch()[0].shape == plain.one_batch()[0].shape == (4, 2, 32, 32)
+
+
 def test_windows_are_equal_in_workers() -> None:
     """Batches of 16-bit scenes are the same with and without processes that read."""
     train, valid = [scene(1)], [scene(2)]

@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 
 from patchaug import PatchaugError, open_slide
 from patchaug.cli import app
+from patchaug.cli.split_pairs import pairs_of, with_pixel_size
+from patchaug.fastai import SlideDataLoaders
+from patchaug.options.fields import TrainOptions
 from patchaug.sampling.statistics import measure
 
 SIDE = 96
@@ -98,6 +101,45 @@ def test_two_flags_more_than_rgb(tmp_path: Path, kind: str) -> None:
         picture = np.asarray(Image.open(tmp_path / f"run/{name}.png").convert("RGB"), np.int64)
         vivid = np.abs(picture - picture.mean(2, keepdims=True)).max(2) > 40  # the channels differ, and are stretched
         assert vivid.mean() > 0.2, name
+
+
+def test_a_table_with_pixel_sizes_reads_the_channels_asked_for(tmp_path: Path) -> None:
+    """Those of --channels, for slides with an own mpp and without one."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    rows = ["image,mask,mpp"]
+    for seed, mpp in ((1, "0.5"), (2, ""), (3, "0.25")):
+        scene(tmp_path, seed)
+        rows.append(f"images/s{seed}.tif,masks/s{seed}.png,{mpp}")
+    (tmp_path / "slides.csv").write_text("\n".join(rows))
+    words = {"table": str(tmp_path / "slides.csv"), "codes": ["ground", "crop"], "channels": [4, 3], "scale": (0, 4000)}
+    options = TrainOptions(16, **words)
+    pairs = with_pixel_size([pair for side in pairs_of(options) for pair in side], options)
+    dls = SlideDataLoaders.from_lists(
+        pairs[:2], pairs[2:], codes=options.codes, options=options, bs=1, num_workers=0, device="cpu"
+    )
+    assert {slide.channels for loader in dls.loaders for slide in loader.slides} == {2}
+    sizes = {slide.name: slide.mpp for loader in dls.loaders for slide in loader.slides}
+    assert sizes == {"s1.tif": (0.5, 0.5), "s2.tif": None, "s3.tif": (0.25, 0.25)}
+
+
+def test_show_reads_the_channels_and_codes_of_its_flags(tmp_path: Path) -> None:
+    """The windows are drawn by classes of a mapping; other channels give another picture."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    stains(tmp_path, 1)
+    words = ["show", tmp_path / "images/s1.ome.tif", "--mask", tmp_path / "masks/s1.png", "--size", 16,
+             "--foreground", 1, "--codes", "ground=0,cell=255", "--index", 3]  # fmt: skip
+    pictures = []
+    for number, channels in enumerate((["DAPI"], ["DAB"], ["DAB", "DAPI", "CD3"])):
+        out = tmp_path / f"{number}.png"
+        found = json.loads(run(*words, "--channels", ",".join(channels), "--out", out, "--json"))
+        pictures.append(np.asarray(Image.open(out).convert("RGB")).tobytes())
+        at = found["window"]
+        assert field(1)[1][at["y"] : at["y"] + 16, at["x"] : at["x"] + 16].any()
+    assert len(set(pictures)) == 3
+    with pytest.raises(PatchaugError, match="there is no channel 'CD8'"):
+        run(*words, "--channels", "CD8", "--out", tmp_path / "x.png")
 
 
 def test_stats_measures_each_channel_of_all_slides(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchaug import Foreground, ForegroundError, Plan, Slide, Window, open_slide
+from patchaug import Foreground, ForegroundError, Plan, Slide, Uniform, Window, open_slide
 from patchaug.readers import ArrayRaster
 from patchaug.slides.tissue import TISSUE, tissue_labels, tissue_mask
 
@@ -45,10 +45,31 @@ def test_glass_alone_has_no_tissue() -> None:
     assert not tissue_mask(np.full((20, 20, 3), GLASS, np.uint8)).any()
 
 
-def test_grey_slides_are_refused() -> None:
-    """Tissue is found by its colour."""
-    with pytest.raises(ForegroundError, match="grey: tissue is found by its colour, and the image has 1 channels"):
-        Plan([open_slide(np.zeros((50, 50), np.uint8), name="grey")], Foreground(5))
+@pytest.mark.parametrize(("channels", "dtype"), [(1, "u1"), (6, "u2"), (2, "f4")])
+def test_other_channels_than_three_are_refused(channels: int, dtype: str) -> None:
+    """Tissue is found by its colour; both cures of the error work."""
+    slide = open_slide(np.zeros((50, 50, channels), dtype), np.ones((50, 50), np.uint8), name="a")
+    alone = slide.without_mask()
+    with pytest.raises(
+        ForegroundError, match=f"a: tissue is found by its colour, and .* {channels} channels.*mask, or"
+    ):
+        Plan([alone], Foreground(5))
+    assert len(Plan([slide], Foreground(5, per_slide=3))) == 3
+    assert len(Plan([alone], Foreground(5, per_slide=3, foreground=0))) == 3
+    assert len(Plan([alone], Uniform(5, per_slide="area", windows=4))) == 4
+
+
+@pytest.mark.parametrize("dtype", ["u2", "i2", "f2", "f4"])
+def test_deep_colours_have_the_tissue_of_shallow_ones(dtype: str) -> None:
+    """Saturation has no scale; below 0 it has no sense."""
+    image = stained(100, 120, Window(10, 10, 40, 40))
+    expected = tissue_labels(open_slide(image), 0)
+    deep = image.astype(np.int64) * (100 if dtype != "f2" else 10)
+    found = tissue_labels(open_slide(deep.astype(dtype)), 0)
+    assert found.pixels(1) == expected.pixels(1) > 0
+    if dtype != "u2":
+        with pytest.raises(ForegroundError, match="a channel is below 0"):
+            tissue_labels(open_slide((deep - 9000).astype(dtype)), 0)
 
 
 def test_the_index_is_kept_with_the_slide() -> None:
