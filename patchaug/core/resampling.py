@@ -40,17 +40,17 @@ def nearest(classes: Array, height: int, width: int) -> Array:
     """Resample a mask by the nearest pixel.
 
     Args:
-        classes: Class numbers, any dtype (rows, columns).
+        classes: Class numbers, any dtype (rows, columns); or pixels (rows, columns, channels).
         height: Rows of the output.
         width: Columns of the output.
 
     Returns:
-        The class numbers at the centres of the output's pixels, same dtype (height, width).
+        The class numbers at the centres of the output's pixels, same dtype (height, width[, channels]).
     """
-    if classes.shape == (height, width):
+    if classes.shape[:2] == (height, width):
         return classes
     rows, columns = (
-        (2 * np.arange(n) + 1) * old // (2 * n) for n, old in zip((height, width), classes.shape, strict=True)
+        (2 * np.arange(n) + 1) * old // (2 * n) for n, old in zip((height, width), classes.shape[:2], strict=True)
     )
     return np.asarray(classes[np.ix_(rows, columns)])
 

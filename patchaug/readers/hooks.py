@@ -13,6 +13,8 @@ A raster needs only the names of the protocol `Raster`. It may also define:
 - `channels`, `dtype`: number of channels and type of its pixels; else one pixel is read to find out.
 - `channel_names`: name of each channel, or None.
 - `read_valid(window)`: the pixels, and whether each is valid, bool (height, width) or None where all are.
+- `read_validity(window)`: the latter alone, where it needs no pixels.
+- `complete`: True where every pixel is known to be valid; by default only of rasters without `read_valid`.
 """
 
 from __future__ import annotations
@@ -113,3 +115,16 @@ def read_valid(raster: Raster, window: Window) -> tuple[Array, Array | None]:
         return raster.read(window), None
     pixels, valid = hook(window)
     return pixels, valid
+
+
+def read_validity(raster: Raster, window: Window) -> Array | None:
+    """Return whether each pixel of a window is valid, bool (height, width); None where all are."""
+    hook = getattr(raster, "read_validity", None)
+    valid: Array | None = read_valid(raster, window)[1] if hook is None else hook(window)
+    return valid
+
+
+def all_valid(raster: Raster) -> bool:
+    """Return whether every pixel of a raster is known to be valid, without reading any."""
+    complete = getattr(raster, "complete", None)
+    return not hasattr(raster, "read_valid") if complete is None else bool(complete)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 32 << 20  # one cache for all slides of a process; without it each slide grows by as much
 
+
 _caches: dict[int, OpenSlideCache] = {}  # by process id: a fork must not use, nor free, its parent's
 
 
@@ -38,6 +39,7 @@ class _SlideInfo:
     truncates: bool  # whether origins are rounded down to the level's grid
     mpp: tuple[float, float] | None
     background: tuple[int, int, int]
+    holes: bool  # whether places may be left out: blocks then keep transparency as a fourth channel
 
 
 class _NoRoomError(Exception):
@@ -102,6 +104,16 @@ class OpenSlideRaster(TiledRaster):
         """Micrometres per pixel at level 0 as (x, y); None if the file does not store it."""
         return self._info.mpp
 
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return 3
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pixel is known to be valid: the format stores all of its tiles."""
+        return not self._info.holes
+
     def read(self, window: Window) -> Array:
         """Read a window; transparent pixels get the slide's background colour.
 
@@ -109,6 +121,18 @@ class OpenSlideRaster(TiledRaster):
             WindowError: The window leaves its level, or the level does not exist. (OpenSlide would return black.)
             ReadError: OpenSlide cannot read it, in a handle opened afresh too.
         """
+        return self.read_valid(window)[0]
+
+    def read_valid(self, window: Window) -> tuple[Array, Array | None]:
+        """Read a window, and which of its pixels were scanned, bool (height, width); None where all were."""
+        stored = self._stored(window)
+        if stored.shape[2] == 3:
+            return stored, None
+        valid = stored[..., 3] > 0
+        return np.array(stored[..., :3], order="C"), None if valid.all() else valid
+
+    def _stored(self, window: Window) -> Array:
+        """Read a window, with transparency where places may be left out."""
         if self.ram:
             try:
                 return super().read(window)
@@ -118,7 +142,7 @@ class OpenSlideRaster(TiledRaster):
         return self._region(window)
 
     def decode_tile(self, level: int, number: int, window: Window) -> Array:
-        """Read one block, uint8 (rows, columns, 3)."""
+        """Read one block, uint8 (rows, columns, 3), or 4 with transparency."""
         grid = self.layout.grids[level]
         x, y = number % grid.across * grid.tile_width, number // grid.across * grid.tile_height
         size = min(grid.tile_width, grid.width - x), min(grid.tile_height, grid.height - y)
@@ -166,7 +190,7 @@ class OpenSlideRaster(TiledRaster):
                     f"{self.path}: OpenSlide cannot read level {window.level}, window x={window.x} y={window.y} "
                     f"{window.width} x {window.height} ({describe(error)}); copy or export the file again"
                 ) from error
-        return _composite(rgba[y.before :, x.before :], self._info.background)
+        return _composite(rgba[y.before :, x.before :], self._info.background, alpha=self._info.holes)
 
     def _rgba(self, l0_origin: tuple[int, int], level: int, size: tuple[int, int]) -> Array:
         return np.asarray(self._slide().read_region(l0_origin, level, size))
@@ -214,10 +238,13 @@ def _read_info(slide: OpenSlide) -> _SlideInfo:
                 f"save it with tiles of 256 px"
             )
     grids = tuple(TileGrid(w, h, min(w, SIDE), min(h, SIDE)) for w, h in sizes)
-    truncates = properties.get("openslide.vendor") == "leica"
+    vendor = properties.get("openslide.vendor")
+    # Aperio SVS and Hamamatsu NDPI store all tiles; other formats may leave some out.
+    whole = vendor == "aperio" or (vendor == "hamamatsu" and any(key.startswith("tiff.") for key in properties))
     return _SlideInfo(
-        Layout(grids, np.dtype(np.uint8), (3,)), slide.level_downsamples, offsets, truncates, mpp, (red, green, blue)
-    )
+        Layout(grids, np.dtype(np.uint8), (3 if whole else 4,)), slide.level_downsamples, offsets, vendor == "leica",
+        mpp, (red, green, blue), not whole,
+    )  # fmt: skip
 
 
 def _bounded_levels(properties: Mapping[str, str], sizes: Sizes, downsamples: tuple[float, ...]) -> tuple[Sizes, Sizes]:
@@ -244,11 +271,12 @@ def _bounded_axis(l0_start: int, l0_length: int, l0_side: int, side: int, downsa
     return start, min(max(round(l0_length / downsample), 1), side - start)
 
 
-def _composite(rgba: Array, background: tuple[int, int, int]) -> Array:
-    """Blend RGBA uint8 (h, w, 4) onto a colour; returns a new uint8 (h, w, 3)."""
-    alpha = rgba[..., 3:]
-    if alpha.min() == 255:
-        return np.array(rgba[..., :3], order="C")
+def _composite(rgba: Array, background: tuple[int, int, int], *, alpha: bool) -> Array:
+    """Blend RGBA uint8 (h, w, 4) onto a colour; returns a new uint8 (h, w, 3), or with the alpha itself (h, w, 4)."""
+    opacity = rgba[..., 3:]
+    if opacity.min() == 255:
+        return np.array(rgba if alpha else rgba[..., :3], order="C")
     wide = rgba.astype(np.uint16)
-    mixed = wide[..., :3] * alpha + np.asarray(background, np.uint16) * (255 - wide[..., 3:])
-    return ((mixed + 127) // 255).astype(np.uint8)
+    mixed = wide[..., :3] * opacity + np.asarray(background, np.uint16) * (255 - wide[..., 3:])
+    colours = ((mixed + 127) // 255).astype(np.uint8)
+    return np.concatenate([colours, opacity], axis=2) if alpha else colours

@@ -10,7 +10,18 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.readers.base import Raster, Sizes
 from patchaug.readers.channels import Channels, channel_numbers
-from patchaug.readers.hooks import channel_count, channel_names, codec_of, missing_tiles, path_of, tile_size, uncached
+from patchaug.readers.hooks import (
+    all_valid,
+    channel_count,
+    channel_names,
+    codec_of,
+    missing_tiles,
+    path_of,
+    read_valid,
+    read_validity,
+    tile_size,
+    uncached,
+)
 
 
 class PickedChannels:
@@ -73,9 +84,23 @@ class PickedChannels:
 
     def read(self, window: Window) -> Array:
         """Read a window, (height, width, channels)."""
-        pixels: Any = self.raster.read(window)
+        return self.read_valid(window)[0]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pixel is known to be valid."""
+        return all_valid(self.raster)
+
+    def read_valid(self, window: Window) -> tuple[Array, Array | None]:
+        """Read a window, and whether each of its pixels is valid, bool (height, width); None where all are."""
+        pixels: Any
+        pixels, valid = read_valid(self.raster, window)
         several = pixels[..., None] if getattr(pixels, "ndim", 3) == 2 else pixels
-        return np.ascontiguousarray(several[..., list(self.numbers)])
+        return np.ascontiguousarray(several[..., list(self.numbers)]), valid
+
+    def read_validity(self, window: Window) -> Array | None:
+        """Return whether each pixel of a window is valid; None where all are."""
+        return read_validity(self.raster, window)
 
     def tile_size(self, level: int) -> tuple[int, int]:
         """Return (width, height) of the storage tiles of a level."""

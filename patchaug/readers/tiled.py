@@ -131,6 +131,10 @@ class TiledRaster(FileRaster):
         """Decode at least the first rows of a tile that is not cached; by default all of them."""
         return self.decode_tile(level, number, window)
 
+    def is_stored(self, level: int, number: int) -> bool:
+        """Return whether the file stores a tile; others are not cached. By default it does."""
+        return True
+
     def tile_error(self, level: int, number: int, window: Window, error: Exception) -> ReadError:
         """Return the error for a tile that cannot be read or decoded."""
         place = f"needed for window x={window.x} y={window.y} {window.width} x {window.height}"
@@ -232,7 +236,7 @@ class TiledRaster(FileRaster):
     def _fetch_tile(self, cache: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
         layout = self.layout
         shape = layout.shapes[level]
-        if cache is None or cache.full(math.prod(shape) * layout.dtype.itemsize):
+        if cache is None or cache.full(math.prod(shape) * layout.dtype.itemsize) or not self.is_stored(level, number):
             return self.decode_rows(level, number, window, rows)
         decode: Callable[[], Array] = lambda: self.decode_tile(level, number, window)  # noqa: E731
         try:

@@ -29,13 +29,17 @@ _BAND = 4 << 20  # pixels converted at a time
 
 
 class _Info(NamedTuple):
-    """What a header says: layout as stored, mpp, whether transparency comes last, channels to pick, their names."""
+    """What a header says: layout as stored, mpp, whether transparency comes last, channels to pick, their names.
+
+    `tiff` is the file as a TIFF, which tells valid pixels from others.
+    """
 
     layout: Layout
     mpp: tuple[float, float] | None
     alpha: bool
     chosen: tuple[int, ...] | None
     names: tuple[str, ...] | None
+    tiff: TiffRaster | None = None
 
 
 class ImageRaster(TiledRaster):
@@ -82,7 +86,8 @@ class ImageRaster(TiledRaster):
             if tiff is not None:
                 (width, height), colours = tiff.level_dimensions[0], tiff.header.colours
                 layout = Layout((TileGrid(width, height, width, height),), tiff.layout.dtype, tiff.layout.channels)
-                self._parsed = _Info(layout, tiff.mpp, colours.alpha, None, colours.names)
+                tiff.ram, tiff._arena = self.ram, self._arena  # for its internal mask
+                self._parsed = _Info(layout, tiff.mpp, colours.alpha, None, colours.names, tiff)
             else:
                 self._parsed = self._picture_info()
         return self._parsed
@@ -131,6 +136,17 @@ class ImageRaster(TiledRaster):
         stored = info.layout.channels[0] if info.layout.channels else 1
         return stored - info.alpha if info.chosen is None else len(info.chosen)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every pixel is known to be valid."""
+        info = self._info
+        return not info.alpha if info.tiff is None else info.tiff.complete
+
+    def missing_tiles(self) -> tuple[int, int]:
+        """Return how many strips of a TIFF are not stored, and how many there are."""
+        tiff = self._info.tiff
+        return (0, 1) if tiff is None else tiff.missing_tiles()
+
     def read(self, window: Window) -> Array:
         """Read a window. Transparent pixels of 8 bits are white."""
         return self.read_valid(window)[0]
@@ -141,6 +157,8 @@ class ImageRaster(TiledRaster):
         if info.chosen is not None:
             several = stored if stored.ndim == 3 else stored[..., None]
             return np.ascontiguousarray(several[..., list(info.chosen)]), None
+        if info.tiff is not None and not info.tiff.complete:
+            return info.tiff.split_valid(stored, window)
         if not info.alpha:
             return stored, None
         return split_alpha(self.path, stored, strict=True, place=f", window x={window.x} y={window.y}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 from patchaug.core.arrays import Array
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import refuses_old_names
-from patchaug.readers import Raster, cached_bytes, open_mask, open_raster, path_of
+from patchaug.readers import Raster, cached_bytes, missing_tiles, open_mask, open_raster, path_of
 from patchaug.readers.channels import Channels
 from patchaug.readers.georeference import georeference_of
+from patchaug.readers.hooks import all_valid
 from patchaug.slides.slide import Codes, Slide
 
 Source = str | os.PathLike[str] | Array | Raster
@@ -88,4 +90,13 @@ def open_slide(
             mask, opened.level_dimensions, codes=codes, ignore_index=ignore_index, ram=room, outside=outside,
             label=label, invalid=invalid, place=georeference_of(opened),
         )  # fmt: skip
-    return Slide(opened, labels, name=name, codes=codes, ignore_index=ignore_index, path=path, mpp=mpp)
+    slide = Slide(opened, labels, name=name, codes=codes, ignore_index=ignore_index, path=path, mpp=mpp)
+    for raster, what, then in (
+        (opened, "tiles", "their pixels are nodata, or 0, and invalid: labels there are ignore_index"),
+        (labels, "tiles of its mask", "their labels are nodata, or 0, as GDAL reads them"),
+    ):
+        if raster is not None and not all_valid(raster):
+            missing, total = missing_tiles(raster)
+            if missing:
+                warnings.warn(f"{name}: {missing} of {total} {what} are not stored (sparse file); {then}", stacklevel=3)
+    return slide

@@ -43,19 +43,33 @@ class Patch(NamedTuple):
         return change(self)
 
 
-def resize_patch(patch: Patch, size: Size) -> Patch:
+def resize_patch(patch: Patch, size: Size, valid: Array | None = None) -> Patch:
     """Resample a patch: the image by its area mean, the mask by the nearest pixel.
 
     Args:
         patch: The patch.
         size: Side of the result in pixels, or (height, width).
+        valid: Whether each pixel is valid, bool (height, width); None where all are. Others take no part in a mean; an
+            output pixel whose centre is invalid is the pixel there.
 
     Returns:
         The patch itself where it has that size already.
     """
     height, width = sides(size)
     image, mask = patch
-    return Patch(resized(image, height, width), None if mask is None else nearest(mask, height, width))
+    small = resized(image, height, width) if valid is None else _resized_valid(image, valid, height, width)
+    return Patch(small, None if mask is None else nearest(mask, height, width))
+
+
+def _resized_valid(image: Array, valid: Array, height: int, width: int) -> Array:
+    if image.shape[:2] == (height, width):
+        return image
+    weights = resized(valid[..., None].astype(np.float32), height, width)
+    sums = resized(np.where(valid[..., None], image, 0).astype(np.float32), height, width)
+    inside = nearest(valid, height, width)
+    mean = sums / np.where(inside[..., None], weights, 1)
+    rounded = mean if image.dtype.kind == "f" else np.rint(mean)
+    return np.asarray(np.where(inside[..., None], rounded, nearest(image, height, width)), image.dtype)
 
 
 def mirror_patch(patch: Patch, rows: tuple[int, int], columns: tuple[int, int], ignore_index: int | None) -> Patch:

@@ -15,7 +15,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import FrameError, LabelError
 from patchaug.readers import Raster
 from patchaug.readers.formats import FORMATS, dtype_error
-from patchaug.readers.hooks import channel_count, channel_names, dtype_of, read_valid
+from patchaug.readers.hooks import channel_count, channel_names, dtype_of, read_valid, read_validity
 
 
 class CheckedRaster:
@@ -62,11 +62,19 @@ class CheckedRaster:
             FrameError: See `read`; or validity has another shape or type.
         """
         pixels, valid = read_valid(self.raster, window)
+        return self._checked(pixels, window), None if valid is None else self._checked_valid(valid, window)
+
+    def read_validity(self, window: Window) -> Array | None:
+        """Return whether each pixel of a window is valid, see `read_valid`."""
+        valid = read_validity(self.raster, window)
+        return None if valid is None else self._checked_valid(valid, window)
+
+    def _checked_valid(self, valid: Array, window: Window) -> Array:
         size = (window.height, window.width)
-        if valid is not None and (valid.shape != size or valid.dtype != bool):
+        if valid.shape != size or valid.dtype != bool:
             text = f"validity {valid.dtype} {valid.shape}"
             raise FrameError(self._text(window, text, f"Raster.read_valid must return bool {size}, or None"))
-        return self._checked(pixels, window), valid
+        return valid
 
     @property
     def dtype(self) -> np.dtype[Any]:

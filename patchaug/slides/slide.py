@@ -19,18 +19,16 @@ from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, ReadError, WindowError, placed
 from patchaug.readers import Raster
 from patchaug.readers.base import require_inside
+from patchaug.readers.hooks import all_valid
 from patchaug.readers.tiled import MORE_MEMORY
+from patchaug.slides.aligned_mask import AlignedMask
 from patchaug.slides.class_numbers import class_number
-from patchaug.slides.class_raster import ClassRaster
-from patchaug.slides.label_index import index_labels, read_at, same_labels
 from patchaug.slides.labels import Labels
-from patchaug.slides.mask_place import align
-from patchaug.slides.mask_values import explained, require_known_classes
 from patchaug.slides.patch import Patch as Patch
 from patchaug.slides.patch import mirror_patch, resize_patch
 from patchaug.slides.pixel_format import CheckedRaster
 from patchaug.slides.slide_id import id_of as id_of
-from patchaug.slides.valid_pixels import ignore_invalid
+from patchaug.slides.valid_pixels import finite_where_invalid, ignore_invalid, index_invalid, require_ignore_index
 
 Codes = Sequence[str] | Mapping[str, Any] | ClassCodes
 
@@ -49,6 +47,7 @@ class Slide:
 
     Raises:
         FrameError: Image and mask do not show the same frame, or a raster has no levels.
+        LabelError: The image leaves tiles out, and there is a mask without `ignore_index` for its labels there.
         OptionError: An argument is of a wrong type or out of its limits.
 
     Examples:
@@ -76,9 +75,9 @@ class Slide:
         self.codes, self.ignore_index = None if classes is None else classes.names, ignore_index
         self._mpp = None if mpp is None else checked_mpp(mpp)
         self._image = CheckedRaster(image, "image", name)
-        self._mask = None if mask is None else ClassRaster(mask, classes, ignore_index, name)
-        self._alignment = None if self._mask is None else align(name, image, self._mask.raster, ignore_index)
-        self._same_labels: dict[int, bool] = {}  # whether the mask's own level holds those of its level 0
+        self._mask = None if mask is None else AlignedMask(name, image, mask, classes, ignore_index)
+        if self._mask is not None:
+            require_ignore_index(name, self._image, ignore_index)
         self._label_indexes: dict[tuple[str, int], Labels] = {}
 
     @property
@@ -118,9 +117,8 @@ class Slide:
             WindowError: There is no such level.
         """
         if not 0 <= level < len(self.level_dimensions):
-            raise WindowError(
-                f"{self.name}: there is no level {level}; it has levels 0 to {len(self.level_dimensions) - 1}"
-            )
+            text = f"there is no level {level}; it has levels 0 to {len(self.level_dimensions) - 1}"
+            raise WindowError(f"{self.name}: {text}")
         return self.level_dimensions[level]
 
     @property
@@ -169,25 +167,41 @@ class Slide:
             size: Side of the patch in pixels, or (height, width), to resample the window to; default: the window's.
 
         Returns:
-            The image, (height, width, channels) of the file's dtype, and the mask, integers (height, width) or None;
-            labels of transparent pixels are `ignore_index` where the slide has one.
+            The image, (height, width, channels) of the file's dtype, and the mask, integers (height, width) or None.
+            Labels of invalid pixels (transparent, nodata, masked out, not stored or not scanned) are `ignore_index`.
 
         Raises:
             WindowError: The window leaves the slide.
-            FrameError, LabelError: A raster returned pixels of a wrong format.
+            FrameError, LabelError: A raster returned pixels of a wrong format; or a pixel is invalid, and the slide has
+                a mask and no ignore_index.
             ReadError, MissingError: A file cannot be read there; the last line of the text names the place.
         """
+        patch, valid = self._read(window)
+        if size is None or size == (window.height, window.width):
+            return patch
+        return resize_patch(patch, size, valid)
+
+    def _read(self, window: Window) -> tuple[Patch, Array | None]:
+        """Read a window, and whether each of its pixels is valid; None where all are."""
         try:
             image, valid = self._image.read_valid(window)
-            mask = None if self._mask is None else ignore_invalid(self._read_mask(window), valid, self.ignore_index)
+            mask = None if self._mask is None else self._mask.read(window)
         except (ReadError, MissingError, MemoryError) as error:
             at = f"x={window.x} y={window.y} {window.width} x {window.height}"
             if isinstance(error, MemoryError):
                 error = ReadError(f"no memory for {window.width} x {window.height} px; {MORE_MEMORY}")
             raise placed(error, f"slide {self.name}, level {window.level}, window {at}") from error
-        if size is None or size == (window.height, window.width):
-            return Patch(image, mask)
-        return resize_patch(Patch(image, mask), size)
+        if valid is not None:
+            image = finite_where_invalid(image, valid)
+            if mask is not None:
+                mask = ignore_invalid(mask, valid, self.ignore_index, self.name, window)
+        return Patch(image, mask), valid
+
+    def read_valid(self, window: Window) -> Array:
+        """Return whether each pixel of a window is valid, bool (height, width); raises as `read` does."""
+        require_inside(self.name, self.level_dimensions, window)
+        valid = None if all_valid(self.image) else self._image.read_validity(window)
+        return np.ones((window.height, window.width), bool) if valid is None else valid
 
     def read_around(self, window: Window, halo: tuple[int, int], size: Size) -> Patch:
         """Read a window and a halo around it; pixels beyond the slide are mirrored, their labels `ignore_index`.
@@ -204,18 +218,17 @@ class Slide:
         length_x, length_y = self.level_size(window.level)
         left, right = min(window.x, halo[1]), min(length_x - window.right, halo[1])
         above, below = min(window.y, halo[0]), min(length_y - window.bottom, halo[0])
-        inside = Window(
-            window.x - left, window.y - above, window.width + left + right, window.height + above + below, window.level
-        )
+        width, height = window.width + left + right, window.height + above + below
+        inside = Window(window.x - left, window.y - above, width, height, window.level)
         if (left, right, above, below) == (halo[1], halo[1], halo[0], halo[0]):
             return self.read(inside, size)
         if self._mask is not None and self.ignore_index is None:
-            raise FrameError(
-                f"{self.name}: a halo leaves the slide, and mirrored pixels need an ignore_index for their labels: "
-                f"open_slide(..., ignore_index=255)"
-            )
+            text = "a halo leaves the slide, and mirrored pixels need an ignore_index for their labels"
+            raise FrameError(f"{self.name}: {text}: open_slide(..., ignore_index=255)")
         beyond_y, beyond_x = (halo[0] - above, halo[0] - below), (halo[1] - left, halo[1] - right)
-        return resize_patch(mirror_patch(self.read(inside), beyond_y, beyond_x, self.ignore_index), size)
+        patch, valid = self._read(inside)
+        valid = None if valid is None else np.pad(valid, (beyond_y, beyond_x), mode="reflect")
+        return resize_patch(mirror_patch(patch, beyond_y, beyond_x, self.ignore_index), size, valid)
 
     def read_mask(self, window: Window) -> Array:
         """Read the class numbers of a window, by the nearest pixel where the mask has another grid.
@@ -228,38 +241,27 @@ class Slide:
             WindowError: The window leaves the slide.
             LabelError: The mask holds no integers.
         """
-        require_inside(self.name, self.level_dimensions, window)
-        return self._read_mask(window)
-
-    def _read_mask(self, window: Window) -> Array:
-        if self._mask is None or self._alignment is None:
-            raise FrameError(f"{self.name}: it has no mask to read")
-        level = self._own_level(window.level)
-        if level is not None:  # one mask pixel for each pixel of the image's level
-            same = window.level == level
-            return self._mask.read(window if same else Window(window.x, window.y, window.width, window.height, level))
-        columns = self._alignment.under(window.level, 0, window.x, window.right)
-        rows = self._alignment.under(window.level, 1, window.y, window.bottom)
-        return read_at(self._mask, columns, rows)
-
-    def _own_level(self, level: int) -> int | None:
-        """The mask's level that holds the labels of an image level pixel by pixel; None where it must be level 0."""
-        assert self._mask is not None
-        assert self._alignment is not None
-        own = self._alignment.same_level[level]
-        if own is None or own == 0 or self._mask.exact_levels or self._same_labels.get(level):
-            return own
-        return None
+        valid = self.read_valid(window)
+        return ignore_invalid(self._require_mask().read(window), valid, self.ignore_index, self.name, window)
 
     def labels(self, level: int = 0) -> Labels:
         """Return the label index of a level; the first call reads the whole mask and checks it against the codes.
 
+        It also reads the image where pixels may be invalid (alpha, nodata), whose labels are `ignore_index`.
+
         Raises:
             FrameError: There is no mask.
             WindowError: There is no such level.
-            LabelError: The mask holds a value that is neither a code nor `ignore_index`.
+            LabelError: The mask holds a value that is neither a code nor `ignore_index`; or a pixel is invalid, and
+                there is no ignore_index.
         """
-        return self.label_index("mask", level, lambda: self._index_mask(level))
+        mask = self._require_mask()
+        return self.label_index("mask", level, lambda: mask.index(level, self.invalid_pixels(level)))
+
+    def _require_mask(self) -> AlignedMask:
+        if self._mask is None:
+            raise FrameError(f"{self.name}: it has no mask to read")
+        return self._mask
 
     def label_index(self, kind: str, level: int, build: Callable[[], Labels]) -> Labels:
         """Return a label index of the slide; build it at the first request.
@@ -279,16 +281,14 @@ class Slide:
             self._label_indexes[kind, level] = build()
         return self._label_indexes[kind, level]
 
-    def _index_mask(self, level: int) -> Labels:
-        if self._mask is None or self._alignment is None:
-            raise FrameError(f"{self.name}: it has no mask to index")
-        if self._alignment.same_level[level] and not self._mask.exact_levels and level not in self._same_labels:
-            self._same_labels[level] = same_labels(self._mask, self._alignment, level)
-        own = self._own_level(level)
-        with explained(self.name, self._mask):
-            labels = index_labels(self.name, self._mask, self._alignment, level, own)
-        require_known_classes(self.name, self._mask, labels, level)
-        return labels
+    def invalid_pixels(self, level: int = 0) -> Labels:
+        """Return the index of the invalid pixels of a level, see `index_invalid`; the first call may read the image.
+
+        Raises:
+            WindowError: There is no such level.
+            ReadError: The file cannot be read.
+        """
+        return self.label_index("invalid", level, lambda: index_invalid(self.name, self._image, level))
 
     def class_number(self, code: int | str) -> int:
         """Return the mask's integer for a class given by number or name.

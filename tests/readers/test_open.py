@@ -176,8 +176,9 @@ def _independent(path: Path, dtype: np.dtype, channels: int) -> np.ndarray:
         picture = Image.open(path)
         width, height = picture.size
         rgba = picture.crop((0, 0, min(width, CORNER), min(height, CORNER))).convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    # Tiles that a TIFF does not store are 0 here, as in GDAL; transparent pixels are white.
+    behind = Image.new("RGBA", rgba.size, "black" if "no_dzi" in path.name else "white")
+    return np.asarray(Image.alpha_composite(behind, rgba).convert("RGB"))
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow and Python 3.12 warn about what is broken on purpose

@@ -235,8 +235,11 @@ def test_a_mask_belongs_to_the_frame_of_the_bounds(tmp_path):
 def test_transparency_is_laid_on_the_background():
     """Opaque pixels stay as they are, transparent ones take the background, half-transparent ones lie between."""
     rgba = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [100, 0, 255, 128]]], np.uint8)
-    assert _composite(rgba, (200, 255, 0)).tolist() == [[[10, 20, 30], [200, 255, 0], [150, 127, 128]]]
-    assert _composite(rgba[:, :1], (0, 0, 0)).tolist() == [[[10, 20, 30]]]
+    blended = [[[10, 20, 30], [200, 255, 0], [150, 127, 128]]]
+    assert _composite(rgba, (200, 255, 0), alpha=False).tolist() == blended
+    assert _composite(rgba, (200, 255, 0), alpha=True)[..., :3].tolist() == blended
+    assert _composite(rgba, (200, 255, 0), alpha=True)[..., 3].tolist() == [[255, 0, 128]]
+    assert _composite(rgba[:, :1], (0, 0, 0), alpha=False).tolist() == [[[10, 20, 30]]]
 
 
 def test_mpp_that_is_none(tmp_path):

@@ -22,7 +22,7 @@ from tests.readers.openslide_files import pyramid, write_scn
 from tests.readers.test_openslide import broken_and_good, whole_levels
 
 RAM = 1 << 27
-BLOCK = SIDE * SIDE * 3
+BLOCK = SIDE * SIDE * 4  # colours and transparency
 
 
 class CountingRaster(OpenSlideRaster):

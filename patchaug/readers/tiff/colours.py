@@ -13,6 +13,7 @@ from patchaug.readers.channels import Channels, channel_numbers
 from patchaug.readers.file import UnsupportedError
 from patchaug.readers.formats import FORMATS, dtype_error
 from patchaug.readers.tiff.metadata import channel_names
+from patchaug.readers.tiff.missing_values import nodata_of
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -78,7 +79,11 @@ def interpretation_of(
     if int(page.photometric) == _PALETTE and count == 1:
         colours = np.asarray(page.colormap >> 8, np.uint8).T
         chosen = channel_numbers(path, 3, None, (0, 1, 2) if channels is None else channels)
-        return Interpretation((0,), plain=True, palette=np.ascontiguousarray(colours[:, chosen]))
+        palette, nodata = np.ascontiguousarray(colours[:, chosen]), nodata_of(path, page)
+        if nodata is not None:  # an index: several may have its colour
+            opaque = np.where(np.arange(len(palette)) == nodata, 0, 255).astype(np.uint8)
+            palette = np.concatenate([palette, opaque[:, None]], axis=1)
+        return Interpretation((0,), plain=True, alpha=nodata is not None, palette=palette)
     if channels is not None:
         chosen = channel_numbers(path, count, names, channels)
         plain = chosen == tuple(range(count))

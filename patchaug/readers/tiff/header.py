@@ -6,8 +6,8 @@ is read from later, so none can cross a fork.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +16,14 @@ from patchaug.core.arrays import Array
 from patchaug.errors import PatchaugError, ReadError
 from patchaug.readers.base import Sizes
 from patchaug.readers.channels import Channels
-from patchaug.readers.codecs.decompress import CODECS, Packing, load
 from patchaug.readers.file import UnsupportedError, describe
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.tiff.colours import Interpretation, interpretation_of, require_mask
+from patchaug.readers.tiff.levels import Level, level_of
 from patchaug.readers.tiff.metadata import mpp_of, place_of
-from patchaug.readers.tiff.preflight import TILE_LIMIT, require_sound
+from patchaug.readers.tiff.missing_values import mask_pages, nodata_of
+from patchaug.readers.tiff.preflight import require_sound
 from patchaug.readers.tiff.scenes import Plane, Scene, choose_scene, plane_names, planes_of, stack_error
-from patchaug.readers.tiled import TileGrid
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -32,57 +32,6 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # Overlapping tiles, padded levels or several areas: OpenSlide knows how these makers lay their slides out.
 _VENDORS = frozenset({"ndpi", "scn", "bif", "philips"})
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Tiles of some samples of a level: all of them, or one plane of a page or of a band-interleaved file.
-
-    Attributes:
-        offsets: uint64 (tiles,), bytes from the start of the file.
-        counts: uint64 (tiles,), bytes.
-        samples: Samples per pixel in each tile.
-        first: Number of the first tile in the page, as tifffile counts them.
-        decode: tifffile's decoder, (bytes, tile number, jpegtables=) -> (pixels, place, shape).
-        tables: JPEG tables that the tiles share.
-        jpeg: Arguments to decode a tile with imagecodecs alone; None where tifffile is needed.
-        packing: The same for lossless tiles.
-    """
-
-    offsets: Array
-    counts: Array
-    samples: int
-    first: int
-    decode: Callable[..., Any]
-    tables: bytes | None
-    jpeg: dict[str, Any] | None
-    packing: Packing | None
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """One level: tiles, or strips as tiles that are as wide as the picture. Sizes in pixels of the level."""
-
-    width: int
-    height: int
-    tile_width: int
-    tile_height: int
-    parts: tuple[Part, ...]
-
-    @property
-    def grid(self) -> TileGrid:
-        """Tile grid of the level."""
-        return TileGrid(self.width, self.height, self.tile_width, self.tile_height)
-
-    @property
-    def jpeg(self) -> dict[str, Any] | None:
-        """See `Part`; of the first part."""
-        return self.parts[0].jpeg
-
-    @property
-    def packing(self) -> Packing | None:
-        """See `Part`; of the first part."""
-        return self.parts[0].packing
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +47,8 @@ class Header:
         codec: How tiles are compressed, in TIFF's word.
         georeference: Place on the map, or None.
         white_is_0: Whether a 1-bit mask stores white as 0.
+        nodata: Value of pixels without data, a scalar of `dtype`, or None.
+        inside: Header of GDAL's internal mask, whose levels have sizes of the picture's levels; or None.
     """
 
     levels: tuple[Level, ...]
@@ -108,6 +59,29 @@ class Header:
     codec: str
     georeference: Georeference | None = None
     white_is_0: bool = False
+    nodata: Any = None
+    inside: Header | None = None
+
+    @cached_property
+    def direct(self) -> bool:
+        """Whether a decoded tile is what is read: one part, all samples, no palette."""
+        return self.colours.plain and self.colours.palette is None and len(self.levels[0].parts) == 1
+
+    @cached_property
+    def missing(self) -> tuple[Array | None, ...]:
+        """For each level, which tiles are not stored for any sample that is read, bool (tiles,); None for none."""
+        found = []
+        for level in self.levels:
+            parts = {sample // level.parts[0].samples for sample in self.colours.samples}
+            absent = np.logical_and.reduce([level.parts[part].absent for part in sorted(parts)])
+            found.append(absent if absent.any() else None)
+        return tuple(found)
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every pixel is known to hold data."""
+        marked = self.colours.alpha or self.nodata is not None or self.inside is not None
+        return not marked and all(absent is None for absent in self.missing)
 
     @property
     def dimensions(self) -> Sizes:
@@ -166,12 +140,37 @@ def _header(path: str, tiff: TiffFile, scene: int, *, mask: bool, channels: Chan
         colours = interpretation_of(path, tiff, first, scene, names, len(levels[0]), channels)
     if any(_kind(page) != _kind(first) for page in pages):
         raise UnsupportedError(f"{path}: its levels differ in dtype, channels or tiling")
-    made = tuple(_level(path, planes) for planes in levels)
+    made = tuple(level_of(path, planes) for planes in levels)
     mpp = mpp_of(tiff, first, scene)
-    return Header(
+    header = Header(
         made, first.is_tiled, first.dtype, colours, mpp, _tag_name(first.compression), place_of(tiff, first, mpp),
-        mask and int(first.photometric) == 0,
+        mask and int(first.photometric) == 0, nodata_of(path, first),
     )  # fmt: skip
+    _require_tiles(path, tiff, header, mask=mask)
+    return header if mask else replace(header, inside=_inside(path, tiff, first, header))
+
+
+def _inside(path: str, tiff: TiffFile, first: Any, header: Header) -> Header | None:
+    """Return the header of the picture's internal mask, if there is one."""
+    pages = mask_pages(path, tiff, first, header.dimensions)
+    if not pages:
+        return None
+    levels = tuple(level_of(path, [Plane(page)]) for page in pages)
+    if any(_kind(page) != _kind(pages[0]) for page in pages):
+        raise ReadError(f"{path}: the levels of its internal mask differ in dtype or tiling; write it again by GDAL")
+    return Header(
+        levels, pages[0].is_tiled, pages[0].dtype, Interpretation.all_of(1), None, _tag_name(pages[0].compression)
+    )
+
+
+def _require_tiles(path: str, tiff: TiffFile, header: Header, *, mask: bool) -> None:
+    """Require that some tile of level 0 is stored, and all tiles of an Aperio slide."""
+    if tiff.is_svs and any((part.counts == 0).any() for level in header.levels for part in level.parts):
+        raise UnsupportedError(f"{path}: tiles are not stored, which OpenSlide takes from finer levels")
+    absent = header.missing[0]
+    if absent is not None and absent.all():
+        cure = "for a slide without any object pass mask=0" if mask else "copy or export the file again"
+        raise ReadError(f"{path}: all of its {len(absent)} tiles are missing: the header says 0 bytes for each; {cure}")
 
 
 def _kind(page: Any) -> tuple[Any, int, int, bool]:
@@ -195,88 +194,3 @@ def _require_upright(path: str, pages: list[Any]) -> None:
         orientation = page.tags.valueof(274, 1)
         if orientation != 1:
             raise ReadError(f"{path}: orientation tag is {orientation}, only 1 (upright) is read; save it upright")
-
-
-def _level(path: str, planes: list[Plane]) -> Level:
-    """Return the level's tiles or strips, checked against its size before allocation."""
-    page = planes[0].page.keyframe
-    width, height = page.imagewidth, page.imagelength
-    tile_width, tile_height = (page.tilewidth, page.tilelength) if page.is_tiled else (width, page.rowsperstrip)
-    if min(width, height, tile_width, tile_height) < 1:
-        raise ReadError(f"{path}: {width} x {height} px in tiles of {tile_width} x {tile_height}, sides start at 1 px")
-    if page.imagedepth != 1 or page.tiledepth > 1:
-        raise ReadError(f"{path}: a volume of {page.imagedepth} planes, and a slide has one; save one plane")
-    tile_height = tile_height if page.is_tiled else min(tile_height, height)
-    if page.is_tiled and tile_width * tile_height > TILE_LIMIT:
-        raise ReadError(
-            f"{path}: tiles of {tile_width} x {tile_height} px are above the limit of {TILE_LIMIT >> 20} Mpx; "
-            "save it with tiles of 256 px"
-        )
-    needed = -(-width // tile_width) * -(-height // tile_height)
-    parts = [part for plane in planes for part in _parts(path, plane, needed)]
-    return Level(width, height, tile_width, tile_height, tuple(parts))
-
-
-def _parts(path: str, plane: Plane, needed: int) -> list[Part]:
-    """Return the parts of a plane: one, or one for each sample of a band-interleaved page."""
-    page = plane.page.keyframe
-    separate = page.planarconfig == 2 and page.samplesperpixel > 1
-    number = page.samplesperpixel if separate else 1
-    offsets, counts = (
-        np.asarray(values, np.uint64) for values in (plane.page.dataoffsets, plane.page.databytecounts)
-    )  # fmt: skip
-    if not len(offsets) == len(counts) == needed * number:
-        raise ReadError(
-            f"{path}: {page.imagewidth} x {page.imagelength} px need {needed * number} tiles, the header lists "
-            f"{len(offsets)} offsets and {len(counts)} sizes; copy or export the file again"
-        )
-    if plane.skipped or _is_first_of_several(page, counts):
-        offsets, counts = _contiguous(page, plane.skipped, needed)
-    decoding = page.decode, getattr(plane.page, "jpegtables", None), _jpeg(page), _packing(page)
-    samples = 1 if separate else page.samplesperpixel
-    return [
-        Part(offsets[first : first + needed], counts[first : first + needed], samples, first, *decoding)
-        for first in range(0, number * needed, needed)
-    ]
-
-
-def _is_first_of_several(page: Any, counts: Array) -> bool:
-    """Return whether the strips of an uncompressed page claim other sizes than its rows have."""
-    return not page.is_tiled and int(page.compression) == 1 and page.is_contiguous and counts.sum() > page.nbytes
-
-
-def _contiguous(page: Any, skipped: int, needed: int) -> tuple[Array, Array]:
-    """Return the strips of one of several planes that lie one after the other behind the first strip's offset."""
-    row = page.nbytes // page.imagelength
-    rows = min(page.rowsperstrip, page.imagelength)
-    tops = np.arange(needed, dtype=np.uint64) * np.uint64(rows)
-    offsets = np.uint64(int(page.dataoffsets[0]) + skipped) + tops * np.uint64(row)
-    counts = np.minimum(np.uint64(rows), np.uint64(page.imagelength) - tops) * np.uint64(row)
-    return offsets, counts
-
-
-def _jpeg(page: Any) -> dict[str, Any] | None:
-    """Return the arguments of imagecodecs' JPEG decoder for tiles of 8 bits, as tifffile derives them."""
-    from tifffile.tifffile import jpeg_decode_colorspace
-
-    if int(page.compression) in (6, 7, 33007, 34892):
-        load("jpeg8", "jpeg")
-    if int(page.compression) != 7 or page.bitspersample != 8 or not page.is_tiled:
-        return None
-    tags = page.photometric, page.planarconfig, page.extrasamples, page.is_jfif
-    inside, outside = jpeg_decode_colorspace(*tags)
-    return {"tables": page.jpegtables, "colorspace": inside, "outcolorspace": outside}
-
-
-def _packing(page: Any) -> Packing | None:
-    """Return the lossless compression of tiles whose samples are whole bytes or single bits."""
-    codec, bits = CODECS.get(int(page.compression)), page.bitspersample
-    if codec is None or not page.is_tiled or bits not in (1, 8, 16, 32, 64) or int(page.predictor) not in (1, 2):
-        return None
-    if page.dtype is None or (bits == 1) != (page.dtype == bool) or (bits == 1 and int(page.predictor) == 2):
-        return None
-    if page.dtype.kind == "f" and int(page.predictor) == 2:
-        return None  # differences of floats are those of their bits
-    load(codec, *(["delta"] if int(page.predictor) == 2 else []), *(["bitorder"] if int(page.fillorder) == 2 else []))
-    dtype = page.dtype.newbyteorder(page.parent.byteorder)
-    return Packing(codec, dtype, int(page.predictor) == 2, int(page.fillorder) == 2)

@@ -1,4 +1,4 @@
-"""What a TIFF states beside its pixels: micrometres per pixel, names of channels, the value of missing pixels."""
+"""What a TIFF states beside its pixels: micrometres per pixel, place on the map, names of channels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
 _MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "μm": 1.0, "nm": 1e-3, "in": 25400.0}
-_GDAL_METADATA, _GDAL_NODATA = 42112, 42113
+_GDAL_METADATA = 42112
 
 
 def mpp_of(tiff: TiffFile, page: Any, scene: int = 0) -> tuple[float, float] | None:
@@ -77,11 +77,3 @@ def channel_names(tiff: TiffFile, page: Any, scene: int, count: int) -> tuple[st
     except (AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError):
         return None
     return tuple(str(name) for name in names) if len(names) == count and all(names) else None
-
-
-def nodata_of(page: Any) -> float | None:
-    """Return the value of missing pixels that GDAL has stored; None if there is none."""
-    try:
-        return float(str(page.tags.valueof(_GDAL_NODATA)).strip("\0 "))
-    except (TypeError, ValueError):
-        return None

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import os
-import threading
-import weakref
-from functools import partial
-from typing import Any
+from typing import Self
 
 import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
-from patchaug.errors import ReadError
 from patchaug.readers.channels import Channels, split_alpha
-from patchaug.readers.codecs.decompress import require_claims, unpack_tile, unwrap_lerc
-from patchaug.readers.codecs.image_headers import first_rows, require_jpeg_end
-from patchaug.readers.file import require_same
-from patchaug.readers.file_handles import Descriptor, get_or_open
 from patchaug.readers.georeference import Georeference
-from patchaug.readers.tiff.header import Header, Level, Part, read_header
+from patchaug.readers.tiff.header import Header, read_header
+from patchaug.readers.tiff.inside_mask import InsideMask
+from patchaug.readers.tiff.missing_values import has_data
 from patchaug.readers.tiff.scenes import Scene
-from patchaug.readers.tiled import Layout, TiledRaster
+from patchaug.readers.tiff.tiles import TiffTiles
 
 _SAMPLE = 8  # tiles that are decoded to see whether a channel is transparency
-_SMALL = 4 << 20  # bytes of a tile that each thread has room for
-_thread = threading.local()
 
 
-class TiffRaster(TiledRaster):
+class TiffRaster(TiffTiles):
     """TIFF file, read tile by tile.
 
     Args:
@@ -51,7 +42,7 @@ class TiffRaster(TiledRaster):
         (32, 64, 3)
     """
 
-    _lazy = (*TiledRaster._lazy, "_parsed")
+    _lazy = (*TiffTiles._lazy, "_inside")
 
     def __init__(
         self, path: str | os.PathLike[str], *, mask: bool = False, name: str | None = None, ram: int = 0,
@@ -59,29 +50,17 @@ class TiffRaster(TiledRaster):
     ) -> None:  # fmt: skip
         super().__init__(path, name=name, ram=ram)
         self.mask, self.chosen, self.series = mask, channels, series
-        self._parsed: tuple[Header, Layout] | None = None
+        self._inside: InsideMask | None = None
 
-    @property
-    def header(self) -> Header:
-        """Content of the tag tables.
+    def parse_header(self) -> Header:
+        """Read the tag tables."""
+        return read_header(self.path, mask=self.mask, channels=self.chosen, series=self.series)
 
-        Raises:
-            ReadError: The file cannot be opened, has changed, or is not supported.
-        """
-        return self._read_header()[0]
-
-    def read_layout(self) -> Layout:
-        """Return how the levels are cut into tiles."""
-        return self._read_header()[1]
-
-    def _read_header(self) -> tuple[Header, Layout]:
-        if self._parsed is None:  # without a lock, which a fork could inherit: two threads get the same result
-            self.require_unchanged()
-            header = read_header(self.path, mask=self.mask, channels=self.chosen, series=self.series)
-            dtype = np.dtype(np.uint8) if header.dtype == bool else header.dtype.newbyteorder("=")
-            grids = tuple(level.grid for level in header.levels)
-            self._parsed = header, Layout(grids, dtype, header.colours.channels)
-        return self._parsed
+    def uncached(self) -> Self:
+        """Return a raster of the same file that caches no tiles."""
+        other = super().uncached()
+        other._inside = None
+        return other
 
     @property
     def codec(self) -> str:
@@ -117,6 +96,14 @@ class TiffRaster(TiledRaster):
         """Names of the channels that are read; None where the file does not name them."""
         return self.header.colours.names
 
+    @property
+    def complete(self) -> bool:
+        """Whether every pixel is known to be valid: no alpha, nodata value, internal mask or missing tile.
+
+        Of a mask: whether all of its tiles are stored.
+        """
+        return not self.missing_tiles()[0] if self.mask else self.header.complete
+
     def read(self, window: Window) -> Array:
         """Read a window; see `TiledRaster`. Transparent pixels of 8 bits are white."""
         return self.read_valid(window)[0]
@@ -124,10 +111,64 @@ class TiffRaster(TiledRaster):
     def read_valid(self, window: Window) -> tuple[Array, Array | None]:
         """Read a window, and whether each of its pixels is valid, bool (height, width); None where all are."""
         stored = super().read(window)
-        if not self.header.colours.alpha:
+        if self.mask or (self._parsed or self._read_header())[0].complete:
             return stored, None
-        place = f", level {window.level}, window x={window.x} y={window.y}"
-        return split_alpha(self.path, stored, strict=window.level == 0, place=place)
+        return self.split_valid(stored, window)
+
+    def split_valid(self, stored: Array, window: Window) -> tuple[Array, Array | None]:
+        """Split the stored pixels of a window into pixels and validity.
+
+        An internal mask overrides a nodata value, as in GDAL.
+
+        Args:
+            stored: The pixels, with transparency as their last channel where the picture has it.
+            window: Where they lie.
+
+        Returns:
+            The pixels, and whether each is valid, bool (height, width); None where all are.
+        """
+        header, pixels, valid = self.header, stored, None
+        if header.colours.alpha:
+            place = f", level {window.level}, window x={window.x} y={window.y}"
+            pixels, valid = split_alpha(self.path, stored, strict=window.level == 0, place=place)
+        elif header.nodata is not None and header.inside is None and header.colours.palette is None:
+            valid = has_data(pixels, header.nodata)
+        known = self._read_known(window)
+        if known is not None:
+            valid = known if valid is None else valid & known
+        return pixels, None if valid is None or valid.all() else valid
+
+    def read_validity(self, window: Window) -> Array | None:
+        """Return whether each pixel of a window is valid, bool (height, width); None where all are.
+
+        The picture is decoded only where its pixels determine that.
+        """
+        header = self.header
+        if header.colours.alpha or (header.nodata is not None and header.inside is None):
+            return self.read_valid(window)[1]
+        known = self._read_known(window)
+        return None if known is None or known.all() else known
+
+    def _read_known(self, window: Window) -> Array | None:
+        """Return which pixels the internal mask and the table of tiles permit; None for all."""
+        header = self.header
+        valid = None
+        if header.inside is not None:
+            if self._inside is None:
+                self._inside = InsideMask(self, header)
+            valid = self._inside.read_valid(window)
+        absent = header.missing[window.level]
+        if absent is None:
+            return valid
+        grid = header.levels[window.level].grid
+        across, down = (
+            np.arange(start, stop) // side
+            for start, stop, side in (
+                (window.x, window.right, grid.tile_width), (window.y, window.bottom, grid.tile_height)
+            )
+        )  # fmt: skip
+        stored = ~absent.reshape(-1, grid.across)[np.ix_(down, across)]
+        return stored if valid is None else valid & stored
 
     def check_alpha(self) -> None:
         """Decode a sample of tiles of level 0 where a channel is tagged as alpha, and check that it is.
@@ -146,118 +187,3 @@ class TiffRaster(TiledRaster):
     def read_stored(self, window: Window) -> Array:
         """Read a window with transparency as its last channel, where the picture has it."""
         return super().read(window)
-
-    def decode_tile(self, level: int, number: int, window: Window) -> Array:
-        """Decode one tile."""
-        return self.decode_rows(level, number, window, self.header.levels[level].tile_height)
-
-    def decode_rows(self, level: int, number: int, window: Window, rows: int) -> Array:
-        """Decode at least the first rows of a tile."""
-        header = self.header
-        try:
-            return self._pixels(header, header.levels[level], number, rows)
-        except Exception as error:  # decoders raise errors of many libraries
-            raise self.tile_error(level, number, window, error) from error
-
-    def _pixels(self, header: Header, level: Level, number: int, rows: int) -> Array:
-        colours, first = header.colours, level.parts[0]
-        if len(level.parts) == 1:
-            tile = self._part(header, level, first, number, rows)
-            if colours.palette is not None:
-                return np.asarray(colours.palette[tile] if colours.channels else colours.palette[tile, 0])
-            if colours.plain:
-                return tile
-            return np.asarray((tile if first.samples > 1 else tile[..., None])[..., _picked(colours.samples)])
-        chosen = [divmod(sample, first.samples) for sample in colours.samples]
-        pixels: Array | None = None
-        for part in sorted({part for part, _ in chosen}):
-            tile = self._part(header, level, level.parts[part], number, rows)
-            tile = tile if first.samples > 1 else tile[..., None]
-            if pixels is None:
-                pixels = np.empty((*tile.shape[:2], len(chosen)), tile.dtype)
-            height, width = (min(tile.shape[axis], pixels.shape[axis]) for axis in (0, 1))
-            pixels = pixels[:height, :width]
-            for channel in (k for k, (one, _) in enumerate(chosen) if one == part):
-                pixels[..., channel] = tile[:height, :width, chosen[channel][1]]
-        assert pixels is not None
-        return pixels[..., 0] if len(chosen) == 1 else pixels
-
-    def _part(self, header: Header, level: Level, part: Part, number: int, rows: int) -> Array:
-        """Decode the tile of one part, (rows, columns[, samples])."""
-        offset, count = int(part.offsets[number]), int(part.counts[number])
-        if count == 0:
-            raise ReadError("missing: the header says 0 bytes")
-        assert self._fingerprint is not None  # taken before the header was read
-        size = self._fingerprint[0]
-        if offset + count > size:  # before the bytes are allocated
-            raise ReadError(f"cut off: bytes {offset} to {offset + count} of a file of {size} bytes")
-        file = get_or_open(("tiff", self.path, self._fingerprint), self._open)
-        if self._handle is None or self._handle() is not file:
-            self._handle = weakref.ref(file)
-        data = file.read(offset, count)
-        if len(data) < count:
-            raise ReadError(f"cut off: got {len(data)} of {count} bytes")
-        require_jpeg_end(data)
-        tile = None if part.jpeg is None else _jpeg_tile(data, level, part, rows)
-        if tile is None and part.packing is not None:
-            tile = unpack_tile(data, part.packing, (level.tile_height, level.tile_width, part.samples))
-            if tile is not None and part.samples == 1:
-                tile = tile[..., 0]
-        if tile is not None:
-            return tile
-        values = level.tile_width * level.tile_height * part.samples
-        if header.codec == "LERC":
-            data = unwrap_lerc(data, values * header.dtype.itemsize)
-        require_claims(data, level.tile_width, level.tile_height, values)
-        pixels: Any = part.decode(data, part.first + number, jpegtables=part.tables)[0]
-        if header.dtype == bool and pixels.dtype == np.uint8:  # fax: one byte for each bit
-            pixels = pixels.astype(bool)
-        if pixels.dtype.newbyteorder("=") != header.dtype.newbyteorder("="):
-            raise ReadError(f"decodes to {pixels.dtype}, the header says {header.dtype}")
-        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        plane: Array = pixels[0] if part.samples > 1 else pixels[0, :, :, 0]
-        return plane
-
-    def _open(self) -> Descriptor:
-        return Descriptor(self.path, partial(require_same, self.path, self.require_unchanged()))
-
-
-def _picked(samples: tuple[int, ...]) -> Any:
-    """Return an index of the last axis: one sample without its axis, or a list of them."""
-    return samples[0] if len(samples) == 1 else list(samples)
-
-
-def _jpeg_tile(data: bytes, level: Level, part: Part, rows: int) -> Array | None:
-    """Decode a tile of 8-bit JPEG, or at least its first rows, without tifffile.
-
-    None for any other, which tifffile then looks at.
-    """
-    import imagecodecs
-
-    height = level.tile_height
-    if rows < height and (shorter := first_rows(data, height, rows)) is not None:
-        data, height = shorter
-    shape = (height, level.tile_width, *((part.samples,) if part.samples > 1 else ()))
-    assert part.jpeg is not None
-    try:
-        tile: Array = imagecodecs.jpeg8_decode(data, out=_off_grid(shape), **part.jpeg)
-    except Exception:  # an edge tile of the level's own size, or what tifffile will say in its words
-        return None
-    return tile
-
-
-def _off_grid(shape: tuple[int, ...]) -> Array:
-    """Return a uint8 array 16 bytes past a multiple of 32; small ones reuse the thread's buffer.
-
-    Where rows begin at multiples of 32, libjpeg-turbo writes past the caches, which takes a third longer here, and
-    what is written is read again at once: whoever asks for a tile copies from it before the thread decodes the next.
-    """
-    size = math.prod(shape)
-    room: Array | None = getattr(_thread, "room", None)
-    if room is None or room.size < size:
-        room = np.empty(size + 32, np.uint8)
-        start = (16 - room.ctypes.data) % 32
-        room = room[start : start + size]
-        if size <= _SMALL:
-            _thread.room = room
-    return room[:size].reshape(shape)

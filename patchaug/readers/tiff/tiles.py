@@ -1,0 +1,203 @@
+"""Tiles of a TIFF: their bytes, and the pixels that they decode to."""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
+from patchaug.errors import ReadError
+from patchaug.readers.codecs.decompress import require_claims, unpack_tile, unwrap_lerc
+from patchaug.readers.codecs.image_headers import first_rows, require_jpeg_end
+from patchaug.readers.file import require_same
+from patchaug.readers.file_handles import Descriptor, get_or_open
+from patchaug.readers.tiff.header import Header
+from patchaug.readers.tiff.levels import Level, Part
+from patchaug.readers.tiled import Layout, TiledRaster
+
+_SMALL = 4 << 20  # bytes of a tile that each thread has room for
+_thread = threading.local()
+
+
+class TiffTiles(TiledRaster):
+    """Base class of rasters of TIFF pages. Subclasses define `parse_header`.
+
+    Args:
+        path: The file. Its header is read at the first use.
+        name: Name in errors about windows; by default the file's name.
+        ram: Bytes of decoded tiles that may be kept, see `TiledRaster`.
+    """
+
+    _lazy = (*TiledRaster._lazy, "_parsed")
+    _parsed: tuple[Header, Layout] | None = None
+
+    def parse_header(self) -> Header:
+        """Read the tag tables."""
+        raise NotImplementedError
+
+    @property
+    def header(self) -> Header:
+        """Content of the tag tables.
+
+        Raises:
+            ReadError: The file cannot be opened, has changed, or is not supported.
+        """
+        return (self._parsed or self._read_header())[0]
+
+    def read_layout(self) -> Layout:
+        """Return how the levels are cut into tiles."""
+        return self._read_header()[1]
+
+    def _read_header(self) -> tuple[Header, Layout]:
+        if self._parsed is None:  # without a lock, which a fork could inherit: two threads get the same result
+            self.require_unchanged()
+            self._parsed = parsed = (header := self.parse_header()), _layout(header)
+            return parsed
+        return self._parsed
+
+    def decode_tile(self, level: int, number: int, window: Window) -> Array:
+        """Decode one tile."""
+        return self.decode_rows(level, number, window, self.header.levels[level].tile_height)
+
+    def decode_rows(self, level: int, number: int, window: Window, rows: int) -> Array:
+        """Decode at least the first rows of a tile."""
+        header = self.header
+        try:
+            one = header.levels[level]
+            if header.direct:
+                return self._part(header, one, one.parts[0], number, rows)
+            return self._pixels(header, one, number, rows)
+        except Exception as error:  # decoders raise errors of many libraries
+            raise self.tile_error(level, number, window, error) from error
+
+    def is_stored(self, level: int, number: int) -> bool:
+        """Return whether the file stores a tile."""
+        absent = self.header.missing[level]
+        return absent is None or not absent[number]
+
+    def missing_tiles(self) -> tuple[int, int]:
+        """Return how many tiles of all levels are not stored, and how many there are."""
+        missing = sum(int(absent.sum()) for absent in self.header.missing if absent is not None)
+        return missing, self.layout.firsts[-1]
+
+    def _pixels(self, header: Header, level: Level, number: int, rows: int) -> Array:
+        colours, first = header.colours, level.parts[0]
+        if len(level.parts) == 1:
+            tile = self._part(header, level, first, number, rows)
+            if colours.palette is not None:
+                return np.asarray(colours.palette[tile] if colours.channels else colours.palette[tile, 0])
+            if colours.plain:
+                return tile
+            return np.asarray((tile if first.samples > 1 else tile[..., None])[..., _picked(colours.samples)])
+        chosen = [divmod(sample, first.samples) for sample in colours.samples]
+        pixels: Array | None = None
+        for part in sorted({part for part, _ in chosen}):
+            tile = self._part(header, level, level.parts[part], number, rows)
+            tile = tile if first.samples > 1 else tile[..., None]
+            if pixels is None:
+                pixels = np.empty((*tile.shape[:2], len(chosen)), tile.dtype)
+            height, width = (min(tile.shape[axis], pixels.shape[axis]) for axis in (0, 1))
+            pixels = pixels[:height, :width]
+            for channel in (k for k, (one, _) in enumerate(chosen) if one == part):
+                pixels[..., channel] = tile[:height, :width, chosen[channel][1]]
+        assert pixels is not None
+        return pixels[..., 0] if len(chosen) == 1 else pixels
+
+    def _part(self, header: Header, level: Level, part: Part, number: int, rows: int) -> Array:
+        """Decode the tile of one part, (rows, columns[, samples])."""
+        offset, count = int(part.offsets[number]), int(part.counts[number])
+        if count == 0 and offset:
+            raise ReadError("missing: the header says 0 bytes")
+        if count == 0:  # not stored: GDAL and tifffile read it as nodata, or as 0
+            fill = np.zeros((), _dtype(header)) if header.nodata is None else np.asarray(header.nodata)
+            shape = level.tile_height, level.tile_width, *((part.samples,) if part.samples > 1 else ())
+            return np.broadcast_to(fill, shape)
+        assert self._fingerprint is not None  # taken before the header was read
+        size = self._fingerprint[0]
+        if offset + count > size:  # before the bytes are allocated
+            raise ReadError(f"cut off: bytes {offset} to {offset + count} of a file of {size} bytes")
+        file = get_or_open(("tiff", self.path, self._fingerprint), self._open)
+        if self._handle is None or self._handle() is not file:
+            self._handle = weakref.ref(file)
+        data = file.read(offset, count)
+        if len(data) < count:
+            raise ReadError(f"cut off: got {len(data)} of {count} bytes")
+        require_jpeg_end(data)
+        tile = None if part.jpeg is None else _jpeg_tile(data, level, part, rows)
+        if tile is None and part.packing is not None:
+            tile = unpack_tile(data, part.packing, (level.tile_height, level.tile_width, part.samples))
+            if tile is not None and part.samples == 1:
+                tile = tile[..., 0]
+        if tile is not None:
+            return tile
+        values = level.tile_width * level.tile_height * part.samples
+        if header.codec == "LERC":
+            data = unwrap_lerc(data, values * header.dtype.itemsize)
+        require_claims(data, level.tile_width, level.tile_height, values)
+        pixels: Any = part.decode(data, part.first + number, jpegtables=part.tables)[0]
+        if header.dtype == bool and pixels.dtype == np.uint8:  # fax: one byte for each bit
+            pixels = pixels.astype(bool)
+        if pixels.dtype.newbyteorder("=") != header.dtype.newbyteorder("="):
+            raise ReadError(f"decodes to {pixels.dtype}, the header says {header.dtype}")
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        plane: Array = pixels[0] if part.samples > 1 else pixels[0, :, :, 0]
+        return plane
+
+    def _open(self) -> Descriptor:
+        return Descriptor(self.path, partial(require_same, self.path, self.require_unchanged()))
+
+
+def _layout(header: Header) -> Layout:
+    return Layout(tuple(level.grid for level in header.levels), _dtype(header), header.colours.channels)
+
+
+def _dtype(header: Header) -> np.dtype[Any]:
+    """Return the type of the pixels in memory."""
+    return np.dtype(np.uint8) if header.dtype == bool else header.dtype.newbyteorder("=")
+
+
+def _picked(samples: tuple[int, ...]) -> Any:
+    """Return an index of the last axis: one sample without its axis, or a list of them."""
+    return samples[0] if len(samples) == 1 else list(samples)
+
+
+def _jpeg_tile(data: bytes, level: Level, part: Part, rows: int) -> Array | None:
+    """Decode a tile of 8-bit JPEG, or at least its first rows, without tifffile.
+
+    None for any other, which tifffile then looks at.
+    """
+    import imagecodecs
+
+    height = level.tile_height
+    if rows < height and (shorter := first_rows(data, height, rows)) is not None:
+        data, height = shorter
+    shape = (height, level.tile_width, *((part.samples,) if part.samples > 1 else ()))
+    assert part.jpeg is not None
+    try:
+        tile: Array = imagecodecs.jpeg8_decode(data, out=_off_grid(shape), **part.jpeg)
+    except Exception:  # an edge tile of the level's own size, or what tifffile will say in its words
+        return None
+    return tile
+
+
+def _off_grid(shape: tuple[int, ...]) -> Array:
+    """Return a uint8 array 16 bytes past a multiple of 32; small ones reuse the thread's buffer.
+
+    Where rows begin at multiples of 32, libjpeg-turbo writes past the caches, which takes a third longer here, and
+    what is written is read again at once: whoever asks for a tile copies from it before the thread decodes the next.
+    """
+    size = math.prod(shape)
+    room: Array | None = getattr(_thread, "room", None)
+    if room is None or room.size < size:
+        room = np.empty(size + 32, np.uint8)
+        start = (16 - room.ctypes.data) % 32
+        room = room[start : start + size]
+        if size <= _SMALL:
+            _thread.room = room
+    return room[:size].reshape(shape)
