@@ -109,7 +109,7 @@ def _open_tiff(
     tiff.check_alpha()
     if tiff.header.tiled:
         return tiff
-    return _open_whole(path, mask=mask, ram=ram, name=name, channels=channels, series=series)
+    return _open_whole(path, mask=mask, ram=ram, name=name, channels=channels, series=series, tiff=tiff.uncached())
 
 
 def _open_openslide(path: str, *, ram: int, name: str | None) -> Raster:
@@ -120,9 +120,10 @@ def _open_openslide(path: str, *, ram: int, name: str | None) -> Raster:
 
 
 def _open_whole(
-    path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None, series: Scene | None = None
-) -> Raster:
-    raster = ImageRaster(path, mask=mask, ram=ram, name=name, channels=channels, series=series)
+    path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None, series: Scene | None = None,
+    tiff: TiffRaster | None = None,
+) -> Raster:  # fmt: skip
+    raster = ImageRaster(path, mask=mask, ram=ram, name=name, channels=channels, series=series, tiff=tiff)
     raster.require_fits()
     return raster
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -11,9 +12,15 @@ from typing import Any, TypeVar
 from patchaug.core.memory.anonymous import identity
 from patchaug.errors import ReadError
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 T = TypeVar("T")
 
 CAPACITY = 64  # far below the 256 open files that macOS allows a process
+_SHARE = 4  # of a lower limit on open files, the part that the pool takes
 
 
 class _Pool:
@@ -44,14 +51,74 @@ def get_or_open(key: Hashable, opener: Callable[[], T]) -> T:
             pool.items.move_to_end(key)
             handle: T = pool.items[key]
             return handle
-    opened = opener()  # outside the lock: one slow file does not hold up the readers of others
+    opened = open_with_room(key, opener)  # outside the lock: one slow file does not hold up the readers of others
     dropped = []  # let go after the lock is released, because closing may take long
     with pool.lock:
         shared: T = pool.items.setdefault(key, opened)  # another thread may have been faster
         pool.items.move_to_end(key)
-        while len(pool.items) > CAPACITY:
+        while len(pool.items) > _capacity():
             dropped.append(pool.items.popitem(last=False))
     return shared
+
+
+def _capacity() -> int:
+    return min(CAPACITY, max(_limit() // _SHARE, 1))
+
+
+def _limit() -> int:
+    """Return how many files this process may have open."""
+    if resource is None:
+        return 8192
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+def is_out_of_files(error: BaseException | None) -> bool:
+    """Return whether an exception, or the one that it followed from, says that no more files can be opened."""
+    text = os.strerror(errno.EMFILE)
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        if text in str(error):  # of a library that keeps the words alone
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def open_with_room(name: object, opener: Callable[[], T]) -> T:
+    """Open a file; where no more files can be open, close those of the pool and try once more.
+
+    Args:
+        name: What is opened, for the error: a path, or a key whose second word is one.
+        opener: Opens the file. Its other errors pass through.
+
+    Raises:
+        ChangedError: No more files can be open, even with an empty pool.
+    """
+    try:
+        return opener()
+    except Exception as error:
+        if isinstance(error, OutOfFilesError) or not is_out_of_files(error):
+            raise
+    _empty()
+    try:
+        return opener()
+    except Exception as error:
+        if isinstance(error, OutOfFilesError) or not is_out_of_files(error):
+            raise
+        path = name[1] if isinstance(name, tuple) else name
+        raise OutOfFilesError(
+            f"{path}: cannot be opened, because this process may have {_limit()} files open and has as many; raise the "
+            f"limit (ulimit -n 4096), or close files of the program"
+        ) from error
+
+
+def _empty() -> None:
+    """Drop all handles; those that no thread reads from close."""
+    pool = _pool
+    with pool.lock:
+        dropped, pool.items = pool.items, OrderedDict()
+    del dropped
 
 
 def discard(key: Hashable) -> None:
@@ -84,6 +151,10 @@ class ChangedError(ReadError):
     """
 
 
+class OutOfFilesError(ChangedError):
+    """Raised when no more files can be open in this process."""
+
+
 class Descriptor:
     """File open for reading at explicit offsets, so that threads and forks cannot disturb each other.
 
@@ -109,7 +180,8 @@ class Descriptor:
             os.close(self.fd)
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        return open_with_room(self._path, lambda: os.open(self._path, flags))
 
     def read(self, offset: int, count: int) -> bytes:
         """Read `count` bytes at `offset`, fewer at the end of the file.

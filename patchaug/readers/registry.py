@@ -13,6 +13,7 @@ from patchaug.errors import OptionError, PatchaugError, ReadError
 from patchaug.readers.base import Raster
 from patchaug.readers.channels import Channels
 from patchaug.readers.file import UnsupportedError, describe, fingerprint
+from patchaug.readers.file_handles import open_with_room
 from patchaug.readers.picked_channels import PickedChannels
 
 Opener = Callable[..., Raster]
@@ -197,6 +198,15 @@ def open_registered(
     is_path = isinstance(source, (str, os.PathLike))
     if is_path:
         source = os.path.abspath(os.fsdecode(source))
+        return open_with_room(source, lambda: _first(source, options, channels, series))
+    return _first(source, options, channels, series)
+
+
+def _first(
+    source: Any, options: dict[str, dict[str, Any]], channels: Channels | None, series: int | str | None
+) -> Raster:
+    """Open a source, an absolute path or an object, with the first reader that supports it."""
+    is_path = isinstance(source, str)
     head = _head(source) if is_path and not os.path.isdir(source) else b""
     reasons: dict[str, str] = {}
     for reader in _readers:

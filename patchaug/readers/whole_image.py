@@ -17,6 +17,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import OptionError, ReadError
 from patchaug.readers.channels import Channels, channel_numbers, split_alpha
 from patchaug.readers.file import UnsupportedError
+from patchaug.readers.file_handles import open_with_room
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.hooks import BLOCK
 from patchaug.readers.tiff.header import is_tiff
@@ -52,6 +53,7 @@ class ImageRaster(TiledRaster):
         name: Name in errors about windows; by default the file's name.
         channels: Channels of an image to read, by number or name; None for all but transparency.
         series: Picture of a TIFF to read, by number or name; None for the only full one.
+        tiff: The same file as an uncached TIFF, its header parsed already; None for another format, or to parse it.
 
     Images have one of the types of `patchaug.readers.formats`: (height, width) for one channel, else (height, width,
     channels). Transparent pixels of 8 bits are white. The EXIF orientation is applied.
@@ -66,16 +68,20 @@ class ImageRaster(TiledRaster):
         (4, 8, 3)
     """
 
-    _lazy = (*TiledRaster._lazy, "_parsed")
+    _lazy = (*TiledRaster._lazy, "_parsed", "_tiff")
     _needs_all = True
 
     def __init__(
         self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None,
-        channels: Channels | None = None, series: Scene | None = None,
+        channels: Channels | None = None, series: Scene | None = None, tiff: TiffRaster | None = None,
     ) -> None:  # fmt: skip
         super().__init__(path, name=name, ram=ram)
         self.mask, self.chosen, self.series = mask, channels, series
         self._parsed: _Info | None = None
+        # (raster,) of a TIFF in strips and (None,) of other formats; None before the first use in a process.
+        self._tiff: tuple[TiffRaster | None] | None = None if tiff is None else (tiff,)
+        if tiff is not None:
+            self.expect(tiff.require_unchanged())
 
     @property
     def _info(self) -> _Info:
@@ -228,11 +234,17 @@ class ImageRaster(TiledRaster):
                 out[top : top + rows] = tiff.read_stored(Window(0, top, width, min(rows, height - top)))
             return
         self.require_unchanged()
-        decode_picture(self.path, out, mask=self.mask)
+        open_with_room(self.path, lambda: decode_picture(self.path, out, mask=self.mask))
         self.require_unchanged()
 
     def _stripped_tiff(self) -> TiffRaster | None:
         """Return the file as a stripped TIFF; None for other formats and for a TIFF that only Pillow reads."""
+        if self._tiff is None:
+            self._tiff = (self._parse_tiff(),)
+        return self._tiff[0]
+
+    def _parse_tiff(self) -> TiffRaster | None:
+        """Parse the header of a TIFF; see `_stripped_tiff`."""
         with open(self.path, "rb") as file:
             if not is_tiff(file.read(4)):
                 return None

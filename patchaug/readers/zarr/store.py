@@ -132,7 +132,9 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise error if isinstance(error, ReadError) else ReadError(f"{key}: {describe(error)}") from None
+            if isinstance(error, ReadError):
+                raise
+            raise ReadError(f"{key}: {describe(error)}") from None
 
     def names(self, key: str) -> list[str]:
         """List the names directly below a key."""
