@@ -30,6 +30,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import PatchaugError
 from patchaug.slides.checksums import compare_manifest
 from patchaug.slides.open import open_slide
+from patchaug.slides.pair_table import read_table
 from patchaug.testing.fuzz_seeds import SIZE, seed_files
 
 SECONDS, MEMORY = 10.0, 1 << 30
@@ -97,10 +98,12 @@ def read_file(path: Path) -> str:
             import_module("patchaug.options.fields").PatchOptions.from_file(path)
         elif path.name.startswith("manifest"):
             compare_manifest(path, [])
+        elif path.name.startswith("table"):
+            read_table(path)
         else:
             mask = path.name.startswith("mask")
             image: Any = np.zeros((SIZE[1], SIZE[0], 3), np.uint8) if mask else path
-            codes = _CODES if path.suffix in (".geojson", ".xml") else None
+            codes = _CODES if ".geojson" in path.name or path.suffix in (".xml", ".gpkg", ".fgb") else None
             slide = open_slide(image, path if mask else None, codes=codes, ram=1 << 26)
             for level, (width, height) in enumerate(slide.level_dimensions):
                 slide.read(Window(max(width - 512, 0), 0, min(width, 512), min(height, 512), level))
