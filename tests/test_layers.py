@@ -45,7 +45,7 @@ ONLY = {
     "matplotlib": {"viz"},
     "mpl_toolkits": {"viz"},
     "openslide": {"readers"},
-    "imagecodecs": {"predict", "readers"},
+    "imagecodecs": {"predict", "readers", "testing"},
     "safetensors": {"fastai2"},
     "tifffile": {"predict", "readers", "testing"},
     "numcodecs": {"readers"},
