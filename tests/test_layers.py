@@ -68,6 +68,7 @@ GENERATORS = {
     "sampling/plan.py",
     "data/isolated_rng.py",
     "data/item_list.py",  # splits slides as fastai 1 does, before any window is drawn
+    "predict/bootstrap.py",  # resamples slides for the intervals of scores
     "augment/measure_padding.py",  # measures pipelines on made pictures
 }
 FILES = sorted(ROOT.rglob("*.py"))
