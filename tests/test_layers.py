@@ -58,7 +58,7 @@ ONLY = {
     "skimage": {"slides", "core"},
     "shapely": {"predict", "readers"},
     "pyogrio": {"readers", "testing"},
-    "pyproj": {"readers"},
+    "pyproj": {"predict", "readers"},
     "rich": {"core", "cli"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError
 from patchaug.predict.map_frame import MapFrame
-from patchaug.readers.georeference import Georeference, georeference_of
+from patchaug.readers.georeference import georeference_of
 from patchaug.slides.slide import Slide
 
 
@@ -29,18 +29,10 @@ def frame_of(slide: Slide, rectangle: Window, codes: tuple[str, ...] | None) -> 
     (l0_width, l0_height), (width, height) = slide.dimensions, slide.level_size(rectangle.level)
     across, down = l0_width / width, l0_height / height
     left, top = rectangle.x * across, rectangle.y * down
-    mpp = slide.mpp
+    mpp, place = slide.mpp, georeference_of(slide.image)
     return MapFrame(
         slide.name, rectangle.width, rectangle.height, tuple(codes), rectangle.level, (across, down), left, top,
         None if mpp is None else (mpp[0] * across, mpp[1] * down),
-        _moved(georeference_of(slide.image), left, top, across, down),
+        None if place is None else place.of_part(left, top, across, down),
+        None if (rectangle.width, rectangle.height) == (width, height) else (width, height),
     )  # fmt: skip
-
-
-def _moved(place: Georeference | None, left: float, top: float, across: float, down: float) -> Georeference | None:
-    """Return the place of a map whose corner and pixels are given in pixels of level 0."""
-    if place is None:
-        return None
-    a, b, c, d, e, f = place.transform
-    moved = (a * across, b * down, a * left + b * top + c, d * across, e * down, d * left + e * top + f)
-    return Georeference(moved, place.crs)

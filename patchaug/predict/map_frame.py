@@ -30,6 +30,8 @@ class MapFrame:
         l0_y: Row of level 0 at the map's upper edge.
         mpp: Micrometres per pixel of the map, (x, y); None where the slide does not state it.
         georeference: Place of the map's pixels on the map or stage; None where the slide does not state it.
+        whole: (width, height) of the whole slide in pixels of the map, where the map is a part of it; None where it is
+            the whole.
 
     Examples:
         >>> from patchaug.predict.map_frame import MapFrame
@@ -48,13 +50,19 @@ class MapFrame:
     l0_y: float = 0.0
     mpp: tuple[float, float] | None = None
     georeference: Georeference | None = None
+    whole: tuple[int, int] | None = None
+
+    @property
+    def margins(self) -> tuple[int, int, int, int]:
+        """Pixels of the map between it and the slide's borders: left, top, right, bottom."""
+        if self.whole is None:
+            return 0, 0, 0, 0
+        left, top = round(self.l0_x / self.l0_per_pixel[0]), round(self.l0_y / self.l0_per_pixel[1])
+        return left, top, self.whole[0] - self.width - left, self.whole[1] - self.height - top
 
     @classmethod
     def of_level(cls, slide: Slide, codes: tuple[str, ...], level: int = 0) -> MapFrame:
-        """Return the frame of a map of a whole level of a slide.
-
-        Where the level is smaller by a whole factor, its pixels are squares of so many level-0 pixels, as in
-        `patchaug.slides.mask_alignment`; otherwise the level and level 0 show the same extent.
+        """Return the frame of a map of a whole level of a slide; the level and level 0 show the same extent.
 
         Args:
             slide: The slide.
@@ -73,7 +81,11 @@ class MapFrame:
 
     @classmethod
     def of_size(cls, slide: Slide, codes: tuple[str, ...], width: int, height: int, level: int = 0) -> MapFrame:
-        """Return the frame of a map of a whole slide that has another size than its levels; see `of_level`.
+        """Return the frame of a map of a whole slide, of any size.
+
+        A map of another size than the slide's levels, smaller by a whole factor, has pixels that are squares of so many
+        level-0 pixels: a mask of that size is laid under the slide in the same way, see
+        `patchaug.slides.mask_alignment`.
 
         Args:
             slide: The slide.
@@ -83,7 +95,8 @@ class MapFrame:
             level: Level that the windows were read from.
         """
         l0_width, l0_height = slide.dimensions
-        factor = next(iter(whole_factors((l0_width, l0_height), (width, height))), None)
+        factors = [] if (width, height) in slide.level_dimensions else whole_factors(slide.dimensions, (width, height))
+        factor = next(iter(factors), None)
         per_pixel = (l0_width / width, l0_height / height) if factor is None else (float(factor), float(factor))
         mpp = None if slide.mpp is None else (slide.mpp[0] * per_pixel[0], slide.mpp[1] * per_pixel[1])
         place = georeference_of(slide.image)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,20 @@ _POINT = 2  # GTRasterTypeGeoKey: coordinates are those of pixel centres
 _USER = 32767
 
 
+class GeoKeys(NamedTuple):
+    """Coordinate system of a GeoTIFF as it is stored: the tags 34735, 34736 and 34737.
+
+    Attributes:
+        directory: GeoKeyDirectory, four numbers a key.
+        doubles: GeoDoubleParams.
+        text: GeoAsciiParams.
+    """
+
+    directory: tuple[int, ...]
+    doubles: tuple[float, ...] = ()
+    text: str = ""
+
+
 @dataclass(frozen=True)
 class Georeference:
     """Affine transform from pixels of level 0 to coordinates: x = a column + b row + c, y = d column + e row + f.
@@ -24,6 +38,7 @@ class Georeference:
     Attributes:
         transform: a, b, c, d, e, f; (0, 0) is the outer corner of the first pixel.
         crs: Coordinate system, such as "EPSG:32632"; None where the file does not name it.
+        keys: The system as a GeoTIFF stores it; None for other files.
 
     Examples:
         >>> from patchaug.readers.georeference import Georeference
@@ -34,6 +49,7 @@ class Georeference:
 
     transform: tuple[float, float, float, float, float, float]
     crs: str | None = None
+    keys: GeoKeys | None = field(default=None, compare=False, repr=False)
 
     def to_pixels(self, points: Array) -> Array:
         """Convert coordinates, float64 (points, 2) of x and y, to pixels of level 0."""

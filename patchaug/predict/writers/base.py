@@ -29,6 +29,10 @@ class BandWriter(ABC):
         what: Whether class numbers or probabilities are written.
         ignore: Number in the map that means "not predicted".
 
+    Attributes:
+        margins: Pixels of the slide around the map that the file covers: left, top, right, bottom.
+        fill: Number of pixels that are not predicted; None where there are none.
+
     Raises:
         OptionError: The frame has no class or no pixel.
     """
@@ -44,6 +48,8 @@ class BandWriter(ABC):
         if ignore is not None and not 0 <= ignore <= 65535:
             raise OptionError(f"ignore is stored with the class numbers and must be in 0..65535, got {ignore}")
         self.path, self.frame, self.what, self.ignore = Path(path), frame, what, ignore
+        self.margins = frame.margins
+        self.fill = ignore
         self._rows = 0
         self._stack = ExitStack()
         self.temporary = self.path
@@ -51,7 +57,7 @@ class BandWriter(ABC):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of stored class numbers: uint8, or uint16 for more than 256 numbers."""
-        return np.dtype(np.uint8 if max(len(self.frame.codes) - 1, self.ignore or 0) < 256 else np.uint16)
+        return np.dtype(np.uint8 if max(len(self.frame.codes) - 1, self.fill or 0) < 256 else np.uint16)
 
     @property
     def scratch(self) -> Path:
@@ -118,6 +124,15 @@ class BandWriter(ABC):
                 )
             self.finish()
             self.close()
+
+    def cover_slide(self) -> None:
+        """Let the file cover the whole slide where the map is a part of it, so that it opens as a mask."""
+        if any(self.margins) and self.fill is None:
+            self.fill = 255 if len(self.frame.codes) < 256 else 65535
+
+    def cover_map(self) -> None:
+        """Let the file cover the map alone, because the file states its place."""
+        self.margins = (0, 0, 0, 0)
 
     def _require_next(self, top: int, classes: Array, probabilities: Array | None) -> None:
         rows, frame = len(classes), self.frame

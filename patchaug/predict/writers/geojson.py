@@ -17,6 +17,7 @@ from patchaug.errors import OptionError
 from patchaug.predict.map_frame import MapFrame
 from patchaug.predict.writers.base import BandWriter, What, checked_background
 from patchaug.predict.writers.objects import Objects, ObjectStream
+from patchaug.predict.writers.simplify import simplified
 from patchaug.readers.annotations.class_names import IGNORE
 from patchaug.readers.annotations.features import HOLES, PIXELS, RING, shapely_module
 from patchaug.readers.georeference import STAGE
@@ -161,7 +162,7 @@ class GeoJsonWriter(BandWriter):
         steps, starts = np.array(frame.l0_per_pixel), np.array((frame.l0_x, frame.l0_y))
         flat = [ring for rings in polygons for ring in rings]
         if self._simplify:
-            polygons = _simplified(polygons, self._simplify / steps)
+            polygons = simplified(polygons, self._simplify / steps)
             flat = [ring for rings in polygons for ring in rings]
         ends = np.cumsum([len(ring) for ring in flat]).tolist()
         points = np.concatenate(flat)
@@ -181,25 +182,3 @@ class GeoJsonWriter(BandWriter):
         rings = [[ring[0], *ring[:0:-1]] for ring in rings] if turned else rings
         each = iter(rings)
         return [[next(each) for _ in one] for one in polygons]
-
-
-def _simplified(polygons: list[list[Array]], tolerance: Array) -> list[list[Array]]:
-    """Simplify polygons by Douglas and Peucker, so that no outline moves by more than the tolerance, and none crosses.
-
-    Args:
-        polygons: Rings of each polygon.
-        tolerance: Pixels of the map, (x, y).
-    """
-    shapely = shapely_module()
-    scaled = [[ring / tolerance for ring in rings] for rings in polygons]
-    shapes = np.array([shapely.Polygon(outer, holes) for outer, *holes in scaled])
-    simple = shapely.simplify(shapes, 1.0, preserve_topology=True)
-    found = []
-    for rings, shape in zip(polygons, simple, strict=True):
-        parts = [np.asarray(ring.coords)[:-1] * tolerance for ring in (shape.exterior, *shape.interiors)]
-        parts = [np.round(part).astype(np.int64) for part in parts]
-        # GEOS also drops the point that a ring begins with, and then moves the outline by up to twice the tolerance.
-        kept = zip(parts, rings, strict=True)
-        found.append([part if (part[0] == old[0]).all() else np.vstack([old[:1], part]) for part, old in kept])
-    sound = shapely.is_valid(np.array([shapely.Polygon(outer, holes) for outer, *holes in found]))
-    return [new if kept else old for new, old, kept in zip(found, polygons, sound.tolist(), strict=True)]

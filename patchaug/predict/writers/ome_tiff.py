@@ -31,10 +31,10 @@ class OmeTiffWriter(TiffMapWriter):
         else:
             channels = ("classes",)
             notes = [(str(number), name) for number, name in enumerate(codes)]
-            notes += [] if self.ignore is None else [(str(self.ignore), "not predicted")]
+            notes += [] if self.fill is None else [(str(self.fill), "not predicted")]
         kind = {"float32": "float"}.get(self.stored.name, self.stored.name)
         first, *others = levels
-        tiff.write(**first, subifds=len(others), description=ome_xml(self.frame, channels, kind, notes))
+        tiff.write(**first, subifds=len(others), description=ome_xml(self.frame, self.sizes[0], channels, kind, notes))
         for level in others:
             tiff.write(**level, subfiletype=1)
 

@@ -62,6 +62,39 @@ class Pyramid:
         self._top += rows.shape[1]
 
 
+class Surrounded:
+    """Feeds a pyramid with a picture and what surrounds it.
+
+    Args:
+        pyramid: The pyramid of the whole.
+        margins: Pixels around the picture: left, top, right, bottom.
+        fill: Value of them.
+    """
+
+    def __init__(self, pyramid: Pyramid, margins: tuple[int, int, int, int], fill: int) -> None:
+        self._pyramid, self._margins, self._fill = pyramid, margins, fill
+        self._shape: tuple[int, ...] = ()
+
+    def feed(self, rows: Array) -> None:
+        """Take the next rows of the picture, (planes, rows, width)."""
+        left, top, right, _ = self._margins
+        if not self._shape:
+            self._shape, self._dtype = (len(rows), 0, left + rows.shape[2] + right), rows.dtype
+            self._blank(top)
+        if left or right:
+            rows = np.pad(rows, ((0, 0), (0, 0), (left, right)), constant_values=self._fill)
+        self._pyramid.feed(rows)
+
+    def finish(self) -> None:
+        """Add what lies below the picture."""
+        self._blank(self._margins[3])
+
+    def _blank(self, rows: int) -> None:
+        for first in range(0, rows, 256):
+            shape = (self._shape[0], min(256, rows - first), self._shape[2])
+            self._pyramid.feed(np.full(shape, self._fill, self._dtype))
+
+
 def level_sizes(width: int, height: int, tile: int) -> list[tuple[int, int]]:
     """Return (width, height) of all levels, down to the first that fits in one tile."""
     sizes = [(width, height)]

@@ -13,7 +13,7 @@ from patchaug.core.arrays import Array
 from patchaug.errors import OptionError
 from patchaug.predict.map_frame import MapFrame
 from patchaug.predict.writers.base import BandWriter, What
-from patchaug.predict.writers.pyramid import Pyramid, Reduction
+from patchaug.predict.writers.pyramid import Pyramid, Reduction, Surrounded
 from patchaug.predict.writers.stored_values import checked_dtype, stored_probabilities
 from patchaug.predict.writers.tile_spool import TileSpool
 
@@ -49,6 +49,10 @@ class TiffMapWriter(BandWriter):
         if not 16 <= tile <= 4096 or tile % 16:
             raise OptionError(f"tile must be a multiple of 16 px, 16 to 4096, got {tile}")
         self._compression, self._tile = compression, tile
+        if self.places_map():
+            self.cover_map()
+        else:
+            self.cover_slide()
         self.stored = checked_dtype(dtype, self.dtypes) if what == "probabilities" else np.dtype(self.dtype)
         self._predictor = what == "probabilities" and self.stored.kind == "u"
 
@@ -57,6 +61,10 @@ class TiffMapWriter(BandWriter):
         """Planes of each level."""
         return len(self.frame.codes) if self.what == "probabilities" else 1
 
+    def places_map(self) -> bool:
+        """Return whether the file states where a map that is a part of its slide lies."""
+        return False
+
     @abstractmethod
     def write_levels(self, tiff: Any, levels: list[dict[str, Any]]) -> None:
         """Write all levels to an open `tifffile.TiffWriter`, each with these arguments of its `write`."""
@@ -64,10 +72,13 @@ class TiffMapWriter(BandWriter):
     def begin(self) -> None:
         """Open a temporary file for the tiles of each level."""
         reduction: Reduction = "mean" if self.what == "probabilities" else "nearest"
-        size = self.frame.width, self.frame.height
-        self._pyramid = Pyramid(*size, self.planes, self.stored, self._tile, reduction, self._encode)
+        left, top, right, bottom = self.margins
+        size = left + self.frame.width + right, top + self.frame.height + bottom
+        pyramid = Pyramid(*size, self.planes, self.stored, self._tile, reduction, self._encode)
+        self.sizes = pyramid.sizes
+        self._picture = Surrounded(pyramid, self.margins, 0 if self.what == "probabilities" else self.fill or 0)
         self._spools: list[TileSpool] = []
-        for level, (width, height) in enumerate(self._pyramid.sizes):
+        for level, (width, height) in enumerate(self.sizes):
             tiles = -(-width // self._tile) * -(-height // self._tile)
             self._spools.append(TileSpool(self.scratch / f"level{level}.tiles", self.planes, tiles))
 
@@ -75,9 +86,9 @@ class TiffMapWriter(BandWriter):
         """Take the rows of a band."""
         if self.what == "probabilities":
             assert probabilities is not None
-            self._pyramid.feed(stored_probabilities(self.path, probabilities, self.stored))
+            self._picture.feed(stored_probabilities(self.path, probabilities, self.stored))
         else:
-            self._pyramid.feed(classes[None])
+            self._picture.feed(classes[None])
 
     def _encode(self, level: int, number: int, rows: Array) -> None:
         import imagecodecs
@@ -98,8 +109,9 @@ class TiffMapWriter(BandWriter):
         """Write tags and tiles."""
         import tifffile
 
+        self._picture.finish()
         levels: list[dict[str, Any]] = []
-        for (width, height), spool in zip(self._pyramid.sizes, self._spools, strict=True):
+        for (width, height), spool in zip(self.sizes, self._spools, strict=True):
             shape = (height, width) if self.planes == 1 else (self.planes, height, width)
             levels.append(
                 {
@@ -109,7 +121,7 @@ class TiffMapWriter(BandWriter):
                 }
             )  # fmt: skip
             if self.frame.mpp is not None:
-                per_cm = tuple(1e4 / value / (self.frame.width / width) for value in self.frame.mpp)
+                per_cm = tuple(1e4 / value / (self.sizes[0][0] / width) for value in self.frame.mpp)
                 levels[-1].update(resolution=per_cm, resolutionunit="CENTIMETER")
         big = sum(spool.size for spool in self._spools) > _CLASSIC
         with closing(tifffile.TiffWriter(self.temporary, bigtiff=big, byteorder="<")) as tiff:

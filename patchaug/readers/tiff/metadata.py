@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+from xml.sax.saxutils import unescape  # GDAL escapes texts twice
 
-from patchaug.readers.georeference import STAGE, Georeference, from_geotiff
+import numpy as np
+
+from patchaug.readers.georeference import STAGE, GeoKeys, Georeference, from_geotiff
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -38,7 +42,8 @@ def place_of(tiff: TiffFile, page: Any, mpp: tuple[float, float] | None) -> Geor
     try:
         tags = page.geotiff_tags if 33550 in page.tags or 34264 in page.tags else None
         if tags:
-            return from_geotiff(tags)
+            place = from_geotiff(tags)
+            return None if place is None else replace(place, keys=_geo_keys(page))
         if mpp is None or tiff.is_svs or 286 not in page.tags or 287 not in page.tags:
             return None
         x, y = (origin[0] / origin[1] for origin in (page.tags.valueof(286), page.tags.valueof(287)))
@@ -46,6 +51,15 @@ def place_of(tiff: TiffFile, page: Any, mpp: tuple[float, float] | None) -> Geor
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None  # the file does not say
     return Georeference((mpp[0], 0.0, x * unit, 0.0, mpp[1], y * unit), STAGE)
+
+
+def _geo_keys(page: Any) -> GeoKeys | None:
+    """Return the tags of the coordinate system as they are stored."""
+    directory, doubles, text = (page.tags.valueof(code) for code in (34735, 34736, 34737))
+    if directory is None:
+        return None
+    numbers = () if doubles is None else tuple(map(float, np.ravel(doubles)))
+    return GeoKeys(tuple(map(int, directory)), numbers, str(text or ""))
 
 
 def _ome_mpp(text: str, scene: int) -> tuple[float, float]:
@@ -70,9 +84,8 @@ def channel_names(tiff: TiffFile, page: Any, scene: int, count: int) -> tuple[st
             names = [channel.get("Name") for channel in channels]
         else:
             items = ElementTree.fromstring(page.tags.valueof(_GDAL_METADATA)).findall("Item")
-            found = {
-                int(item.get("sample", "-1")): item.text for item in items if item.get("role") == "description"
-            }  # fmt: skip
+            described = [item for item in items if item.get("role") == "description"]
+            found = {int(item.get("sample", "-1")): unescape(item.text or "") for item in described}
             names = [found.get(number) for number in range(count)]
     except (AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError):
         return None

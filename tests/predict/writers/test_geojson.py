@@ -88,7 +88,7 @@ def test_they_are_the_mask_of_the_slide(classes, factor, more, geo, placed_raste
     inside = Window(0, 0, *(round(n * f) for n, f in zip((width, height), frame.l0_per_pixel, strict=True)))
     assume(inside.width <= image.shape[1] and inside.height <= image.shape[0])
     again, labels = seen.read_mask(inside), wanted.read_mask(inside)
-    if frame.l0_per_pixel[0] % 1 and geo not in ("no", "pixels"):
+    if any(step % 1 for step in frame.l0_per_pixel) and geo not in ("no", "pixels"):
         # An edge may lie on the centre of a level-0 pixel, and coordinates of a map are rounded: only centres of the
         # map's own pixels are certain.
         rows, columns = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchaug import Window, open_slide
@@ -83,6 +83,7 @@ def test_probabilities(classes, data, dtype):
     assert open_slide(path).channel_names == CODES
 
 
+@settings(max_examples=15)
 @given(classes=class_maps(30))
 def test_gdal_reads_the_first_page(classes):
     """The other implementation of TIFF gets the same pixels."""
