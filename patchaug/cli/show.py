@@ -154,7 +154,7 @@ def _sample(
         made, codes, ignore_index = run, run.class_names, run.ignore_index
         pairs = pairs_of(run)[0]
         checked_output(out, "picture", [".png"], inputs=[path for pair in pairs for path in pair])
-        chosen = {"channels": run.channels, "series": run.series, "ram": run.ram}
+        chosen: dict[str, Any] = {"channels": run.channels, "series": run.series, "ram": run.ram}
         slides = [open_slide(i, m, **run.label_arguments(), **chosen, mpp=run.mpp_of_slides) for i, m in pairs]
     plan = Plan(slides, made.samplers().train, seed=made.seed)
     draw = plan[index]
