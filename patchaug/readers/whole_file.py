@@ -117,7 +117,11 @@ def _require_known(path: str, picture: ImageFile, head: bytes, mask: bool) -> No
     picture.close()
     if mask:
         raise ReadError(f"{path}: pixels are {picture.mode}, a mask holds one integer a pixel; save class numbers")
-    raise ReadError(f"{path}: pixels are {picture.mode}, an image is grey or RGB; save it as TIFF, or convert it")
+    grey = "L" if picture.mode == "1" else "RGB"
+    raise ReadError(
+        f"{path}: pixels are {picture.mode}, an image is grey or RGB; convert it, such as "
+        f'Image.open(path).convert("{grey}").save("out.png") of Pillow'
+    )
 
 
 def _png_head(path: str) -> bytes:

@@ -76,14 +76,8 @@ def interpretation_of(
     _require_image(path, page)
     count = page.samplesperpixel * number
     names = channel_names(tiff, page, scene, count) if planes is None else tuple(planes)
-    if int(page.photometric) == _PALETTE and count == 1:
-        colours = np.asarray(page.colormap >> 8, np.uint8).T
-        chosen = channel_numbers(path, 3, None, (0, 1, 2) if channels is None else channels)
-        palette, nodata = np.ascontiguousarray(colours[:, chosen]), nodata_of(path, page)
-        if nodata is not None:  # an index: several may have its colour
-            opaque = np.where(np.arange(len(palette)) == nodata, 0, 255).astype(np.uint8)
-            palette = np.concatenate([palette, opaque[:, None]], axis=1)
-        return Interpretation((0,), plain=True, alpha=nodata is not None, palette=palette)
+    if int(page.photometric) in (_PALETTE, _WHITE_ZERO) and count == 1:
+        return _of_palette(path, page, channels)
     if channels is not None:
         chosen = channel_numbers(path, count, names, channels)
         plain = chosen == tuple(range(count))
@@ -103,6 +97,21 @@ def interpretation_of(
     return Interpretation(order, order == tuple(range(count)), alpha=True, names=kept)
 
 
+def _of_palette(path: str, page: Any, channels: Channels | None) -> Interpretation:
+    """Return the interpretation of indices: of colours, or of greys where white is stored as 0."""
+    if int(page.photometric) == _PALETTE:
+        colours = np.asarray(page.colormap >> 8, np.uint8).T
+    else:
+        colours = np.arange(2**page.bitspersample, dtype=page.dtype.newbyteorder("="))[::-1, None]
+    number = colours.shape[1]
+    chosen = channel_numbers(path, number, None, range(number) if channels is None else channels)
+    palette, nodata = np.ascontiguousarray(colours[:, chosen]), nodata_of(path, page)
+    if nodata is not None:  # an index: several may have its colour
+        opaque = np.where(np.arange(len(palette)) == nodata, 0, np.iinfo(palette.dtype).max).astype(palette.dtype)
+        palette = np.concatenate([palette, opaque[:, None]], axis=1)
+    return Interpretation((0,), plain=True, alpha=nodata is not None, palette=palette)
+
+
 def _require_image(path: str, page: Any) -> None:
     """Require a type and colours that are read here."""
     photometric, compression = int(page.photometric), int(page.compression)
@@ -111,11 +120,18 @@ def _require_image(path: str, page: Any) -> None:
     known = photometric in (_BLACK_ZERO, _RGB) or (photometric == _PALETTE and page.dtype == np.uint8)
     ycbcr = photometric == _YCBCR and compression == 7 and page.samplesperpixel == 3
     odd_rgb = photometric == _RGB and page.samplesperpixel < 3
-    if not (known or ycbcr) or odd_rgb or compression in _ELSEWHERE:
-        raise UnsupportedError(
+    inverted = photometric == _WHITE_ZERO and page.dtype.kind == "u" and page.samplesperpixel == 1
+    if not (known or ycbcr or inverted) or odd_rgb or compression in _ELSEWHERE:
+        what = (
             f"{path}: TIFF with photometric {_tag_name(page.photometric)}, {page.samplesperpixel} samples, planes "
-            f"{_tag_name(page.planarconfig)}, compression {_tag_name(page.compression)} is not read tile by tile"
+            f"{_tag_name(page.planarconfig)}, compression {_tag_name(page.compression)}"
         )
+        if page.dtype != np.uint8:
+            raise ReadError(
+                f"{what}, of {page.bitspersample} bits; other readers make 8 bits of it: save it as grey or RGB "
+                f"(photometric MINISBLACK or RGB)"
+            )
+        raise UnsupportedError(f"{what} is not read tile by tile")
 
 
 def require_mask(path: str, page: Any, planes: int = 1) -> None:

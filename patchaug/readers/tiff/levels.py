@@ -136,7 +136,11 @@ def _jpeg(page: Any) -> dict[str, Any] | None:
 
     if int(page.compression) in (6, 7, 33007, 34892):
         load("jpeg8", "jpeg")
-    if int(page.compression) != 7 or page.bitspersample != 8 or not page.is_tiled:
+    if int(page.compression) != 7 or page.bitspersample != 8:
+        return None
+    if page.planarconfig == 2 and page.samplesperpixel > 1:  # each plane is grey, which tifffile overlooks
+        return {"tables": page.jpegtables, "colorspace": 1, "outcolorspace": 1}
+    if not page.is_tiled:
         return None
     tags = page.photometric, page.planarconfig, page.extrasamples, page.is_jfif
     inside, outside = jpeg_decode_colorspace(*tags)
