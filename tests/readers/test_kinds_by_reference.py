@@ -186,7 +186,7 @@ def test_colours_converted_by_gdal_are_ours_within_rounding(tmp_path: Path, writ
     for number, theirs in enumerate(by_rasterio(tmp_path / "a.tif")):
         ours = slide.read(Window(0, 0, *slide.level_dimensions[number], number)).image
         assert np.array_equal(ours, tifffile.imread(tmp_path / "a.tif", series=0, level=number))
-        assert np.abs(ours.astype(int) - theirs).mean() < 0.7
+        assert np.median(np.abs(ours.astype(int) - theirs)) <= 2
 
 
 def test_16_bits_of_white_as_0_keep_all_their_bits(tmp_path: Path) -> None:
