@@ -10,14 +10,10 @@ from pathlib import Path
 
 from patchaug.cli.common import require
 from patchaug.core.atomic import require_replaceable
+from patchaug.core.file_lock import lock_file, unlock_file
 from patchaug.core.own_folder import remove_own_folder, require_own_folder
 from patchaug.errors import MissingError, OptionError, WriteError
 from patchaug.slides.discovery import RUN_MARK
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
 
 MARK = RUN_MARK  # a living run holds this file locked
 DEFAULT = "patchaug-run"
@@ -30,8 +26,6 @@ RESULTS = {
 }  # fmt: skip
 MODELS = (Path(MODEL).stem, Path(BEST_MODEL).stem)  # folders with the same models as data
 MODEL_INDEX, MODEL_CONTENT = "model.json", "model"
-
-_open_locks: set[int] = set()
 
 
 class RunFolder:
@@ -65,20 +59,20 @@ class RunFolder:
             created = _make(path)
             if not created:
                 _require_of_a_run(path)
-            lock = _lock(path)
+            lock = lock_file(path / MARK)
             fresh = created or not (path / MARK).read_text().startswith("patchaug run")
             if lock is not None and (fresh or overwrite):
                 try:
                     if not fresh:
                         _require_own_results(path)
                 except WriteError:
-                    _unlock(lock)
+                    unlock_file(lock)
                     raise
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"patchaug run, process {os.getpid()}\n".encode(), 0)
                 return cls(path, lock, created=created and not existed)
             if lock is not None:
-                _unlock(lock)
+                unlock_file(lock)
             elif overwrite:
                 raise WriteError(f"{path}: a run is going on in it; wait for it, end it, or choose another --out")
             number += 1
@@ -98,11 +92,11 @@ class RunFolder:
         path = _latest() if out is None else Path(out)
         if not (path / MARK).is_file():
             raise MissingError(f"there is no run in {path} to resume; name its folder with --out")
-        lock = _lock(path)
+        lock = lock_file(path / MARK)
         if lock is None:
             raise WriteError(f"{path}: a run is going on in it; wait for it or end it before --resume")
         if not (path / "checkpoint.pt").is_file():
-            _unlock(lock)
+            unlock_file(lock)
             if (path / REPORT).is_file():
                 raise OptionError(f"the run in {path} has finished; start another one without --resume")
             raise MissingError(
@@ -114,7 +108,7 @@ class RunFolder:
                 path, but=(OPTIONS, "checkpoint.pt")
             )  # what is wrong with them is said when they are read
         except WriteError:
-            _unlock(lock)
+            unlock_file(lock)
             raise
         return cls(path, lock, created=False)
 
@@ -138,7 +132,7 @@ class RunFolder:
                 (self.path / MARK).unlink()
                 if self.created:
                     self.path.rmdir()
-        _unlock(self._lock)
+        unlock_file(self._lock)
 
 
 def _make(path: Path) -> bool:
@@ -189,39 +183,3 @@ def _latest() -> Path:
 
 
 _NAME = rf"{DEFAULT}(?:-(\d+))?"
-
-
-def _lock(path: Path) -> int | None:
-    """Open and lock the mark of a folder; None if another process holds it. The lock ends with this process."""
-    try:
-        opened = os.open(path / MARK, os.O_RDWR)
-    except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror}; choose a folder that you can write to") from None
-    if fcntl is not None:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(opened)
-            return None
-        except OSError:
-            pass  # some network disks have no locks
-    _open_locks.add(opened)
-    return opened
-
-
-def _unlock(lock: int) -> None:
-    _open_locks.discard(lock)
-    with suppress(OSError):
-        os.close(lock)
-
-
-def _close_in_child() -> None:
-    """Close the locks in a forked process, which would hold them beyond the end of the run."""
-    for lock in _open_locks:
-        with suppress(OSError):
-            os.close(lock)
-    _open_locks.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)

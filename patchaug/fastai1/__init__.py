@@ -12,6 +12,7 @@ from patchaug.fastai1.losses import SlideCrossEntropy
 from patchaug.fastai1.metrics import SlideAccuracy, SlideDice, SlideJaccard, SlidePrecision, SlideRecall
 from patchaug.fastai1.slide_list import SlideItemList
 from patchaug.predict.predict_slide import predict_slide
+from patchaug.predict.predict_slides import predict_slides
 from patchaug.slides.discovery import get_slide_files
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "get_slide_files",
     "get_transforms",
     "predict_slide",
+    "predict_slides",
 ]

@@ -23,6 +23,7 @@ from patchaug.errors import OptionError
 from patchaug.fastai1.label_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
 from patchaug.predict.predict_slide import predict_slide
+from patchaug.predict.predict_slides import predict_slides
 from patchaug.predict.run_model import evaluating
 from patchaug.predict.trained_model import ReadPixels, TrainedModel, trained_model
 from patchaug.sampling.plan import Plan
@@ -107,7 +108,7 @@ def callbacks_of(learn: Learner) -> list[Any]:
     return [*made, *listify(learn.callbacks)]
 
 
-Learner.predict_slide = predict_slide
+Learner.predict_slide, Learner.predict_slides = predict_slide, predict_slides
 
 _export = Learner.export
 

@@ -16,6 +16,7 @@ from patchaug.fastai2.metrics import SlideAccuracy, SlideDice, SlideJaccard, Sli
 from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.fastai2.random_patch import RandomPatch
 from patchaug.predict.predict_slide import predict_slide
+from patchaug.predict.predict_slides import predict_slides
 from patchaug.slides.discovery import get_slide_files
 
 __all__ = [
@@ -42,5 +43,6 @@ __all__ = [
     "get_slide_files",
     "get_transforms",
     "predict_slide",
+    "predict_slides",
     "small_encoder",
 ]

@@ -22,6 +22,7 @@ from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.fastai2.random_patch import RandomPatch, random_patch
 from patchaug.fastai2.transform_geometry import require_whole_windows
 from patchaug.predict.predict_slide import predict_slide
+from patchaug.predict.predict_slides import predict_slides
 from patchaug.predict.run_model import evaluating
 from patchaug.predict.trained_model import ReadPixels, TrainedModel, trained_model
 from patchaug.sampling import Grid
@@ -126,7 +127,7 @@ def _trained_model(learn: Learner) -> TrainedModel:
     return LearnerModel(learn, valid)
 
 
-Learner.predict_slide = predict_slide
+Learner.predict_slide, Learner.predict_slides = predict_slide, predict_slides
 
 
 class _SlidePrediction(GatherPredsCallback):

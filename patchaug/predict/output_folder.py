@@ -1,0 +1,149 @@
+"""`OutputFolder`: the folder of predictions. It knows which files it wrote, and what of a killed prediction is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from patchaug.core.atomic import write_text
+from patchaug.core.file_lock import lock_file, unlock_file
+from patchaug.errors import WriteError
+
+_HIDDEN = ".patchaug-predict"  # inside the folder
+_RECORDS, _JOB, _LOCK, _CONTENT = "files.json", "job.json", "lock", "list of predictions"
+
+
+class OutputFolder:
+    """A folder that this process writes predictions to, locked against others.
+
+    Files are completed in a hidden folder inside it, recorded, and then moved to their names. A file that is there and
+    is not the recorded one is never touched.
+
+    Args:
+        path: The folder; it is made where it does not exist.
+
+    Raises:
+        WriteError: It is a file or cannot be made, or another process writes predictions to it.
+
+    Examples:
+        >>> from patchaug.predict.output_folder import OutputFolder
+        >>> with OutputFolder("maps") as folder:
+        ...     _ = Path(folder.job("case7", {"model": 1}, resume=False), "case7.csv").write_text("a,b")
+        ...     folder.publish("case7", "case7.csv")
+        ...     folder.holds("case7.csv", {"model": 1}), folder.holds("case7.csv", {"model": 2})
+        (True, False)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._hidden = self.path / _HIDDEN
+        self._lock: int | None = None
+        self._records: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Make and lock the folder."""
+        try:
+            self._hidden.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise WriteError(f"{self.path} is a file; choose another folder for the predictions") from None
+        except OSError as error:
+            raise WriteError(f"{self.path} cannot be made: {error.strerror}; choose another folder") from None
+        self._lock = lock_file(self._hidden / _LOCK)
+        if self._lock is None:
+            raise WriteError(
+                f"{self.path}: another process writes predictions to it; wait for it, or choose another folder"
+            )
+        self._records = self._read(self._hidden / _RECORDS)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Unlock the folder; remove what is empty."""
+        with suppress(OSError):
+            if [entry.name for entry in self._hidden.iterdir()] == [_LOCK]:
+                (self._hidden / _LOCK).unlink()
+                self._hidden.rmdir()
+                self.path.rmdir()
+        if self._lock is not None:
+            unlock_file(self._lock)
+
+    def exists(self, name: str) -> bool:
+        """Return True if a file or folder of this name is there."""
+        return os.path.lexists(self.path / name)
+
+    def holds(self, name: str, job: Mapping[str, Any]) -> bool:
+        """Return True if a file is there, finished and unchanged, of this very job."""
+        record = self._records.get(name)
+        return record is not None and record["job"] == _plain(job) and record["state"] == _state(self.path / name)
+
+    def job(self, stem: str, job: Mapping[str, Any], *, resume: bool) -> Path:
+        """Return the hidden folder of a slide's prediction, where its files are completed.
+
+        Args:
+            stem: Stem of the slide's files.
+            job: What the result depends on, as JSON stores it.
+            resume: Keep what a killed prediction of the same job left; what another one left is removed.
+        """
+        folder = self._job(stem)
+        if not (resume and self._read(folder / _JOB) == _plain(job)):
+            shutil.rmtree(folder, ignore_errors=True)
+        if not folder.is_dir():
+            folder.mkdir()
+            write_text(folder / _JOB, json.dumps(_plain(job)), _CONTENT, replace=lambda file: True)
+        return folder
+
+    def publish(self, stem: str, name: str) -> None:
+        """Move a complete file or folder of a slide from the hidden folder to its name.
+
+        Raises:
+            WriteError: The name is taken.
+        """
+        source, target = self._job(stem) / name, self.path / name
+        if os.path.lexists(target):
+            raise WriteError(f"{target} appeared while it was predicted, and is not replaced; remove it, and resume")
+        # Recorded first: a process that is killed in between finds the file on either side.
+        self._records[name] = {"job": self._read(self._job(stem) / _JOB), "state": _state(source)}
+        text = json.dumps(self._records, indent=2) + "\n"
+        write_text(self._hidden / _RECORDS, text, _CONTENT, replace=lambda file: True)
+        os.rename(source, target)
+
+    def close_job(self, stem: str) -> None:
+        """Remove the hidden folder of a slide that is done."""
+        shutil.rmtree(self._job(stem), ignore_errors=True)
+
+    def _job(self, stem: str) -> Path:
+        return self._hidden / f"{stem}.job"
+
+    def _read(self, file: Path) -> dict[str, Any]:
+        """Read a JSON file of the hidden folder; {} if there is none."""
+        try:
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            raise WriteError(
+                f"{file} was changed, so it is unknown which files are predictions; choose another folder"
+            ) from None
+        found.pop("written_by", None)  # the signature
+        return found
+
+
+def _plain(job: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(dict(job)))
+
+
+def _state(path: Path) -> list[int] | None:
+    """Return what tells a file from any other, also after a rename; None if there is none."""
+    try:
+        state = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    # A folder's time and size may change by the rename.
+    return [state.st_ino] if path.is_dir() else [state.st_ino, state.st_size, state.st_mtime_ns]

@@ -1,0 +1,110 @@
+"""Predict one slide into files: a thread writes bands to journal and files while the next one is predicted."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from patchaug.errors import OptionError
+from patchaug.predict.accumulate import Band
+from patchaug.predict.bands import Prediction
+from patchaug.predict.journal import BandJournal, round_probabilities
+from patchaug.predict.writers.base import BandWriter
+from patchaug.predict.writers.registry import FORMATS, checked_format, open_writer
+
+PROBABILITIES = "probabilities."  # before a format: write probabilities in place of classes
+
+Progress = Callable[[int, int], None]  # bands that are done, and all bands
+
+
+def checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    """Return the formats, each once.
+
+    Raises:
+        OptionError: There is none, or no such format, or it holds no probabilities.
+
+    Examples:
+        >>> from patchaug.predict.write_prediction import checked_formats
+        >>> checked_formats(["ome.tif", "probabilities.ome.tif"])
+        ('ome.tif', 'probabilities.ome.tif')
+    """
+    if isinstance(formats, str) or not formats:
+        raise OptionError(f"formats must be a list such as ['ome.tif', 'geojson'], got {formats!r}")
+    for name in formats:
+        plain = str(name).removeprefix(PROBABILITIES)
+        if not checked_format(plain).probabilities and plain != name:
+            able = ", ".join(f"{PROBABILITIES}{key}" for key, one in FORMATS.items() if one.probabilities)
+            raise OptionError(f"format {name!r}: {plain} holds no probabilities; take {able}")
+    return tuple(dict.fromkeys(formats))
+
+
+def needs_probabilities(formats: Sequence[str]) -> bool:
+    """Return True if a format holds or uses probabilities."""
+    return any(
+        name.startswith(PROBABILITIES) or FORMATS[name.removeprefix(PROBABILITIES)].uses_probabilities
+        for name in formats
+    )
+
+
+def write_prediction(
+    prediction: Prediction, files: Mapping[str, Path], journal: BandJournal, progress: Progress | None = None
+) -> None:
+    """Predict a slide into files.
+
+    Bands of the journal are not predicted again. The files are the same bytes whatever part of them the journal holds.
+
+    Args:
+        prediction: The slide's prediction.
+        files: Path of each format, see `checked_formats`.
+        journal: Bands that are done; those that follow are added.
+        progress: Called with the number of bands that are done, and of all.
+
+    Raises:
+        PatchaugError: The slide cannot be read, or a file cannot be written.
+    """
+    total = len(prediction.starts)
+    with ExitStack() as stack:
+        writers = [stack.enter_context(_writer(prediction, name, path)) for name, path in files.items()]
+        done = 0
+        while done < total and (band := journal.read(done)) is not None:
+            _write(writers, band)
+            done += 1
+            _report(progress, done, total)
+        thread = stack.enter_context(ThreadPoolExecutor(1, "patchaug-write"))
+        waiting: deque[Future[None]] = deque()
+
+        def keep(number: int, band: Band) -> None:
+            round_probabilities(band)
+            journal.write(number, band)
+            _write(writers, band)
+
+        with closing(prediction.bands(first=done)) as bands:  # type: ignore[type-var]
+            for number, band in enumerate(bands, done):
+                waiting.append(thread.submit(keep, number, band))
+                del band
+                if len(waiting) > 1:
+                    waiting.popleft().result()
+                    _report(progress, number, total)
+        while waiting:
+            waiting.popleft().result()
+        _report(progress, total, total)
+
+
+def _writer(prediction: Prediction, name: str, path: Path) -> BandWriter:
+    plain: Any = name.removeprefix(PROBABILITIES)
+    what: Any = "classes" if plain == name else "probabilities"
+    return open_writer(plain, path, prediction.frame, what=what, image=prediction.slide)
+
+
+def _write(writers: Sequence[BandWriter], band: Band) -> None:
+    for writer in writers:
+        writer.write(band.top, band.classes, band.probabilities)
+
+
+def _report(progress: Progress | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)
