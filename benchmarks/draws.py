@@ -2,9 +2,10 @@
 
     python benchmarks/draws.py MASK.tiff [--out table.md] [--memory 8] [--seconds 120]
 
-MASK is the mask of a large slide, such as `../shared/data/make_slide.py` makes (531 Mpx). Each candidate draws from it
-in a process of its own, with the largest of the sizes n, n/2, n/4, ... that it can bear: within the memory and the
-time given. Peers that are not installed are left out, and the table says so:
+MASK is the mask of a large slide, such as `synthetic_slides.write_slide(folder, name, size=23040)` of
+`patchaug.testing` makes (531 Mpx). Each candidate draws from it in a process of its own, with the largest of the sizes
+n, n/2, n/4, ... that it can bear: within the memory and the time given. Peers that are not installed are left out, and
+the table says so:
 
     pip install torchio monai albumentations==2.0.8
 """

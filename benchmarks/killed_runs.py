@@ -196,7 +196,9 @@ def one_run(root: Path, number: int, rng: random.Random, seconds: float, expecte
     code: int | None = None
     shared = set(Path("/dev/shm").iterdir())
     try:
-        for way in [*ways, None]:
+        remaining: list[str | None] = [*ways, None]
+        while remaining:
+            way = remaining.pop(0)
             child = start(root, log, words, new=number % 8 == 7)
             if way is not None:
                 if rng.random() < 0.5:
@@ -222,8 +224,10 @@ def one_run(root: Path, number: int, rng: random.Random, seconds: float, expecte
                 faults.append(f"exit code {code} without a line: {stderr[-300:]}")
             faults += left_over(child, out, shared) + half_files(out)
             (disk / "filler").unlink(missing_ok=True)
-            if faults or code == 0 or (not (out / ".patchaug-run").exists() and "--resume" in words):
+            if faults or code == 0:
                 break
+            if not (out / "checkpoint.pt").exists():
+                del remaining[:-1]  # nothing to go on with, which --resume has to say
             words = ["--resume", "--out", str(out), "--workers", str(rng.choice([0, 1, 2]))]
         if not faults and code == 0:
             faults += [f"hidden file {path.name}" for path in out.glob(".*.part")]

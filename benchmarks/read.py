@@ -2,11 +2,11 @@
 
     python benchmarks/read.py SLIDE.tiff MASK.tiff [--rounds 5] [--windows 200] [--python tiatoolbox=PATH] [--out t.md]
 
-The slide is one that `../shared/data/make_slide.py` makes (23040 px, JPEG tiles of 256 px). Each reader lives in a
-process of its own and waits for its turn: in each round all read the same windows one after the other, so a busy
-machine slows all of them; the table has the medians over the rounds. The file is in the system's cache: no disk is
-measured. Readers that are not installed are left out, and
-the table says so; `--python` names the interpreter of one that lives in another environment.
+The slide is one that `synthetic_slides.write_slide(folder, name, size=23040)` of `patchaug.testing` makes (JPEG
+tiles of 256 px). Each reader lives in a process of its own and waits for its turn: in each round all read the same
+windows one after the other, so a busy machine slows all of them; the table has the medians over the rounds. The file is
+in the system's cache: no disk is measured. Readers that are not installed are left out, and the table says so;
+`--python` names the interpreter of one that lives in another environment.
 """
 
 from __future__ import annotations
