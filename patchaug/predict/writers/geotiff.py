@@ -49,7 +49,7 @@ class GeoTiffWriter(TiffMapWriter):
         """Return whether the slide lies on a map."""
         return self.frame.georeference is not None and self.frame.georeference.crs != STAGE
 
-    def write_levels(self, tiff: Any, levels: list[dict[str, Any]]) -> None:
+    def write_pages(self, tiff: Any, levels: list[dict[str, Any]]) -> None:
         """Write the levels one after the other."""
         form: dict[str, Any] = {}
         if self.planes > 1:

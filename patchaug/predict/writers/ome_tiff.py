@@ -22,7 +22,7 @@ class OmeTiffWriter(TiffMapWriter):
         True
     """
 
-    def write_levels(self, tiff: Any, levels: list[dict[str, Any]]) -> None:
+    def write_pages(self, tiff: Any, levels: list[dict[str, Any]]) -> None:
         """Write the first level with the others below it."""
         codes = self.frame.codes
         if self.what == "probabilities":

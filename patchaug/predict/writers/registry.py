@@ -15,6 +15,7 @@ from patchaug.predict.writers.geojson import GeoJsonWriter
 from patchaug.predict.writers.geotiff import GeoTiffWriter
 from patchaug.predict.writers.object_table import ObjectTableWriter
 from patchaug.predict.writers.ome_tiff import OmeTiffWriter
+from patchaug.predict.writers.ome_zarr import OmeZarrWriter
 from patchaug.slides.slide import Slide
 
 
@@ -39,6 +40,7 @@ class Format(NamedTuple):
 FORMATS: Mapping[str, Format] = {
     "ome.tif": Format("pyramidal OME-TIFF, for QuPath and Bio-Formats", OmeTiffWriter, probabilities=True),
     "tif": Format("GeoTIFF with overviews, for GIS", GeoTiffWriter, probabilities=True),
+    "zarr": Format("OME-Zarr, a folder", OmeZarrWriter, probabilities=True),
     "geojson": Format("polygons for QuPath and GIS", GeoJsonWriter),
     "csv": Format("table of objects", ObjectTableWriter, uses_probabilities=True),
     "areas.csv": Format("table of the area of each class", AreasWriter),
