@@ -33,6 +33,8 @@ class RandomPatch(ItemTransform):
         foreground: Probability that a draw is a foreground draw (mode "random"), see `Foreground`.
         classes: Classes that count as foreground; see `Foreground`. Default: all but 0 and `ignore_index`.
         min_fraction: Least share of a window's pixels that belongs to those classes; see `Foreground`.
+        min_valid: Least share of a random window's pixels that hold data; see `Uniform`. Grids stay complete: labels
+            of their invalid pixels are `ignore_index`.
         empty: What to do with a slide without foreground: "raise", "uniform" or "skip".
         mode: Windows of the training slides: "random", "grid", or "random-grid" (a grid with a new offset each epoch).
         overlap: Pixels that neighbours of a grid share.
@@ -70,6 +72,7 @@ class RandomPatch(ItemTransform):
         foreground: float = 0.0,
         classes: Classes | None = None,
         min_fraction: float = 0.0,
+        min_valid: float = 0.0,
         empty: Empty = "raise",
         mode: Literal["random", "grid", "random-grid"] = "random",
         overlap: int = 0,
@@ -86,8 +89,8 @@ class RandomPatch(ItemTransform):
         super().__init__()
         self.samplers = samplers_for(
             mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, foreground=foreground,
-            classes=classes, min_fraction=min_fraction, empty=empty, overlap=overlap, level=level, mpp=mpp,
-            augment=as_augment(augment, halo), halo=halo, edge=edge, on_error=on_error, small=small,
+            classes=classes, min_fraction=min_fraction, min_valid=min_valid, empty=empty, overlap=overlap, level=level,
+            mpp=mpp, augment=as_augment(augment, halo), halo=halo, edge=edge, on_error=on_error, small=small,
         )  # fmt: skip
         self.seed = checked_integer("seed", seed, 0)
 

@@ -85,6 +85,7 @@ class PatchOptions(Settings):
     foreground: float = _option("foreground")
     classes: dict[int | str, Weight] | list[int | str] | None = _option("classes")
     min_fraction: float = _option("min_fraction")
+    min_valid: float = _option("min_valid")
     empty: Empty = _option("empty")
     mode: Mode = _option("mode")
     overlap: int = _option("overlap")

@@ -10,6 +10,7 @@ from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of
 from patchaug.sampling.class_component import ClassComponent
 from patchaug.sampling.distributions import MixtureComponent, MixtureDistribution, UniformComponent, WindowDomain
 from patchaug.sampling.min_fraction import QualifyingWindows, least_pixels
+from patchaug.sampling.min_valid import invalid_limit, require_valid_windows, valid_windows
 from patchaug.sampling.option_table import Empty, PerSlide, check_choice
 from patchaug.sampling.uniform import check_count, count_alone
 from patchaug.slides.labels import Labels
@@ -34,6 +35,8 @@ class Foreground:
             slide that lacks some, the weights of those present count. Default: all but 0 and `ignore_index`, equally.
         min_fraction: Draw, in both parts, only windows of whose pixels at least this share, 0 to 1, belongs to the
             classes. A class that has no pixel in any such window counts as absent.
+        min_valid: Draw, in both parts, only windows of whose pixels at least this share, 0 to 1, holds data; see
+            `Uniform`.
         empty: What to do with a slide that has none of the classes: "raise" an error, draw "uniform" windows from it,
             or "skip" it.
         level: Pyramid level to read.
@@ -59,6 +62,7 @@ class Foreground:
     foreground: float = field(default=0.5, kw_only=True)
     classes: Classes | None = field(default=None, kw_only=True)
     min_fraction: float = field(default=0.0, kw_only=True)
+    min_valid: float = field(default=0.0, kw_only=True)
     empty: Empty = field(default="raise", kw_only=True)
     level: int = field(default=0, kw_only=True)
     mpp: float | None = field(default=None, kw_only=True)
@@ -68,6 +72,7 @@ class Foreground:
         check_count(self)
         checked_fraction("foreground", self.foreground, "a probability")
         checked_fraction("min_fraction", self.min_fraction, "a share of the window's pixels")
+        checked_fraction("min_valid", self.min_valid, "a share of the window's pixels")
         check_choice("empty", self.empty, Empty)
         checked_weights(self.classes)
 
@@ -79,22 +84,25 @@ class Foreground:
             halo: Pixels (y, x) of the patches, in which no window may come nearer to the border of the slide.
 
         Raises:
-            WindowError: The slide has no such level, or it is smaller than the window.
+            WindowError: The slide has no such level, it is smaller than the window, or no window has `min_valid`.
             OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
             ForegroundError: The slide has none of the classes and `empty` is "raise", or none of its windows holds
                 `min_fraction` of them.
         """
         domain = domain_of(self, slide, halo)
-        count, every_window = count_alone(self), UniformComponent(domain)
+        count = count_alone(self)
         if self.foreground == 0 and self.min_fraction == 0:
-            return MixtureDistribution(domain, count, every_window)
+            return MixtureDistribution(domain, count, valid_windows(slide, domain, self.min_valid))
         labels, weights = self._present_classes(slide, domain.level)
+        if not weights and self.empty == "skip":
+            return MixtureDistribution(domain, 0, UniformComponent(domain))
         if not weights:
-            return MixtureDistribution(domain, 0 if self.empty == "skip" else count, every_window)
+            return MixtureDistribution(domain, count, valid_windows(slide, domain, self.min_valid))
+        invalid, most = invalid_limit(slide, domain, self.min_valid)
         uniform, components = (
             self._weighted(slide, labels, weights, domain)
-            if self.min_fraction == 0
-            else self._qualifying(slide, labels, weights, domain)
+            if self.min_fraction == 0 and invalid is None
+            else self._qualifying(slide, labels, weights, domain, invalid, most)
         )
         total = sum(weights[value] for value in components)
         normalized = tuple(weights[value] / total for value in components)
@@ -120,20 +128,25 @@ class Foreground:
         return UniformComponent(domain), components
 
     def _qualifying(
-        self, slide: Slide, labels: Labels, weights: dict[int, float], domain: WindowDomain
-    ) -> tuple[MixtureComponent, dict[int, MixtureComponent]]:
-        """Return the components of the windows with at least `min_fraction` labelled pixels: uniform, and by class."""
+        self, slide: Slide, labels: Labels, weights: dict[int, float], domain: WindowDomain, invalid: Labels | None,
+        most: int,
+    ) -> tuple[MixtureComponent, dict[int, MixtureComponent]]:  # fmt: skip
+        """Return the components of the windows with `min_fraction` and `min_valid`: uniform, and by class."""
         area = domain.width * domain.height
         least = least_pixels(self.min_fraction, area)
-        qualifying = QualifyingWindows.of(labels, list(weights), domain, least, slide.name)
-        if not qualifying.windows:
+        windows = QualifyingWindows.of(labels, list(weights), domain, least, slide.name, invalid=invalid, most=most)
+        require_valid_windows(slide, windows, self.min_valid)
+        by_class = {value: windows.of_class(value) for value in weights}
+        components: dict[int, MixtureComponent] = {value: one for value, one in by_class.items() if one.total}
+        if not components:  # also where no window holds enough
+            of_those = "" if invalid is None else f" with min_valid {self.min_valid}"
+            wanted = f"min_fraction {self.min_fraction} of its pixels" if self.min_fraction else "a pixel"
             raise ForegroundError(
-                f"{slide.name}: no window of {domain.width} x {domain.height} px at level {domain.level} has "
-                f"min_fraction {self.min_fraction} of its pixels in the classes {sorted(weights)}; the largest "
-                f"fraction is {qualifying.largest / area}; ask for less, or leave it out"
+                f"{slide.name}: no window of {domain.width} x {domain.height} px at level {domain.level}{of_those} has "
+                f"{wanted} in the classes {sorted(weights)}; the largest fraction is {windows.largest / area}; ask for "
+                f"less, or leave it out"
             )
-        by_class = {value: qualifying.of_class(value) for value in weights}
-        return qualifying.uniform(), {value: one for value, one in by_class.items() if one.total}
+        return windows.uniform(), components
 
     def _present_classes(self, slide: Slide, level: int) -> tuple[Labels, dict[int, float]]:
         """Return the slide's labels, and the weights of the requested classes that it has."""

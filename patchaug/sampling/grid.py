@@ -18,7 +18,8 @@ class Grid:
 
     The fixed grid starts at the corner and steps by size - overlap; the last column and row lie flush with the border,
     so they may overlap more. The random grid has one more column and row and slides them by an offset that is new in
-    each epoch, between windows that stay flush with the borders.
+    each epoch, between windows that stay flush with the borders. A grid is complete: windows without any valid pixel
+    are part of it, and their labels are `ignore_index`.
 
     Args:
         size: Side of the window in pixels of `level`, or (height, width).

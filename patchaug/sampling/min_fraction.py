@@ -1,6 +1,6 @@
-"""Windows that hold at least so many labelled pixels, and no others: exact, without rejection.
+"""Windows with at least so many labelled pixels and at most so many invalid ones: exact, without rejection.
 
-One pass over the slide counts, for each row of window origins, the windows that hold enough, and the pixels of each
+One pass over the slide counts, for each row of window origins, the windows that qualify, and the pixels of each
 class in them. That is all that is kept. A draw finds its row in the running sums, and counts the windows of that row
 again. The counts come from the runs: as the window moves down a row, one row of runs enters and one leaves.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
 
@@ -18,54 +19,64 @@ from patchaug.core.progress import progress
 from patchaug.sampling.distributions import WindowDomain
 from patchaug.slides.label_runs import BLOCK, RunLengthIndex
 from patchaug.slides.labels import Labels
+from patchaug.slides.valid_pixels import INVALID
 
 
 @dataclass(frozen=True, eq=False)
 class QualifyingWindows(SharedArraysMixin):
-    """The windows of one size with at least `least` pixels of some classes together.
+    """The windows of one size with at least `least` pixels of some classes together, and at most `most` invalid ones.
 
     Attributes:
-        labels: The labels.
+        labels: The labels; None where no class counts.
         values: The classes.
         domain: Size of the windows, and where on the labels' level they may lie.
         least: Labelled pixels that a window must hold.
-        largest: Most labelled pixels that any window holds.
+        largest: Most labelled pixels that any window with at most `most` invalid pixels holds; -1 for no such window.
         windows_below: Number of such windows in the rows of origins before a row; int64, (rows + 1,).
         pixels_below: Pixels of each class in them, added up; int64, (classes, rows + 1).
+        invalid: Index of the invalid pixels; None where they do not count.
+        most: Invalid pixels that a window may hold.
+        fewest: Fewest invalid pixels that any window holds.
     """
 
-    labels: Labels = field(repr=False)
+    labels: Labels | None = field(repr=False)
     values: tuple[int, ...]
     domain: WindowDomain
     least: int
     largest: int
     windows_below: Array = field(repr=False)
     pixels_below: Array = field(repr=False)
+    invalid: Labels | None = field(default=None, repr=False)
+    most: int = 0
+    fewest: int = 0
 
     @classmethod
     def of(
-        cls, labels: Labels, values: Sequence[int], domain: WindowDomain, least: int, name: str
-    ) -> QualifyingWindows:
+        cls, labels: Labels | None, values: Sequence[int], domain: WindowDomain, least: int, name: str, *,
+        invalid: Labels | None = None, most: int = 0,
+    ) -> QualifyingWindows:  # fmt: skip
         """Count the windows of a slide; `name` is what a progress bar calls it."""
-        rows = labels.height - domain.height + 1
-        windows, pixels, largest = np.zeros(rows + 1, np.int64), np.zeros((len(values), rows + 1), np.int64), 0
-        counted = progress(
-            _counts_by_row(labels, values, domain.width, domain.height), rows, f"{name}: counting windows"
-        )
+        rows = domain.length_y - domain.height + 1
+        windows, pixels = np.zeros(rows + 1, np.int64), np.zeros((len(values), rows + 1), np.int64)
+        largest, fewest, inside = -1, domain.width * domain.height, _columns(domain)
+        counted = progress(_all_counts(labels, values, invalid, domain), rows, f"{name}: counting windows")
         for y, changed in enumerate(counted):
             if changed is not None:  # else the row is like the one above
-                counts = changed[:, _columns(domain)]
+                counts, holes = changed[0][:, inside], changed[1][inside]
                 together = counts[0] if len(counts) == 1 else counts.sum(axis=0)
-                most, enough = int(together.max()), None
+                few, enough = int(holes.min()), None
+                permitted = together if few == holes.max() <= most else together[holes <= most]
+                highest = int(permitted.max(initial=-1))
             if not domain.margin_y <= y < rows - domain.margin_y:
                 continue
-            largest = max(largest, most)
-            if most >= least:
+            largest, fewest = max(largest, highest), min(fewest, few)
+            if highest >= least:
                 if enough is None:
-                    enough = together >= least
+                    enough = (together >= least) & (holes <= most)
                     of_row = np.count_nonzero(enough), counts[:, enough].sum(axis=1)
                 windows[y + 1], pixels[:, y + 1] = of_row
-        return cls(labels, tuple(values), domain, least, largest, np.cumsum(windows), np.cumsum(pixels, axis=1))
+        sums = np.cumsum(windows), np.cumsum(pixels, axis=1)
+        return cls(labels, tuple(values), domain, least, largest, *sums, invalid, most, fewest)
 
     @property
     def windows(self) -> int:
@@ -75,10 +86,15 @@ class QualifyingWindows(SharedArraysMixin):
     def row(self, y: int) -> tuple[Array, Array]:
         """Count the pixels of each class in the windows that start in row y, (classes, windows); and which qualify."""
         width, height = self.domain.width, self.domain.height
-        counts = np.stack([_row_counts(self.labels, value, y, width, height) for value in self.values])
+        counts = np.zeros((len(self.values), self.domain.length_x - width + 1), np.int64)
+        for number, value in enumerate(self.values):
+            assert self.labels is not None
+            counts[number] = _row_counts(self.labels, value, y, width, height)
         enough = np.zeros(counts.shape[1], bool)
         inside = _columns(self.domain)
         enough[inside] = counts[:, inside].sum(axis=0) >= self.least
+        if self.invalid is not None:
+            enough &= _row_counts(self.invalid, INVALID, y, width, height) <= self.most
         return counts, enough
 
     def uniform(self) -> UniformQualifying:
@@ -136,6 +152,7 @@ class ClassWeightedQualifying:
     def probability(self, x: int, y: int) -> float:
         """Return the probability of a qualifying window."""
         r = self.restricted
+        assert r.labels is not None
         return r.labels.count(r.values[self.number], x, y, r.domain.width, r.domain.height) / self.total
 
 
@@ -166,6 +183,25 @@ def _row_counts(labels: Labels, value: int, y: int, width: int, height: int) -> 
         lasts + 1, times[rows - top], runs.width + 1
     )
     return _window_sums(steps.astype(np.int64), labels.columns, width)
+
+
+def _all_counts(
+    labels: Labels | None, values: Sequence[int], invalid: Labels | None, domain: WindowDomain
+) -> Iterator[tuple[Array, Array] | None]:
+    """For each row of origins, the pixels of each class in its windows, and the invalid ones; None where it repeats."""
+    width, height = domain.width, domain.height
+    columns, rows = domain.length_x - width + 1, domain.length_y - height + 1
+    counts, holes = np.zeros((len(values), columns), np.int64), np.zeros((1, columns), np.int64)
+    first = True
+    for of_labels, of_invalid in zip(
+        _counts_by_row(labels, values, width, height) if labels is not None and values else repeat(None, rows),
+        repeat(None, rows) if invalid is None else _counts_by_row(invalid, [INVALID], width, height),
+        strict=True,
+    ):
+        counts = counts if of_labels is None else of_labels
+        holes = holes if of_invalid is None else of_invalid
+        yield None if of_labels is None and of_invalid is None and not first else (counts, holes[0])
+        first = False
 
 
 def _counts_by_row(labels: Labels, values: Sequence[int], width: int, height: int) -> Iterator[Array | None]:

@@ -78,6 +78,11 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             0.0, "Least fraction", "least share of a window's pixels in those classes, 0 to 1", (0.05,),
             limits={"ge": 0, "le": 1},
         ),
+        "min_valid": Option(
+            0.0, "Least valid share",
+            "least share of a random window's pixels that hold data: no nodata, transparency or missing tile, 0 to 1",
+            (0.9,), limits={"ge": 0, "le": 1},
+        ),
         "empty": Option("raise", "Slides without foreground", "what to do with slides without foreground", ("skip",)),
         "mode": Option("random", "Training windows", "windows of the training slides", ("random-grid",)),
         "overlap": Option(0, "Overlap", "pixels that neighbours of a grid share", (32,), unit="px", limits=_COUNT),

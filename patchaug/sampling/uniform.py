@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from patchaug.core.validation import Size, checked_integer
+from patchaug.core.validation import Size, checked_fraction, checked_integer
 from patchaug.errors import OptionError
 from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of, put
-from patchaug.sampling.distributions import MixtureDistribution, UniformComponent
+from patchaug.sampling.distributions import MixtureDistribution
+from patchaug.sampling.min_valid import valid_windows
 from patchaug.sampling.option_table import PerSlide
 from patchaug.slides.slide import Slide
 
@@ -27,13 +28,16 @@ class RandomSampler(Protocol):
 
 @dataclass(frozen=True)
 class Uniform:
-    """Every window that lies inside the slide is equally likely.
+    """Every window that lies inside the slide, and has `min_valid`, is equally likely.
 
     Args:
         size: Side of the window in pixels of `level`, or (height, width).
         per_slide: Windows drawn from each slide in an epoch; or "area" or "tissue", to share out `windows` among the
             slides by their pixels, or by those that are tissue (`patchaug.slides.tissue`).
         windows: Windows of all slides in an epoch, with per_slide "area" or "tissue"; each slide gets one at least.
+        min_valid: Draw only windows of whose pixels at least this share, 0 to 1, holds data: pixels that are not
+            transparent, nodata, masked out by the file, in a tile that it does not store, or left out by a scanner.
+            Where pixels themselves tell (alpha, nodata), making a plan reads the whole level once.
         level: Pyramid level to read.
         mpp: Micrometres per pixel of the patches, in place of a level. The coarsest level that is no coarser is read,
             in a window that covers size * mpp micrometres, and resampled to `size`: the image by its area mean, the
@@ -53,12 +57,14 @@ class Uniform:
     size: Size
     per_slide: PerSlide = field(default=1, kw_only=True)
     windows: int | None = field(default=None, kw_only=True)
+    min_valid: float = field(default=0.0, kw_only=True)
     level: int = field(default=0, kw_only=True)
     mpp: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_place(self)
         check_count(self)
+        checked_fraction("min_valid", self.min_valid, "a share of the window's pixels")
 
     def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureDistribution:
         """Return the distribution of windows on one slide, as if it were the only one.
@@ -68,11 +74,11 @@ class Uniform:
             halo: Pixels (y, x) of the patches, in which no window may come nearer to the border of the slide.
 
         Raises:
-            WindowError: The slide has no such level, or it is smaller than the window.
+            WindowError: The slide has no such level, it is smaller than the window, or no window has `min_valid`.
             OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
         """
         domain = domain_of(self, slide, halo)
-        return MixtureDistribution(domain, count_alone(self), UniformComponent(domain))
+        return MixtureDistribution(domain, count_alone(self), valid_windows(slide, domain, self.min_valid))
 
 
 def count_alone(sampler: RandomSampler) -> int:

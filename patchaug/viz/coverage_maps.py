@@ -51,7 +51,7 @@ def expected_coverage(law: WindowDistribution, across: Array, down: Array) -> Ar
 
     Returns:
         float64, (len(down), len(across)); None for distributions without a closed form: grids, and draws with
-        `min_fraction`.
+        `min_fraction` or `min_valid`.
     """
     if not isinstance(law, MixtureDistribution) or not isinstance(law.uniform, UniformComponent):
         return None

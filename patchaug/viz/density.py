@@ -41,7 +41,7 @@ def show_density(
 
     Returns:
         The figure: windows that cover each point, per 1000 windows. The map of the expectation is omitted for
-        samplers without a closed form: grids, and samplers with `min_fraction`.
+        samplers without a closed form: grids, and samplers with `min_fraction` or `min_valid`.
 
     Raises:
         OptionError: epochs is below 1.

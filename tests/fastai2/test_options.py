@@ -16,6 +16,7 @@ VALUES = {
     "foreground": [0.0, 1.0, 1.1, -0.1, float("nan")],
     "classes": [None, [1], {"a": 2.0}, {1: -1.0}, "a"],
     "min_fraction": [0.0, 1.0, 1.1, float("nan")],
+    "min_valid": [0.0, 1.0, 1.1, float("nan")],
     "empty": ["raise", "pad"],
     "mode": ["random", "grid", "rnd"],
     "overlap": [0, 7, 8, -1],

@@ -68,7 +68,7 @@ def test_options_and_samplers_have_the_same_limits() -> None:
                 assert accepts(lambda values=values: PatchOptions(**values)) == accepted, values
                 if name != "seed":
                     assert accepts(lambda values=values: sampler_for(**{"mode": "random", **values})) or not accepted
-                    if name in ("foreground", "min_fraction", "level", "mpp"):
+                    if name in ("foreground", "min_fraction", "min_valid", "level", "mpp"):
                         direct = {"size": 8, name: number}
                         assert accepts(lambda direct=direct: Foreground(**direct)) == accepted, values
 

@@ -41,6 +41,7 @@ def patch_options(draw: st.DrawFn) -> PatchOptions:
         foreground=draw(st.floats(0, 1)),
         classes=draw(st.none() | classes),
         min_fraction=draw(st.sampled_from([0.0, 1e-3])),
+        min_valid=draw(st.sampled_from([0.0, 0.9])),
         overlap=draw(st.integers(0, min(size) - 1 if isinstance(size, tuple) else size - 1)),
         empty=draw(st.sampled_from(["raise", "uniform", "skip"])),
         mode=mode,

@@ -18,25 +18,13 @@ from patchaug.readers.hooks import all_valid, read_valid, read_validity
 from patchaug.slides.patch import Patch, resize_patch
 from patchaug.slides.valid_pixels import INVALID, ignore_invalid, valid_area
 from tests.sampling.test_samplers import brute_force_law
+from tests.slides.holes import WithHoles
 
 rasterio = pytest.importorskip("rasterio")
 pytest.importorskip("rasterio.shutil")
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 W, H = 330, 270
-
-
-class WithHoles(ArrayRaster):
-    """An array with pixels that are not valid."""
-
-    def __init__(self, pixels: np.ndarray, valid: np.ndarray) -> None:
-        super().__init__(pixels, name="holes")
-        self.valid = valid
-
-    def read_valid(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels and validity of a window."""
-        rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
-        return self.read(window), self.valid[rows, columns]
 
 
 def noise(dtype: str, channels: int) -> np.ndarray:
