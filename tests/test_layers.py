@@ -39,6 +39,8 @@ ONLY = {
     "fastai": {"fastai1", "fastai2", "cli"},
     "pandas": {"data"},
     "fastcore": {"fastai2"},
+    "segmentation_models_pytorch": {"fastai2"},
+    "tensorboard": {"fastai2"},
     "fasttransform": {"fastai2"},
     "pydantic": {"options"},
     "typer": {"cli"},

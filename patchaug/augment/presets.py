@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from patchaug.augment.augment import Augment
 from patchaug.errors import MissingError, OptionError
 
 
 def load_pipeline(pipeline: str) -> Augment:
-    """Return a ready-made pipeline by name, or load one that `albumentations.save` wrote to a JSON file.
+    """Return a ready-made pipeline by name, or load one that `albumentations.save` wrote to a JSON or YAML file.
+
+    The file names transforms of albumentations and their parameters; nothing in it is executed.
 
     Args:
         pipeline: "histology", "aerial", or a path.
@@ -29,11 +32,16 @@ def load_pipeline(pipeline: str) -> Augment:
         raise MissingError(f"no pipeline or file is named {pipeline!r}; ready-made pipelines are {', '.join(ready)}")
     import albumentations as alb
 
+    kind: Literal["json", "yaml"] = "yaml" if Path(pipeline).suffix.lower() in (".yaml", ".yml") else "json"
     try:
-        return Augment(alb.load(pipeline))
-    except (ValueError, KeyError, TypeError) as error:
+        return Augment(alb.load(pipeline, data_format=kind))
+    except OptionError:
+        raise
+    except Exception as error:  # json, yaml and albumentations raise many kinds
+        text = (str(error).splitlines() or [""])[0]
         raise OptionError(
-            f"{pipeline} is not a file of albumentations.save ({error}); save the pipeline as JSON"
+            f"{pipeline} is not a file of albumentations.save ({type(error).__name__}: {text}); save the pipeline as "
+            f"JSON: albumentations.save(pipeline, {str(Path(pipeline).with_suffix('.json').name)!r})"
         ) from None
 
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from fastai.callback.core import Callback
 
+from patchaug.core.messages import print_message, shows
 from patchaug.core.progress import bars
 from patchaug.fastai2.history import History
-
-
-def print_message(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Pace(Callback):
@@ -28,7 +22,7 @@ class Pace(Callback):
     run_valid = False
 
     def __init__(self, history: History, epochs: int, show: bool) -> None:
-        self.history, self.epochs, self.show, self._bars = history, epochs, show, bars(False)
+        self.history, self.epochs, self.show, self._bars = history, epochs, show and shows("info"), bars(False)
 
     def before_fit(self) -> None:
         """Show the bar."""

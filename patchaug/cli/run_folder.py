@@ -19,6 +19,7 @@ MARK = RUN_MARK  # a living run holds this file locked
 DEFAULT = "patchaug-run"
 # The results by name, with the content of their signature.
 MODEL, BEST_MODEL, REPORT, OPTIONS, HISTORY = "model.pkl", "best.pkl", "report.json", "options.json", "history.csv"
+EVENTS = "tensorboard"  # folder of the files for TensorBoard
 WINDOWS, BATCH, PREDICTION, CURVES = "windows.png", "batch.png", "prediction.png", "curves.png"
 RESULTS = {
     MODEL: "learner", BEST_MODEL: "learner", "checkpoint.pt": "checkpoint", "best.pt": "checkpoint", REPORT: "report",
@@ -124,6 +125,8 @@ class RunFolder:
                 (self.path / name).unlink()
         for name in MODELS:
             remove_own_folder(self.path / name, MODEL_INDEX, MODEL_CONTENT)
+        for file in (self.path / EVENTS).glob("events.out.tfevents.*"):
+            file.unlink()
 
     def close(self) -> None:
         """End the claim; where nothing was written, the mark is removed, and the folder that the run has made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ from patchaug.cli.common import Json, Options, Out, bars_wanted, print_result, r
 from patchaug.cli.cross_validation import train_folds
 from patchaug.cli.run_folder import DEFAULT, OPTIONS, RunFolder
 from patchaug.cli.split_pairs import Pairs, pairs_of
+from patchaug.core.messages import set_level
 from patchaug.options.fields import TrainOptions
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the results of an ended run in --out.")]
@@ -57,11 +59,12 @@ def train(
 
 def _train_folds(options: TrainOptions, out: Path, *, overwrite: bool, as_json: bool) -> None:
     """Train all folds, and print the Dice of each class: its mean, deviation and folds."""
+    started = time.monotonic()  # the time limit is that of all folds
 
     def train_fold(fold: TrainOptions, path: Path) -> dict[str, Any]:
         pairs = pairs_of(fold)
         with closing(RunFolder.claim(path, overwrite=overwrite)) as folder:
-            return train_and_report(*pairs, fold, folder, as_json=as_json, quiet=as_json)
+            return train_and_report(*pairs, fold, folder, as_json=as_json, quiet=as_json, started=started)
 
     summary = train_folds(options, out, train_fold)
     lines = [
@@ -74,7 +77,7 @@ def _train_folds(options: TrainOptions, out: Path, *, overwrite: bool, as_json: 
 
 def train_and_report(
     train_pairs: Pairs, valid_pairs: Pairs, options: TrainOptions, folder: RunFolder, *, as_json: bool,
-    resume: bool = False, quiet: bool = False,
+    resume: bool = False, quiet: bool = False, started: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the training, print the report unless `quiet`, and return it; exit with code 1 if it was interrupted."""
     with warnings.catch_warnings():  # fastai's use of torch, which users cannot change
@@ -82,9 +85,11 @@ def train_and_report(
         from patchaug.cli.training import resume_command, run_training  # takes seconds, so wrong use is reported first
 
     out = folder.path
+    set_level(options.log_level)
     report = run_training(
-        train_pairs, valid_pairs, options=options, folder=folder, bars=bars_wanted(as_json), resume=resume
-    )
+        train_pairs, valid_pairs, options=options, folder=folder, bars=bars_wanted(as_json), resume=resume,
+        started=started,
+    )  # fmt: skip
     done = f"stopped after {report['epochs_done']} of {options.epochs} epochs; " if report["interrupted"] else ""
     more = f"; go on with: {resume_command(out)}" if report["interrupted"] else ""
     if not quiet:

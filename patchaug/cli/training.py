@@ -11,30 +11,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# fastai.vision.all, because its modules patch fit_one_cycle and the progress bar into Learner.
-from fastai.vision.all import aug_transforms, set_seed, unet_learner
+# fastai.vision.all, because its modules patch the progress bar into Learner.
+from fastai.vision.all import set_seed
 
-from patchaug.cli.absent_classes import absent_classes, absent_remark
-from patchaug.cli.pace import Pace, print_message
+from patchaug.cli.class_pixels import absent_remark, balanced_weights, class_pixels
+from patchaug.cli.learner import describe_compute, make_callbacks, make_learner, make_loaders, make_loss, require_model
+from patchaug.cli.pace import Pace
 from patchaug.cli.provenance import changed_files, command_line, data_manifest, git_state, versions
 from patchaug.cli.run_figures import evaluate, remarks, write_figures
-from patchaug.cli.run_folder import BEST_MODEL, CURVES, HISTORY, MODEL, OPTIONS, REPORT, RunFolder
-from patchaug.cli.split_pairs import with_pixel_size
+from patchaug.cli.run_folder import BEST_MODEL, CURVES, EVENTS, HISTORY, MODEL, OPTIONS, REPORT, RunFolder
 from patchaug.core.atomic import write_text
+from patchaug.core.messages import print_message
 from patchaug.core.stop_signals import on_stop_signal, print_in_handler
 from patchaug.errors import MissingError, OptionError, PatchaugError, WriteError
 from patchaug.fastai2.checkpoint import BEST, CHECKPOINT, Checkpoint
 from patchaug.fastai2.checkpoint_files import load_best
-from patchaug.fastai2.dataloaders import SlideDataLoaders
-from patchaug.fastai2.encoders import architecture, decoder_options
+from patchaug.fastai2.event_log import EventLog, require_tensorboard
 from patchaug.fastai2.history import History
-from patchaug.fastai2.metrics import SlideDice
 from patchaug.fastai2.model_folder import save_model
+from patchaug.fastai2.run_limits import EarlyStopping, TimeLimit
+from patchaug.fastai2.schedules import fit_schedule
 from patchaug.options.fields import TrainOptions
+from patchaug.options.learner_fields import PIPELINES
 from patchaug.viz.curves import show_curves
 
-# Options that may change when a run is resumed: they change neither windows nor weights.
-FREE = {"workers", "ram", "checkpoint_minutes"}
+# Options that may change when a run is resumed: neither windows nor weights change, but for a device's rounding.
+FREE = {"workers", "ram", "checkpoint_minutes", "device", "time_limit", "log", "log_level"}
 _COPIES = 10  # of the weights, that a run may need on the disk at a time: checkpoints hold two averages besides them
 
 
@@ -46,13 +48,14 @@ def run_training(
     folder: RunFolder,
     bars: bool = False,
     resume: bool = False,
+    started: float | None = None,
 ) -> dict[str, Any]:
-    """Train a U-Net on windows of slides, and write the results to a folder.
+    """Train a U-Net, or a model of the user's, on windows of slides, and write the results to a folder.
 
     The folder receives the options, figures of the drawn windows and of a batch, checkpoints and `history.csv` while
     the run goes on, curves, the exported learners of the last and the best epoch, a figure of the first validation
-    slide with truth and prediction, and the report. Files are written atomically. Ctrl-C and SIGTERM end the training
-    after a batch: its state is saved, the learner is exported, and the report has `interrupted` set.
+    slide with truth and prediction, and the report. Files are written atomically. Ctrl-C, SIGTERM and the time limit
+    end the training after a batch: its state is saved, the learner is exported, and the report has `interrupted` set.
 
     Args:
         train_pairs: (image, mask) paths to train on.
@@ -61,6 +64,7 @@ def run_training(
         folder: Claimed folder for the results.
         bars: Show a progress bar on stderr.
         resume: Go on from the checkpoint in the folder.
+        started: `time.monotonic()` from which the time limit counts; default: now.
 
     Returns:
         The report: options, seed, Dice per class over all validation slides, remarks on poorly learnt classes, patches
@@ -70,22 +74,25 @@ def run_training(
         PatchaugError: The data or the options are invalid, or the results cannot be written.
         KeyboardInterrupt: The run was interrupted before the first batch was trained.
     """
-    started, out = time.monotonic(), folder.path
-    encoder = architecture(options.arch)
+    began, out = time.monotonic(), folder.path
+    if options.log == "tensorboard":
+        require_tensorboard()
+    if not resume:
+        require_model(options)
     set_seed(options.seed)
-    # Flips, quarter turns and light: unlike free rotation, they invent no pixels at the border.
-    geometry = {"max_rotate": 0.0, "max_zoom": 1.0, "max_warp": 0.0}
-    dls = SlideDataLoaders.from_lists(
-        with_pixel_size(train_pairs, options), with_pixel_size(valid_pairs, options), **options.label_arguments(),
-        mpp=options.mpp_of_slides, options=options, bs=options.bs, num_workers=options.workers, path=out,
-        batch_tfms=aug_transforms(flip_vert=True, **geometry),
-    )  # fmt: skip
-    paths = {name: getattr(options, name) for name in ("images", "masks", "table")}
+    dls = make_loaders(train_pairs, valid_pairs, options, out)
+    compute_cbs = make_callbacks(dls, options)
+    learn = make_learner(dls, options, out, resume=resume)
+    _require_space(learn.model, out)
+    pipelines = [Path(options.augment)] if options.augment.lower().endswith(PIPELINES) else []
+    paths = {
+        name: getattr(options, name) for name in ("images", "masks", "table", "init", *(["augment"] * len(pipelines)))
+    }
     absolute = {name: str(Path(path).resolve()) for name, path in paths.items() if path is not None}
     options = options.model_copy(update=absolute)
     extra = {
         "options": options.model_dump(mode="json"),
-        "data": data_manifest(path for pair in (*train_pairs, *valid_pairs) for path in pair),
+        "data": data_manifest(path for group in (*train_pairs, *valid_pairs, pipelines) for path in group),
     }
     checkpoint = Checkpoint(out, minutes=options.checkpoint_minutes, resume=resume, extra=extra)
     if resume:
@@ -95,20 +102,31 @@ def run_training(
         options.save(out / OPTIONS)
         write_figures(dls.train, options, out)
 
-    absent = absent_classes(dls.train, options.class_names)
+    pixels = class_pixels(dls.train, len(options.codes))
+    absent = [code for code, count in zip(options.class_names, pixels, strict=True) if not count]
     remark = absent_remark(absent, len(dls.train.slides))
     if remark is not None:
-        print_message(remark)
+        print_message(remark, "warning")
+    weights = options.numbers_of_classes(options.codes)
+    if options.class_weights == "balanced":
+        weights = balanced_weights(pixels)
+        numbers = ", ".join(f"{code} {weight:.4g}" for code, weight in zip(options.class_names, weights, strict=True))
+        print_message(f"class weights: {numbers}")
     history = History(out / HISTORY, options.class_names, options.ignore_index)
     pace = Pace(history, options.epochs, bars)
     print_message(_summary(dls, options))
-    learn = unet_learner(
-        dls, encoder, n_in=dls.train.slides[0].channels, n_out=len(options.codes), pretrained=options.pretrained,
-        metrics=SlideDice(), path=out,
-        **decoder_options(options.arch),
-    )  # fmt: skip
-    _require_space(learn.model, out)
-    interrupted = _fit(learn, options, [history, pace, checkpoint], checkpoint, pace)
+    learn.loss_func = make_loss(options, weights)
+    computed = describe_compute(learn, options)
+    print_message(computed, "info" if options.amp else "debug")
+    cbs = [*compute_cbs, history, pace, checkpoint]
+    if options.log == "tensorboard":
+        cbs.append(EventLog(out / EVENTS, history))
+    if options.time_limit_seconds is not None:
+        cbs.append(TimeLimit(checkpoint, options.time_limit_seconds, began if started is None else started))
+    early = None if options.early_stopping is None else EarlyStopping(checkpoint, options.early_stopping)
+    interrupted = _fit(learn, options, [*cbs, *([] if early is None else [early])], checkpoint, pace)
+    if early is not None and early.stopped:
+        print_message(f"no better {checkpoint.monitor} since epoch {early.best_epoch}: the run ends early")
     if interrupted and not history.batches:
         raise KeyboardInterrupt
     try:
@@ -131,9 +149,12 @@ def run_training(
                 *remarks({code: s for code, s in dice.items() if code not in absent}, history.batches, history.patches),
             ],
             "patches_per_second": round(history.patches / max(seconds, 1e-9), 1),
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(time.monotonic() - began, 1),
             "epochs_done": len(history.rows),
             "interrupted": interrupted,
+            "ended": checkpoint.stopped or ("early stopping" if early is not None and early.stopped else "all epochs"),
+            "class_weights": weights,
+            "compute": computed,
             "best": checkpoint.best,
             "history": history.rows,
             "seed": options.seed,
@@ -164,9 +185,12 @@ def _write_model(learn: Any, options: TrainOptions, name: str) -> None:
     """Write a model twice: as a learner that fastai loads, and as data, which runs no code when it is loaded."""
     learn.export(name)
     if find_spec("safetensors") is None:
-        print_message("the model is written as a pickle only; for a folder of weights as data: pip install safetensors")
-        return
-    save_model(learn, Path(learn.path, name).with_suffix(""), arch=options.arch, options=options)
+        print_message(
+            "the model is written as a pickle only; for a folder of weights as data: pip install safetensors", "warning"
+        )
+    elif options.model is None or options.model.startswith("smp:"):  # a model of the user's own needs code
+        arch = options.arch if options.model is None else options.model
+        save_model(learn, Path(learn.path, name).with_suffix(""), arch=arch, options=options)
 
 
 def resume_command(out: Path) -> str:
@@ -184,7 +208,7 @@ def _fit(learn: Any, options: TrainOptions, cbs: list[Any], checkpoint: Checkpoi
     with learn.added_cbs(cbs):  # they outlast `fit`, which takes the learner from its own callbacks after an error
         try:
             with on_stop_signal(stop), learn.no_bar(), learn.no_logging():  # fastai's are for notebooks
-                learn.fit_one_cycle(options.epochs, options.lr)
+                fit_schedule(learn, options.schedule, options.epochs, options.lr, [])
         except BaseException as error:
             if isinstance(error, WriteError):
                 raise
@@ -192,11 +216,12 @@ def _fit(learn: Any, options: TrainOptions, cbs: list[Any], checkpoint: Checkpoi
             if not isinstance(error, KeyboardInterrupt) and checkpoint.stopped is None:
                 if saved:
                     print_message(
-                        f"the state of {checkpoint.place()} is saved; go on with: {resume_command(learn.path)}"
+                        f"the state of {checkpoint.place()} is saved; go on with: {resume_command(learn.path)}",
+                        "warning",
                     )
                 raise
             if not saved:
-                print_message(f"the last batch was not saved; {checkpoint.left()}")
+                print_message(f"the last batch was not saved; {checkpoint.left()}", "warning")
             return True
         finally:
             pace.after_fit()  # fastai skips it after an error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from fastai.learner import CancelEpochException, CancelFitException, CancelTrainException
 
+from patchaug.core.messages import print_message
 from patchaug.data.random_state import random_state, restore_random_state
 from patchaug.errors import MissingError, OptionError, PatchaugError, WriteError
 from patchaug.fastai2.checkpoint_files import VERSION, load_checkpoint, write_checkpoint
@@ -211,6 +211,7 @@ class Checkpoint(PlainErrors):
         except (WriteError, MissingError) as error:
             raise WriteError(f"{error}; {self.left()}") from None
         self._written = self.place()
+        print_message(f"checkpoint saved: {self._written}", "debug")
         self._saved_at = time.monotonic()
 
     def save_or_warn(self) -> None:
@@ -227,7 +228,7 @@ class Checkpoint(PlainErrors):
                     f"{self.folder} was removed while the run was going, and its results with it; training ends "
                     f"({self.place()})"
                 ) from None
-            print(f"checkpoint not written: {error}; training goes on", file=sys.stderr, flush=True)
+            print_message(f"checkpoint not written: {error}; training goes on", "warning")
             self._saved_at = time.monotonic()
 
     def place(self) -> str:
@@ -259,7 +260,7 @@ class Checkpoint(PlainErrors):
         try:
             write_checkpoint(self.folder / BEST, {"patchaug_best": best, "model": dict(self.learn.model.state_dict())})
         except PatchaugError as error:
-            print(f"best epoch not written: {error}; training goes on", file=sys.stderr, flush=True)
+            print_message(f"best epoch not written: {error}; training goes on", "warning")
         else:
             self.best = best
 

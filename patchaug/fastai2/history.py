@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from patchaug.core.atomic import write_text
+from patchaug.core.messages import print_message
 from patchaug.errors import MissingError, WriteError
 from patchaug.fastai2.plain_errors import PlainErrors
 
@@ -100,7 +100,7 @@ class History(PlainErrors):
         try:
             write_history(self.file, self.rows)
         except WriteError as error:
-            print(f"history not written: {error}; training goes on", file=sys.stderr, flush=True)
+            print_message(f"history not written: {error}; training goes on", "warning")
         except MissingError:  # the checkpoint reports it
             pass
         if self.on_epoch is not None:

@@ -21,6 +21,7 @@ from patchaug.errors import MissingError, OptionError, PatchaugError, ReadError
 from patchaug.fastai2.blocks import OpenSlideImage, OpenSlideMask
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.encoders import architecture, decoder_options
+from patchaug.fastai2.models import build_model
 from patchaug.options.fields import PatchOptions
 
 INDEX, WEIGHTS = "model.json", "weights.safetensors"
@@ -34,7 +35,7 @@ def save_model(learn: Any, folder: str | os.PathLike[str], *, arch: str, options
     Args:
         learn: Learner of `unet_learner(dls, architecture(arch))` on slides.
         folder: The folder; it appears whole, and replaces only one that patchaug wrote.
-        arch: Name of the encoder, see `architecture`.
+        arch: Name of the encoder, see `architecture`; or a model of segmentation_models_pytorch, see `build_model`.
         options: Windows of the training.
 
     Raises:
@@ -101,10 +102,7 @@ def load_model(folder: str | os.PathLike[str]) -> Learner:
         if max(sides(options.size)) > _SIDE:
             raise OptionError(f"windows of {options.size} px exceed the limit of {_SIDE}")
         with torch.random.fork_rng(devices=[]):  # weights are drawn, and replaced
-            model = create_unet_model(
-                architecture(facts["arch"]), len(classes), sides(options.size), pretrained=False, n_in=channels,
-                **decoder_options(facts["arch"]),
-            )  # fmt: skip
+            model = _untrained(facts["arch"], channels, len(classes), sides(options.size))
         model.load_state_dict(load_file(path / WEIGHTS))
         learn = Learner(_loaders(facts, options, classes), model, path=path)
     except PatchaugError as error:
@@ -112,6 +110,14 @@ def load_model(folder: str | os.PathLike[str]) -> Learner:
     except Exception as error:  # safetensors and torch have their own for what does not fit
         raise ReadError(f"{path}: {INDEX} and {WEIGHTS} do not describe a model: {_first_line(error)}") from None
     return learn
+
+
+def _untrained(arch: str, n_in: int, n_out: int, size: tuple[int, int]) -> Any:
+    if arch.startswith("smp:"):
+        return build_model(arch, n_in, n_out)
+    return create_unet_model(
+        architecture(arch), n_out, size, pretrained=False, n_in=n_in, **decoder_options(arch)
+    )  # fmt: skip
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def restore_learner(learn: Any, state: dict[str, Any]) -> None:
 
 def _scaler(learn: Any) -> Any:
     """Return the gradient scaler of mixed precision, or None."""
-    return next((vars(cb)["scaler"] for cb in learn.cbs if vars(cb).get("scaler") is not None), None)
+    return vars(learn).get("scaler")  # fastai's callback leaves it there, and None after `fit`
 
 
 def _stateful(learn: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from patchaug.core.memory.budget import budget
 from patchaug.core.validation import MAX_HALO, OnError, Small
 from patchaug.errors import OptionError
 from patchaug.options import Settings
+from patchaug.options.learner_fields import LearnerOptions, Weight
 from patchaug.sampling.option_table import OPTIONS, REQUIRED, Edge, Empty, Mode, Valid
 from patchaug.sampling.splits import Samplers, samplers_for
 from patchaug.sampling.statistics import checked_scale
@@ -40,7 +41,6 @@ Range = Annotated[
     ),
 ]  # fmt: skip
 Count = Annotated[int, Field(ge=1, lt=2**32)]
-Weight = Annotated[float, Field(ge=0)]
 
 _NOT_OF_SAMPLERS = {
     "seed",
@@ -118,8 +118,10 @@ class PatchOptions(Settings):
         super().__init__(**values if size is None else {"size": size, **values})
 
     def arguments(self, function: Callable[..., Any]) -> dict[str, Any]:
-        """Return the options that a function takes, as its keyword arguments."""
-        return {name: getattr(self, name) for name in signature(function).parameters if name in type(self).model_fields}
+        """Return the options of the windows that a function takes, as its keyword arguments."""
+        return {
+            name: getattr(self, name) for name in signature(function).parameters if name in PatchOptions.model_fields
+        }
 
     def samplers(self) -> Samplers:
         """Return the samplers that the options describe, for training, validation and test slides."""
@@ -159,8 +161,8 @@ class PatchOptions(Settings):
         self.samplers()
 
 
-class TrainOptions(PatchOptions):
-    """A whole training run: the windows, the data, and the learner. `patchaug train` leaves it as options.json."""
+class DataOptions(PatchOptions):
+    """Windows, and the slides and masks that they are drawn from."""
 
     images: str | None = Field(
         None, title="Slides", min_length=1, examples=["data/images"],
@@ -212,21 +214,6 @@ class TrainOptions(PatchOptions):
         description="cross-validation: train so many models, each slide or group validates once",
     )  # fmt: skip
     fold: int | None = Field(None, title="Fold", description="train this one of the folds only", ge=1, examples=[1])
-    epochs: int = Field(5, title="Epochs", description="passes over the slides' windows", ge=1, examples=[10])
-    bs: int = Field(8, title="Batch size", description="patches in a batch", ge=1, examples=[16])
-    lr: float = Field(3e-3, title="Learning rate", description="highest learning rate", gt=0, examples=[0.003])
-    arch: str = Field(
-        "small", title="Encoder", description='encoder of the U-Net: "small", or one of torchvision, such as resnet34',
-        examples=["resnet34"],
-    )  # fmt: skip
-    workers: int | None = Field(
-        None, title="Workers", description="processes that read; fastai chooses when left out", ge=0, examples=[4]
-    )
-    checkpoint_minutes: float = Field(
-        10, title="Checkpoint", description="minutes between checkpoints within an epoch", gt=0, examples=[10],
-        json_schema_extra=_unit("minutes"),
-    )  # fmt: skip
-    pretrained: bool = Field(False, title="Pretrained", description="start from torchvision's weights")
 
     @property
     def class_names(self) -> list[str]:
@@ -256,3 +243,11 @@ class TrainOptions(PatchOptions):
             raise OptionError(f"fold must be one of 1 to folds, got fold {self.fold} of folds {self.folds}")
         if self.folds is not None and self.valid_slides:
             raise OptionError("folds and valid_slides both split the slides; remove one")
+
+
+class TrainOptions(LearnerOptions, DataOptions):
+    """A whole training run: the windows, the data, and the learner. `patchaug train` leaves it as options.json."""
+
+    def _check(self) -> None:
+        super()._check()
+        self._check_learner(self.codes)

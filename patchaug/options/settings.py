@@ -213,6 +213,9 @@ def help_of(name: str, model: type[Settings], default: Any = None) -> str:
 def metavar_of(name: str, model: type[Settings]) -> str:
     """Return the placeholder of an option's value in help texts: its choices, its kind of number, or an example."""
     field = model.model_fields[name]
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "placeholder" in extra:
+        return str(extra["placeholder"])
     kinds = list(dict.fromkeys(_placeholders(field.annotation)))
     if kinds:
         return "|".join(kinds)
@@ -242,6 +245,8 @@ def _start(prefix: str) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
     return value if isinstance(value, str) else repr(value)
 
 

@@ -259,6 +259,7 @@ def test_the_schema_says_enough_for_a_form(model: type[PatchOptions]) -> None:
             more = {"per_slide": "area"} if name == "windows" else {"windows": 9} if example == "tissue" else {}
             more |= {"mode": "grid"} if name == "overlap" else {"folds": 2} if name == "fold" else {}
             more |= {"images": None} if name == "table" else {}
+            more |= {"codes": ["background", "nucleus"]} if name == "class_weights" else {}
             model(**{**needed, **more, name: example})
     assert schema["properties"]["foreground"] | {"minimum": 0, "maximum": 1} == schema["properties"]["foreground"]
     assert schema["properties"]["mpp"]["unit"] == "µm/px" and schema["properties"]["size"]["unit"] == "px"
