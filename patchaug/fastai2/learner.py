@@ -40,9 +40,8 @@ class LearnerModel:
         assert isinstance(grid, Grid)
         self.grid, self.seed = grid, options.seed
         lists = getattr(valid.dataset, "tls", ())
-        self.pixels: Sequence[ReadPixels] = [
-            t.pixels for one in lists for t in one.tfms.fs if isinstance(t, OpenSlideImage)
-        ]
+        self._images = [t.pixels for one in lists for t in one.tfms.fs if isinstance(t, OpenSlideImage)]
+        self.pixels: Sequence[ReadPixels] = self._images
         masks = [t for one in lists for t in one.tfms.fs if isinstance(t, OpenSlideMask)]
         names = getattr(masks[-1], "vocab", None) if masks else None
         self.codes = None if names is None else tuple(map(str, names))
@@ -53,8 +52,8 @@ class LearnerModel:
 
     def over(self, slide: Slide, plan: Plan, groups: Sequence[Sequence[int]], workers: int | None) -> LearnerBatches:
         """Prepare batches of a slide's windows, see `TrainedModel`."""
-        item = prediction_item(self.valid.layout, self.valid.n_inp, slide, self.pixels)
-        for pixels, member in zip(self.pixels, slide.members, strict=False):
+        item = prediction_item(self.valid.layout, self.valid.n_inp, slide, self._images)
+        for pixels, member in zip(self._images, slide.members, strict=False):
             pixels.require_format([member])
         if groups:
             require_whole_windows(self.valid, plan.read(plan[groups[0][0]]).image)

@@ -29,7 +29,7 @@ from patchaug.predict.layout import Axis, Layout
 from patchaug.predict.map_frame import MapFrame
 from patchaug.predict.options import PredictOptions
 from patchaug.predict.read_ahead import read_ahead
-from patchaug.predict.region import selected_windows
+from patchaug.predict.region import region_of
 from patchaug.predict.symmetries import symmetries
 from patchaug.predict.trained_model import TrainedModel, trained_model
 from patchaug.sampling.distributions import GridDistribution
@@ -126,6 +126,7 @@ class Prediction:
             Axis.of(domain.length_x, domain.width, one.overlap_x, blend),
             rectangle,
         )
+        self._region = region_of(slide, options.region)
         self.starts = tuple(top for top, _, _ in self.layout.bands)
 
     @cached_property
@@ -154,10 +155,13 @@ class Prediction:
         if first == len(self.starts):
             return
         rows = self.layout.down(first)
-        chosen = selected_windows(self.slide, self.layout, rows, self.options.region)
+        chosen = self._region.selected(self.layout, rows)
         groups = self._groups(rows, chosen)
         codes = None if self._plain and self.models[0].codes is None else len(self.frame.codes)
-        joiner = Joiner(self.layout, self.options, codes, rows, chosen, first, len(self.models), strict=not self._plain)
+        joiner = Joiner(
+            self.layout, self.options, self._region, codes, rows, chosen, first, len(self.models),
+            strict=not self._plain,
+        )  # fmt: skip
         numbers = [[self.layout.number(*place) for place in group] for group in groups]
         batches = [model.over(self.slide, self.plan, numbers, self.options.workers) for model in self.models]
         with ExitStack() as stack:

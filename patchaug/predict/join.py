@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
 from patchaug.errors import OptionError
 from patchaug.predict.accumulate import Band, RowSum
 from patchaug.predict.layout import Layout
 from patchaug.predict.options import PredictOptions
+from patchaug.predict.region import Region
 from patchaug.predict.symmetries import Symmetry
 
 Places = Sequence[tuple[int, int]]
@@ -49,12 +51,23 @@ def classes_of(scores: torch.Tensor) -> torch.Tensor:
     return scores.max(dim=1).indices  # argmax(dim=1) takes ten times as long on CPUs
 
 
+def _require_numbers(values: torch.Tensor) -> None:
+    """Raise OptionError where the answers to a batch, (n, height, width), hold NaN."""
+    bad = values.isnan().flatten(1).any(dim=1)
+    if bad.any():
+        raise OptionError(
+            f"the model gives NaN for {int(bad.sum())} of the {len(bad)} windows of a batch; has its training "
+            f"diverged, or do its numbers leave the range of float16?"
+        )
+
+
 class Joiner:
     """Joins the answers to the windows of a grid, batch by batch in order; one thread uses it.
 
     Args:
         layout: The windows and the map.
         options: How to predict.
+        region: The part of the slide that is predicted.
         classes: Number of the learner's classes, or None.
         rows: Rows of the grid that are predicted.
         chosen: Which of their windows are predicted, bool (len(rows), columns).
@@ -64,10 +77,11 @@ class Joiner:
     """
 
     def __init__(
-        self, layout: Layout, options: PredictOptions, classes: int | None, rows: range, chosen: Array, first: int,
-        models: int, *, strict: bool = True,
+        self, layout: Layout, options: PredictOptions, region: Region, classes: int | None, rows: range, chosen: Array,
+        first: int, models: int, *, strict: bool = True,
     ) -> None:  # fmt: skip
-        self.layout, self.options, self.rows, self.chosen, self.first = layout, options, rows, chosen, first
+        self.layout, self.options, self.region = layout, options, region
+        self.rows, self.chosen, self.first = rows, chosen, first
         self._codes, self._classes, self._strict = classes, classes, strict
         blend = layout.rows.blend
         alone = models == 1 and options.tta is None and not options.spread
@@ -145,7 +159,8 @@ class Joiner:
 
     def _averaged(self, scores: torch.Tensor, symmetry: Symmetry, member: int, last: bool) -> torch.Tensor | None:
         """Return the mean of the answers to a batch once the last of them is there."""
-        if self._keeps_scores and last and not member:
+        if self._keeps_scores:
+            _require_numbers(scores.amax(dim=1))
             return classes_of(scores).to(torch.uint8 if (self._classes or 0) <= 256 else torch.int32)
         own = symmetry.undone(probabilities_of(scores))
         if not member:
@@ -157,7 +172,12 @@ class Joiner:
             self._mean = self._mean + change / (member + 1)
             if self._squares is not None:
                 self._squares += change * (own - self._mean)
-        return self._mean if last else None
+        if not last:
+            return None
+        mean, self._mean = self._mean, None
+        assert mean is not None
+        _require_numbers(mean[:, 0])
+        return mean
 
     def _reach(self, row: int) -> list[Band]:
         """Go on to a row; rows before it are complete."""
@@ -196,8 +216,16 @@ class Joiner:
             return []
         values = self._sum.end(bottom - top)
         spread = None if self._spread is None else self._spread.end(bottom - top)
+        map_ = self.layout.rectangle
+        inside = self.region.inside(Window(map_.x, map_.y + top, map_.width, bottom - top, map_.level))
+        if inside is not None:
+            values *= inside
+            if not self._keeps_scores:
+                values[0] += ~inside
+            if spread is not None:
+                spread *= inside
         if self._keeps_scores:
-            return [Band(top, values, None, spread)]
+            return [Band(top, values, None, None)]
         classes = classes_of(torch.from_numpy(values)[None])[0].numpy()
         classes = classes.astype(np.uint8 if len(values) <= 256 else np.uint16)
         return [Band(top, classes, values if self.options.what == "probabilities" else None, spread)]

@@ -1,37 +1,73 @@
-"""Predict the class map of a whole slide with a learner of fastai 1 or 2."""
+"""Predict the map of a whole slide with a learner of fastai 1 or 2."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
+from patchaug.core.arrays import Array
 from patchaug.errors import OptionError
-from patchaug.predict.bands import Prediction, opened
-from patchaug.predict.options import PredictOptions
+from patchaug.predict.bands import Band, Prediction, opened
+from patchaug.predict.options import Blend, PredictOptions
 from patchaug.predict.trained_model import trained_model
+from patchaug.predict.zarr_map import ZarrMap
 
 
-def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
-    """Predict the class of each pixel of a slide, by a grid of windows: `learn.predict_slide(slide)`.
+def predict_slide(
+    learn: Any,
+    slide: Any,
+    *,
+    what: Literal["classes", "probabilities", "spread"] = "classes",
+    out: Any = None,
+    overlap: float | int | None = None,
+    blend: Blend | None = None,
+    tta: Literal["d4"] | None = None,
+    region: Any = "all",
+    level: int | None = None,
+    mpp: float | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> Any:
+    """Predict each pixel of a slide, by a grid of windows: `learn.predict_slide(slide)`.
 
-    The grid follows from the options (`size`, `overlap`, level) and covers the slide, also with `valid="random"`. Where
-    windows overlap, each pixel comes from the window in which it lies farther from the edge. Memory holds one batch
-    with its activations, and a band of the slide as high as a window; only the map grows with the slide. On fastai 2
-    the batches go through the learner's callbacks and precision, as in `get_preds`.
+    The grid follows from the options (`size`, `overlap`, level) and covers the slide, also with `valid="random"`. By
+    default each pixel's class comes from the window in which it lies farther from the edge. Windows that overlap are
+    blended for probabilities, and where an option below is set: all but `batch_size` and `workers` count. Memory holds
+    some batches and bands of the slide as high as a window; only the map grows with the slide. The batches go through
+    the learner's callbacks and precision, as in `get_preds`.
 
     Args:
-        learn: A `Learner` trained on slides, or loaded by `load_learner`.
+        learn: A `Learner` trained on slides, or loaded by `load_learner`. The function also takes a list of them, whose
+            probabilities are averaged.
         slide: A `Slide`, or any source that `open_slide` accepts; its mask is ignored. A tuple of them for a model of
             several inputs.
-        out: Destination of the map, of the map's shape: an array, a `numpy.memmap`, a zarr array. Default: a new array.
+        what: "classes"; "probabilities" of all classes; or "spread", their standard deviation over the learners and
+            the symmetries of `tta`.
+        out: Destination of the map, of the map's shape: an array, a `numpy.memmap`, a zarr array; or the path of a zarr
+            array to write, such as "p.zarr". Default: a new array.
+        overlap: Part that neighbouring windows share, pixels or a share of the window; see `PredictOptions`.
+        blend: "hann", "gaussian" or "crop": how windows are joined.
+        tta: "d4" averages the eight rotations and mirror images of each window.
+        region: "all"; "tissue"; a `Window` of the level, whose rectangle is the map; or a mask or polygons, outside of
+            which the map is background.
+        level: Pyramid level to read, in place of that of the training.
+        mpp: Micrometres per pixel of the patches, in place of a level.
+        batch_size: Windows in a batch.
+        workers: Processes that read.
 
     Returns:
-        Class numbers (height, width) at the level of the training windows: `out`, or a new array of uint8, of uint16
-        for more than 256 classes.
+        At the level of the windows, class numbers (height, width): `out`, or a new array of uint8, of uint16 for more
+        than 256 classes. Probabilities and their spread are float32 (classes, height, width). For a path: the path.
 
     Raises:
-        OptionError: The learner was trained on other data than slides, or `out` or the model's output does not fit.
+        OptionError: The learner was trained on other data than slides, an option is out of its limits, or `out` or the
+            model's output does not fit.
         PatchaugError: The slide cannot be opened or read, or is smaller than a window.
 
     Examples:
@@ -46,23 +82,79 @@ def predict_slide(learn: Any, slide: Any, *, out: Any = None) -> Any:
         >>> learn = Learner(dls, nn.Conv2d(3, 2, 1))
         >>> predict_slide(learn, image).shape
         (64, 96)
+        >>> predict_slide(learn, image, what="probabilities", overlap=0.25, tta="d4").shape
+        (2, 64, 96)
     """
+    if what not in ("classes", "probabilities", "spread"):
+        raise OptionError(f'what must be "classes", "probabilities" or "spread", got {what!r}')
     learners = learn if isinstance(learn, (list, tuple)) else [learn]
+    if not learners:
+        raise OptionError("the list of learners is empty; give at least one")
     models = [trained_model(one) for one in learners]
-    prediction = Prediction(models, opened(models[0], slide), PredictOptions(blend="crop"), plain=True)
+    changed = (overlap, blend, tta, level, mpp) != (None,) * 5 or not (isinstance(region, str) and region == "all")
+    plain = what == "classes" and not changed and len(models) == 1
+    options = PredictOptions(
+        overlap=overlap, blend="crop" if plain else blend, tta=tta, region=region, level=level, mpp=mpp,
+        batch_size=batch_size, workers=workers, what="probabilities" if what == "probabilities" else "classes",
+        spread=what == "spread",
+    )  # fmt: skip
+    prediction = Prediction(models, opened(models[0], slide), options, plain=plain)
+    with closing(_rows(prediction.bands(), what)) as rows:
+        if isinstance(out, (str, os.PathLike)):
+            return _to_zarr(prediction, rows, Path(out), what)
+        return _to_array(prediction, rows, out, what)
+
+
+def _rows(bands: Iterator[Band], what: str) -> Generator[tuple[int, Array], None, None]:
+    """Yield first row and rows of what is asked for; the bands end where this is closed."""
+    try:
+        for band in bands:
+            part = getattr(band, what)
+            top = band.top
+            del band
+            yield top, part
+    finally:
+        bands.close()  # type: ignore[attr-defined]
+
+
+def _shape(prediction: Prediction, what: str) -> tuple[int, ...]:
     rectangle = prediction.layout.rectangle
-    shape = rectangle.height, rectangle.width
+    planes = () if what == "classes" else (len(prediction.frame.codes),)
+    return (*planes, rectangle.height, rectangle.width)
+
+
+def _to_array(prediction: Prediction, rows: Iterable[tuple[int, Array]], out: Any, what: str) -> Any:
+    """Write the rows of a map to an array."""
+    shape, rectangle = _shape(prediction, what), prediction.layout.rectangle
     if out is not None and tuple(out.shape) != shape:
         raise OptionError(
-            f"{prediction.slide.name}: out is of shape {tuple(out.shape)}, and level {rectangle.level} of the slide is "
-            f"of {shape}; make it of that shape"
+            f"{prediction.slide.name}: out is of shape {tuple(out.shape)}, and the map, at level {rectangle.level} of "
+            f"the slide, is of {shape}; make it of that shape"
         )
-    for band in prediction.bands():
+    for top, part in rows:
         if out is None:
-            out = np.empty(shape, band.classes.dtype)
-        if not np.can_cast(band.classes.dtype, out.dtype):
-            raise OptionError(
-                f"out is of {out.dtype}, which cannot hold the class numbers; make it {band.classes.dtype}"
-            )
-        out[band.top : band.top + len(band.classes)] = band.classes
+            out = np.empty(shape, part.dtype)
+        if not np.can_cast(part.dtype, out.dtype, "safe" if what == "classes" else "same_kind"):
+            held = "the class numbers" if what == "classes" else what
+            raise OptionError(f"out is of {out.dtype}, which cannot hold {held}; make it {part.dtype}")
+        out[..., top : top + part.shape[-2], :] = part
     return out
+
+
+def _to_zarr(prediction: Prediction, rows: Iterable[tuple[int, Array]], path: Path, what: str) -> Path:
+    """Write the rows of a map to a new zarr array, by a thread that writes while the model works."""
+    if path.suffix != ".zarr":
+        raise OptionError(f"out={str(path)!r}: a path must end with .zarr; for another format take predict_slides")
+    shape = _shape(prediction, what)
+    dtype: Any = np.float32
+    if what == "classes":
+        dtype = np.uint8 if len(prediction.frame.codes) <= 256 else np.uint16
+    with ZarrMap(path, shape, dtype, prediction.frame) as out, ThreadPoolExecutor(1, "patchaug-write") as thread:
+        writing = None
+        for _, part in rows:
+            if writing is not None:
+                writing.result()
+            writing = thread.submit(out.write, part)
+        if writing is not None:
+            writing.result()
+    return path

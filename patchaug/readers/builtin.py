@@ -201,8 +201,8 @@ def _is_annotations(source: Any) -> bool:
 
 def _open_polygons(
     source: Any, *, sizes: Sizes, codes: Sequence[str] | None, ignore_index: int | None, name: str | None,
-    classes: ClassCodes | None = None, outside: str | int | None = None, label: str = LABEL, invalid: str = "raise",
-    place: Georeference | None = None,
+    classes: ClassCodes | None = None, outside: str | int | None = None, label: str | None = LABEL,
+    invalid: str = "raise", place: Georeference | None = None,
 ) -> Raster:  # fmt: skip
     if hasattr(source, "__geo_interface__"):  # a GeoDataFrame keeps its coordinate system beside the features
         crs, source = getattr(source, "crs", None), source.__geo_interface__

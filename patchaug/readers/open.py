@@ -77,7 +77,7 @@ def open_mask(
     ignore_index: int | None = None,
     ram: int = 0,
     outside: str | int | None = None,
-    label: str = "classification",
+    label: str | None = "classification",
     invalid: str = "raise",
     place: Georeference | None = None,
 ) -> Raster:
@@ -92,7 +92,7 @@ def open_mask(
         ignore_index: Integer of the mask that means "no label".
         ram: Budget in bytes for decoded pixels, see `open_raster`.
         outside: What no polygon covers: a class name, or `ignore_index`.
-        label: Property of the polygons that holds the class.
+        label: Property of the polygons that holds the class. None: all of them are of the second class.
         invalid: "raise", "skip" or "repair" polygons without a clear inside.
         place: Place of the image on the map, for polygons in coordinates of a map.
 

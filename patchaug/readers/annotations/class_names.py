@@ -33,19 +33,22 @@ def numbers_of(
     features: list[Feature],
     codes: ClassCodes | None,
     ignore_index: int | None,
-    label: str = "classification",
+    label: str | None = "classification",
     attributes: dict[str, Counter[str]] | None = None,
 ) -> list[int]:
     """Return the class number of each feature: that of its class's name, or of its value.
 
     "Ignore*", QuPath's own class, becomes `ignore_index` if that is set. Features without a class are class 1 if
-    no feature of the file has a class, there are two codes, and no other property may hold it.
+    no feature of the file has a class, there are two codes, and no other property may hold it. Without a label all
+    features are class 1.
 
     Raises:
         OptionError: There are no codes.
         LabelError: Classes are not among the codes, or features have none; all are listed.
     """
     classes = required_codes(what, codes)
+    if label is None:
+        return [1] * len(features)
     names = classes.names
     known: dict[str | int, int] = {name: number for number, name in enumerate(names)}
     if ignore_index is not None:

@@ -91,7 +91,7 @@ class PolygonRaster(FileRaster):
         ignore_index: Integer that QuPath's class "Ignore*" is drawn with.
         name: Name in errors about windows; by default the file's name.
         outside: What no polygon covers: a class name, or `ignore_index`. Default: the first code.
-        label: Property of the features that holds the class.
+        label: Property of the features that holds the class. None: all of them are of the second class.
         invalid: "raise" lists bad features in one error, "skip" leaves them out, "repair" mends crossing outlines.
         place: Place of the image on the map; coordinates are then those of a map.
 
@@ -118,7 +118,7 @@ class PolygonRaster(FileRaster):
         ignore_index: int | None = None,
         name: str | None = None,
         outside: str | int | None = None,
-        label: str = LABEL,
+        label: str | None = LABEL,
         invalid: str = "raise",
         place: Georeference | None = None,
     ) -> None:
@@ -128,7 +128,7 @@ class PolygonRaster(FileRaster):
         self.codes, self.ignore_index = ClassCodes.of(codes), ignore_index
         self._outside, self.label, self.invalid, self.place = outside, label, checked_invalid(invalid), place
         self._is_file = is_file
-        self._parsed = None if is_file else self._polygons(parse_geojson(self.name, source, label))
+        self._parsed = None if is_file else self._polygons(parse_geojson(self.name, source, label or LABEL))
 
     @property
     def level_downsamples(self) -> tuple[float, ...]:
@@ -149,13 +149,14 @@ class PolygonRaster(FileRaster):
         return self._parsed
 
     def _parse(self) -> Annotations:
+        label = self.label or LABEL
         with open(self.path, "rb") as file:
             if file.read(16).startswith(MAGIC):
-                return parse_vectors(self.path, self.label)
+                return parse_vectors(self.path, label)
         text = text_of(self.path)
         if text[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
             return parse_asap(self.path, text)
-        return parse_geojson(self.path, text, self.label)
+        return parse_geojson(self.path, text, label)
 
     def _polygons(self, found: Annotations) -> Polygons:
         features = sound_features(self.what, found, self.invalid)
