@@ -25,11 +25,11 @@ def window_weights(blend: Blend, size: int) -> Array:
     Returns:
         float64 (size,), symmetric.
     """
-    at = np.arange(size) + 0.5
-    if blend == "hann":  # between the zeros of the window, which lie at its edges
-        weights = np.sin(np.pi * at / size) ** 2
+    at = np.arange(1, size + 1)
+    if blend == "hann":  # its zeros are the pixels beside the window
+        weights = np.sin(np.pi * at / (size + 1)) ** 2
     else:
-        weights = np.exp(-0.5 * ((at - size / 2) / (SIGMA * size)) ** 2)
+        weights = np.exp(-0.5 * ((at - (size + 1) / 2) / (SIGMA * size)) ** 2)
     return np.asarray((weights + weights[::-1]) / 2)
 
 

@@ -21,11 +21,12 @@ BLENDS = st.sampled_from(["hann", "gaussian", "crop"])
 
 @st.composite
 def grids(draw: st.DrawFn) -> tuple[np.ndarray, Grid]:
-    """A picture of any size, and any grid over it."""
-    width, height = draw(st.integers(1, 60)), draw(st.integers(1, 60))
-    size = draw(st.integers(1, height)), draw(st.integers(1, width))
-    pixels = np.random.default_rng(width * 61 + height).integers(0, 256, (height, width, 3), np.uint8)
-    return pixels, Grid(size, overlap=draw(st.integers(0, min(size) - 1)))
+    """A picture of any size, and a grid over it of up to six rows and columns, of any overlap."""
+    lengths = draw(st.integers(1, 60)), draw(st.integers(1, 60))
+    sides = [draw(st.integers(-(-length // 5), length)) for length in lengths]
+    most = min(side - max(-(-(length - side) // 5), 1) for side, length in zip(sides, lengths, strict=True))
+    pixels = np.random.default_rng(lengths).integers(0, 256, (*lengths, 3), np.uint8)
+    return pixels, Grid((sides[0], sides[1]), overlap=draw(st.integers(0, max(most, 0))))
 
 
 def pointwise(images: torch.Tensor) -> torch.Tensor:
