@@ -123,7 +123,7 @@ def test_symmetries_are_undone(shape: tuple[int, int]) -> None:
 @settings(max_examples=settings.default.max_examples // 4)
 @given(grids(), BLENDS, st.booleans())
 def test_means_and_spreads_by_definition(drawn: tuple, blend: str, ensemble: bool) -> None:
-    """Over symmetries and over models: the blended mean is the mean of the blended; the spread is that of each window."""
+    """Over symmetries and models: the blended mean is the mean of the blended; the spread is that of each window."""
     pixels, grid = drawn
 
     def directed(images: torch.Tensor) -> torch.Tensor:
