@@ -137,7 +137,8 @@ def _to_array(prediction: Prediction, rows: Iterable[tuple[int, Array]], out: An
         if not np.can_cast(part.dtype, out.dtype, "safe" if what == "classes" else "same_kind"):
             held = "the class numbers" if what == "classes" else what
             raise OptionError(f"out is of {out.dtype}, which cannot hold {held}; make it {part.dtype}")
-        out[..., top : top + part.shape[-2], :] = part
+        here = slice(top, top + part.shape[-2])
+        out[here if part.ndim == 2 else (slice(None), here)] = part
     return out
 
 
