@@ -16,6 +16,7 @@ import typer
 from patchaug.cli.bench import bench
 from patchaug.cli.check import check
 from patchaug.cli.demo import demo
+from patchaug.cli.predict import predict
 from patchaug.cli.schema import schema
 from patchaug.cli.show import show
 from patchaug.cli.stats import stats
@@ -51,7 +52,7 @@ def _common(
 
 
 # The order of the help.
-for _command in (demo, train, show, check, stats, schema, bench):
+for _command in (demo, train, predict, show, check, stats, schema, bench):
     app.command()(_command)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from fastai.data.transforms import Normalize
-from fastai.learner import Learner
+from fastai.learner import Learner, load_learner
+from fastai.torch_core import default_device
 from fastai.vision.learner import create_unet_model
 
 from patchaug.core.arrays import Array
@@ -22,6 +23,7 @@ from patchaug.fastai2.blocks import OpenSlideImage, OpenSlideMask
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.encoders import architecture, decoder_options
 from patchaug.fastai2.models import build_model
+from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.options.fields import PatchOptions
 
 INDEX, WEIGHTS = "model.json", "weights.safetensors"
@@ -198,3 +200,37 @@ def _safetensors() -> Any:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def load_pickle(path: Path) -> Learner:
+    """Load an exported learner; a pickle runs what its maker put into it.
+
+    Raises:
+        OptionError: It is no learner that was trained on slides.
+        ReadError: It cannot be unpickled, such as one of a script whose functions are not importable.
+    """
+    try:
+        learn = load_learner(path)
+    except Exception as error:  # of pickle, and of whatever the pickle imports
+        raise ReadError(
+            f"{path} cannot be loaded: {_first_line(error)}; a learner of a script needs the script's functions "
+            f"importable (PYTHONPATH), the folders model/ of patchaug train need nothing"
+        ) from None
+    if not isinstance(getattr(getattr(learn, "dls", None), "valid", None), PatchDL):
+        raise OptionError(f"{path} is no learner that was trained on slides")
+    return learn
+
+
+def on_device(learn: Learner, device: str | None) -> Learner:
+    """Move a learner to a device; default: fastai's, a GPU where there is one.
+
+    Raises:
+        OptionError: There is no such device.
+    """
+    try:
+        place = default_device() if device is None else torch.device(device)
+        learn.dls.to(place)
+        learn.model.to(place)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"device {device!r} cannot be used: {_first_line(error)}; take --device cpu") from None
+    return learn

@@ -66,7 +66,14 @@ def test_each_help_has_an_example_and_no_colour_without_a_terminal(name: str, tm
     done = here(name, "--help", cwd=tmp_path)
     assert done.returncode == 0 and f"Example: patchaug {name}" in done.stdout and "\x1b" not in done.stdout
     assert not re.findall(r"--[a-z-]+ +<(?:path|str|int|float|list)", done.stdout)  # values, not types of Python
-    options = {"train": TrainOptions, "schema": None, "check": None, "stats": None}.get(name, PatchOptions)
+    options = {
+        "train": TrainOptions,
+        "schema": None,
+        "check": None,
+        "stats": None,
+        "predict": None,
+        "evaluate": None,
+    }.get(name, PatchOptions)
     for option in options.model_fields if options else ():
         assert f"--{option.replace('_', '-')} " in done.stdout
 

@@ -1,0 +1,163 @@
+"""`patchaug predict`: predict whole slides into files that other tools open."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from patchaug.cli.common import Json, bars_wanted, print_result, require, require_picture
+from patchaug.cli.trained_models import (
+    BatchSize,
+    Blend,
+    Device,
+    ModelPath,
+    Overlap,
+    Region,
+    Tta,
+    Workers,
+    at_level,
+    load_model,
+    prediction_options,
+)
+from patchaug.core.progress import bars
+from patchaug.slides.discovery import get_slide_files
+
+_FORMATS = "ome.tif,geojson"
+
+
+def predict(
+    model: ModelPath,
+    slides: Annotated[list[Path], typer.Argument(metavar="SLIDE|FOLDER...", help="Slides, and folders of slides.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the files.")] = "patchaug-maps",
+    formats: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT,...",
+            help="ome.tif, geojson, csv (objects), areas.csv, and others that an unknown name lists; "
+            "probabilities.ome.tif for probabilities.",
+        ),
+    ] = _FORMATS,
+    region: Region = "all",
+    overlap: Overlap = None,
+    blend: Blend = None,
+    tta: Tta = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    device: Device = None,
+    mpp_of_slides: Annotated[
+        float | None, typer.Option(metavar="X", help="Micrometres per pixel of slides that store none or a wrong one.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what was broken off; finished files are skipped.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Predict whole slides, and write each to files named like the slide.
+
+    A file appears when it is whole. Ctrl-C, SIGTERM and worse leave finished parts in a hidden folder, and --resume
+    goes on. A slide that cannot be predicted is reported, the others go on, and the exit code is 1.
+
+    Example: patchaug predict patchaug-run slides --out maps --formats ome.tif,geojson --overlap 0.25
+
+    Go on: patchaug predict patchaug-run slides --out maps --formats ome.tif,geojson --overlap 0.25 --resume
+    """
+    require(bool(out), "--out needs the name of a folder for the files")
+    options = prediction_options(overlap, blend, tta, region, batch_size, workers)
+    for slide in slides:
+        if not slide.is_dir():
+            require_picture(slide)
+    listed = [file for path in slides for file in (get_slide_files(path) if _is_folder(path) else [path])]
+    learn = load_model(model, device)
+    options["region"] = at_level(options["region"], learn)
+    from patchaug.predict.predict_slides import each_prediction  # it loads torch
+
+    results = []
+    with bars(bars_wanted(json)) as shown:
+        bar = _Bar(shown, len(listed))
+        try:
+            for result in each_prediction(
+                learn, listed, out, formats=[one.strip() for one in formats.split(",")], resume=resume,
+                mpp_of_slides=mpp_of_slides, progress=bar.report, **options,
+            ):  # fmt: skip
+                bar.end()
+                results.append(result)
+                if result.error is not None:
+                    typer.echo(f"patchaug: {result.slide}: {_text(result.error)}", err=True)
+                elif not json:
+                    typer.echo(_line(result))
+        except (KeyboardInterrupt, SystemExit):
+            typer.echo("patchaug: finished parts are kept; the same command with --resume goes on", err=True)
+            raise
+    failed = [result.slide for result in results if result.error is not None]
+    print_result(
+        {"out": out, "failed": len(failed), "slides": [_entry(result) for result in results]},
+        f"{len(results) - len(failed)} of {len(results)} slides are in {out}"
+        + (f"; not predicted: {', '.join(failed)}" if failed else ""),
+        as_json=json,
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+class _Bar:
+    """A bar for the slide in progress: its windows, megapixels a second, and the time left."""
+
+    def __init__(self, shown: Any, slides: int) -> None:
+        self.shown, self.slides, self.number = shown, slides, 0
+        self.task: Any = None
+        self.first: tuple[float, int] = (0.0, 0)
+
+    def report(self, slide: str, done: int, total: int, prediction: Any) -> None:
+        """Show that some of a slide's bands are done."""
+        windows = len(prediction.plan)
+        if self.task is None:
+            self.number += 1
+            self.task = self.shown.add_task(slide, total=windows)
+            self.first = (time.monotonic(), done)
+        started, before = self.first
+        pixels = prediction.frame.width * prediction.frame.height / total / 1e6
+        seconds = time.monotonic() - started
+        rate = f", {(done - before) * pixels / seconds:.3g} Mpx/s" if done > before and seconds > 0 else ""
+        text = f"{slide} ({self.number} of {self.slides}){rate}"
+        self.shown.update(self.task, completed=round(windows * done / total), description=text)
+
+    def end(self) -> None:
+        """Remove the bar of a slide that is done."""
+        if self.task is not None:
+            self.shown.remove_task(self.task)
+            self.task = None
+
+
+def _is_folder(path: Path) -> bool:
+    """Return True for a folder of slides; a zarr folder is a slide."""
+    from patchaug.readers import is_zarr
+
+    return path.is_dir() and not is_zarr(path)
+
+
+def _line(result: Any) -> str:
+    names = ", ".join(file.name for file in result.files)
+    if not result.written:
+        return f"{result.slide}: finished before; {names}"
+    rate = result.megapixels / max(result.seconds, 1e-9)
+    return (
+        f"{result.slide}: {result.megapixels:.3g} Mpx in {result.windows} windows, {result.seconds:.1f} s "
+        f"({rate:.3g} Mpx/s); {names}"
+    )
+
+
+def _entry(result: Any) -> dict[str, Any]:
+    error = result.error
+    return {
+        "slide": result.slide, "files": [str(file) for file in result.files], "written": result.written,
+        "windows": result.windows, "megapixels": result.megapixels, "seconds": round(result.seconds, 2),
+        "error": None if error is None else _text(error), "kind": None if error is None else type(error).__name__,
+    }  # fmt: skip
+
+
+def _text(error: Exception) -> str:
+    """Return an error in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
