@@ -187,7 +187,7 @@ def _save(path, mode):
 def test_other_colours_are_refused(tmp_path, mode):
     """Nothing is squeezed or converted in silence."""
     _save(tmp_path / "a", mode)
-    with pytest.raises(ReadError, match="an image is grey or RGB; save it as TIFF"):
+    with pytest.raises(ReadError, match="an image is grey or RGB; convert it"):
         ImageRaster(tmp_path / "a", mask=False, ram=RAM).require_fits()
 
 
