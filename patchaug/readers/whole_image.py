@@ -228,6 +228,7 @@ class ImageRaster(TiledRaster):
         height, width = out.shape[:2]
         tiff = self._stripped_tiff()
         if tiff is not None:
+            tiff = tiff.uncached()  # this raster caches its pixels, and holds the lock of the cache
             rows = tiff.layout.grids[0].tile_height  # each strip is decoded for one band alone
             rows *= max(1, _BAND // (rows * width))
             for top in range(0, height, rows):
