@@ -22,7 +22,7 @@ from patchaug.fastai2.losses import SlideCrossEntropy
 from patchaug.fastai2.metrics import SlideAccuracy, SlideDice, SlideJaccard, SlidePrecision, SlideRecall
 from patchaug.fastai2.models import build_model, find_model, require_segmentation, split_encoder
 from patchaug.fastai2.random_patch import RandomPatch
-from patchaug.fastai2.schedules import OPTIMIZERS
+from patchaug.fastai2.schedules import OPTIMIZERS, require_groups
 from patchaug.options.fields import TrainOptions
 
 LOSSES = {
@@ -109,6 +109,8 @@ def make_learner(dls: Any, options: TrainOptions, out: Path, *, resume: bool = F
         )  # fmt: skip
     if options.init is not None and not resume:
         load_weights(learn.model, options.init)
+    if options.schedule == "fine-tune":
+        require_groups(learn)
     return learn
 
 

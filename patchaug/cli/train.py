@@ -14,7 +14,7 @@ from patchaug.cli.common import Json, Options, Out, bars_wanted, print_result, r
 from patchaug.cli.cross_validation import train_folds
 from patchaug.cli.run_folder import DEFAULT, OPTIONS, RunFolder
 from patchaug.cli.split_pairs import Pairs, pairs_of
-from patchaug.core.messages import set_level
+from patchaug.core.messages import messages_from
 from patchaug.options.fields import TrainOptions
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the results of an ended run in --out.")]
@@ -85,11 +85,11 @@ def train_and_report(
         from patchaug.cli.training import resume_command, run_training  # takes seconds, so wrong use is reported first
 
     out = folder.path
-    set_level(options.log_level)
-    report = run_training(
-        train_pairs, valid_pairs, options=options, folder=folder, bars=bars_wanted(as_json), resume=resume,
-        started=started,
-    )  # fmt: skip
+    with messages_from(options.log_level):
+        report = run_training(
+            train_pairs, valid_pairs, options=options, folder=folder, bars=bars_wanted(as_json), resume=resume,
+            started=started,
+        )  # fmt: skip
     done = f"stopped after {report['epochs_done']} of {options.epochs} epochs; " if report["interrupted"] else ""
     more = f"; go on with: {resume_command(out)}" if report["interrupted"] else ""
     if not quiet:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -10,9 +12,19 @@ _LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 _least: list[Level] = ["info"]
 
 
-def set_level(level: Level) -> None:
-    """Show messages of this level and above."""
-    _least[0] = level
+@contextmanager
+def messages_from(level: Level) -> Iterator[None]:
+    """Show only messages of a level and above within the context.
+
+    Examples:
+        >>> with messages_from("error"):
+        ...     print_message("each of 5 epochs: 128 windows")
+    """
+    before, _least[0] = _least[0], level
+    try:
+        yield
+    finally:
+        _least[0] = before
 
 
 def shows(level: Level) -> bool:

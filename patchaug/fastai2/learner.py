@@ -12,6 +12,7 @@ import torch
 from fastai.callback.core import CancelValidException, GatherPredsCallback
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import Learner
+from fastai.torch_core import to_device
 from fasttransform import Pipeline
 
 from patchaug.errors import OptionError
@@ -107,6 +108,9 @@ class LearnerBatches:
             stack.enter_context(learn.no_mbar())
             if not is_fitting(learn):  # else fit and epoch have begun
                 stack.enter_context(learn)
+            if next(learn.model.parameters(), None) is None:  # fastai asks the first one for its device
+                vars(learn)["_set_device"] = lambda batch: to_device(batch, learn.dls.device)
+                stack.callback(vars(learn).pop, "_set_device")
             learn.dl, learn.n_iter = loader, len(loader)
             try:
                 learn("before_validate")

@@ -1,10 +1,11 @@
-"""Replace four methods of fastai that would silently be wrong on slides; on other data they stay the same."""
+"""Replace methods of fastai that would be wrong on slides; on other data they stay the same."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import fastai.vision.learner
 from fastai.data.block import DataBlock
 from fastai.learner import Learner
 from fastcore.foundation import L
@@ -17,6 +18,7 @@ from patchaug.fastai2.patch_dl import PatchDL
 from patchaug.fastai2.random_patch import RandomPatch, random_patch
 from patchaug.fastai2.transform_geometry import moves_pixels
 
+_add_norm = fastai.vision.learner._add_norm
 _predict, _export, _new, _tta = Learner.predict, Learner.export, DataBlock.new, Learner.tta
 
 
@@ -89,5 +91,22 @@ def tta_in_place(
     return _tta(self, dl=dl, n=n, beta=beta, use_max=use_max)
 
 
+def add_norm_for_channels(dls: Any, meta: Any, pretrained: bool, n_in: int = 3) -> None:
+    """Call fastai's `_add_norm`, with which `unet_learner` begins.
+
+    Raises:
+        OptionError: The slides have another number of channels than the model would be made for.
+    """
+    slides = getattr(dls.train, "slides", None) if isinstance(dls.train, PatchDL) else None
+    if slides and len(slides[0].members) == 1 and slides[0].channels != n_in:
+        channels = slides[0].channels
+        raise OptionError(
+            f"the slides have {channels} channels, and the model would be made for {n_in}; pass n_in={channels} to "
+            f"unet_learner"
+        )
+    _add_norm(dls, meta, pretrained, n_in)
+
+
+fastai.vision.learner._add_norm = add_norm_for_channels
 Learner.predict, Learner.export, Learner.tta = predict_one_sample, export_without_pixels, tta_in_place
 DataBlock.new = new_with_one_random_patch

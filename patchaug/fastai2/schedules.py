@@ -55,6 +55,17 @@ def fit_schedule(learn: Learner, name: str, epochs: int, lr: float, cbs: Sequenc
         learn.fit(epochs, lr, cbs=cbs)
 
 
+def require_groups(learn: Learner) -> None:
+    """Raise OptionError unless the model has groups of parameters, of which fine-tuning freezes all but the last."""
+    if learn.opt is None:
+        learn.create_opt()
+    if len(learn.opt.param_lists) < 2:
+        raise OptionError(
+            "schedule fine-tune freezes the encoder at first, and the model has one group of parameters; give it an "
+            "attribute `encoder`, or choose another schedule"
+        )
+
+
 class FrozenStart(PlainErrors):
     """Train the last group of parameters alone in the first epoch, and all groups from the second one on."""
 
@@ -88,13 +99,7 @@ class FrozenStart(PlainErrors):
 
 def _fine_tune(learn: Learner, epochs: int, lr: float) -> dict[str, Callable[[float], Any]]:
     """Return rates and momenta of fastai's `fine_tune`, over one call of `fit`."""
-    if learn.opt is None:
-        learn.create_opt()
-    if len(learn.opt.param_lists) < 2:
-        raise OptionError(
-            "schedule fine-tune freezes the encoder at first, and the model has one group of parameters; give it an "
-            "attribute `encoder`, or choose another schedule"
-        )
+    require_groups(learn)
     half = lr / 2
     learn.opt.set_hyper("lr", slice(half / _MULTIPLIER, half))
     rates = np.array([group["lr"] for group in learn.opt.hypers])

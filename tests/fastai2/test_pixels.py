@@ -114,6 +114,9 @@ def test_six_bands_train_export_predict_and_show(tmp_path: Path) -> None:
                     Normalize.from_stats([0.5] * 4, [0.3] * 4)],
     )  # fmt: skip
     set_seed(1)
+    for pretrained in (False, True):
+        with pytest.raises(OptionError, match="the slides have 4 channels, .* made for 3; pass n_in=4 to unet_learner"):
+            unet_learner(dls, architecture("resnet18"), n_out=2, pretrained=pretrained)
     learn = unet_learner(dls, architecture("small"), n_in=4, n_out=2, pretrained=False, normalize=False)
     with learn.no_bar(), learn.no_logging():
         learn.fit_one_cycle(6, 5e-3)

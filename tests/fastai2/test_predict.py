@@ -23,6 +23,20 @@ from tests.torn import Torn
 from .conftest import CODES, Places, images_of, loaders, mask_of
 
 
+def test_a_model_without_parameters_predicts(folder: Path) -> None:
+    """Such as a threshold; the learner is left as it was."""
+
+    class Threshold(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.cat([images[:, :1], 1 - images[:, :1]], 1)
+
+    learn = Learner(loaders(folder, RandomPatch(64), bs=3), Threshold())
+    slide = open_slide(images_of(folder)[0])
+    red = slide.read(Window(0, 0, *slide.dimensions)).image[..., 0]
+    assert np.array_equal(learn.predict_slide(slide), red < 128)
+    assert "_set_device" not in vars(learn)
+
+
 def test_it_is_a_direct_argmax(folder: Path, tmp_path: Path) -> None:
     """Windows that do not overlap: each is the model's argmax on its own pixels, whatever the batch size."""
     torch.manual_seed(0)
