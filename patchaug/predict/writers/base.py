@@ -50,7 +50,7 @@ class BandWriter(ABC):
         self.path, self.frame, self.what, self.ignore = Path(path), frame, what, ignore
         self.margins = frame.margins
         self.fill = ignore
-        self._rows = 0
+        self._written = 0
         self._stack = ExitStack()
         self.temporary = self.path
 
@@ -109,7 +109,7 @@ class BandWriter(ABC):
             if isinstance(error, PatchaugError):
                 raise
             raise write_error(self.path, error) from None
-        self._rows += len(classes)
+        self._written += len(classes)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -118,9 +118,9 @@ class BandWriter(ABC):
         with self._stack:
             if error is not None:
                 raise error.with_traceback(traceback)
-            if self._rows < self.frame.height:
+            if self._written < self.frame.height:
                 raise OptionError(
-                    f"{self.path}: the map has {self.frame.height} rows, and {self._rows} of them were written"
+                    f"{self.path}: the map has {self.frame.height} rows, and {self._written} of them were written"
                 )
             self.finish()
             self.close()
@@ -136,10 +136,10 @@ class BandWriter(ABC):
 
     def _require_next(self, top: int, classes: Array, probabilities: Array | None) -> None:
         rows, frame = len(classes), self.frame
-        if top != self._rows or classes.shape[1:] != (frame.width,) or rows < 1 or top + rows > frame.height:
+        if top != self._written or classes.shape[1:] != (frame.width,) or rows < 1 or top + rows > frame.height:
             raise OptionError(
                 f"{self.path}: got a band of shape {classes.shape} at row {top}; the next band begins at row "
-                f"{self._rows} of the map of {frame.height} rows and is {frame.width} wide"
+                f"{self._written} of the map of {frame.height} rows and is {frame.width} wide"
             )
         shape = (len(frame.codes), rows, frame.width)
         if self.what == "probabilities" and probabilities is None:

@@ -6,8 +6,9 @@ import json
 import math
 import warnings
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -136,10 +137,10 @@ class GeoJsonWriter(BandWriter):
         for classes, _, polygons in batches:
             if not polygons:
                 continue
-            placed = self._placed(polygons)
-            for number, rings in zip(classes.tolist(), placed, strict=True):
+            if self._simplify:
+                polygons = simplified(polygons, self._simplify / np.array(self.frame.l0_per_pixel))
+            for number, rings, text in zip(classes.tolist(), polygons, self._texts(polygons), strict=True):
                 self._warn(rings)
-                text = json.dumps([[*ring, ring[0]] for ring in rings], separators=(",", ":"))
                 self._file.write(
                     ("," if self._number else "")
                     + '\n{"type":"Feature","geometry":{"type":"Polygon","coordinates":'
@@ -147,7 +148,7 @@ class GeoJsonWriter(BandWriter):
                 )
                 self._number += 1
 
-    def _warn(self, rings: list[Any]) -> None:
+    def _warn(self, rings: list[Array]) -> None:
         longest = max(map(len, rings))
         if len(rings) > HOLES or longest > RING:
             warnings.warn(
@@ -156,29 +157,35 @@ class GeoJsonWriter(BandWriter):
                 stacklevel=2,
             )
 
-    def _placed(self, polygons: list[list[Array]]) -> list[list[list[list[float]]]]:
-        """Return the rings of polygons in the coordinates of the file."""
+    def _texts(self, polygons: list[list[Array]]) -> list[str]:
+        """Return the coordinates of each polygon as JSON."""
+        flat = [ring for rings in polygons for ring in rings]
+        ends = np.cumsum(list(map(len, flat)))
+        points, turned = self._placed(np.concatenate(flat))
+        if turned:
+            lengths = np.diff(ends, prepend=0)
+            starts = np.repeat(ends - lengths, lengths)
+            points = points[starts + (starts - np.arange(len(points))) % np.repeat(lengths, lengths)]
+        texts = list(map("[{},{}]".format, points[:, 0].tolist(), points[:, 1].tolist()))
+        first, found, last = 0, [], iter(ends.tolist())
+        for rings in polygons:
+            parts = []
+            for end in islice(last, len(rings)):
+                parts.append(f"[{','.join(texts[first:end])},{texts[first]}]")
+                first = end
+            found.append(f"[{','.join(parts)}]")
+        return found
+
+    def _placed(self, points: Array) -> tuple[Array, bool]:
+        """Return vertices in the coordinates of the file, and whether outlines now turn the other way."""
         frame = self.frame
         steps, starts = np.array(frame.l0_per_pixel), np.array((frame.l0_x, frame.l0_y))
-        flat = [ring for rings in polygons for ring in rings]
-        if self._simplify:
-            polygons = simplified(polygons, self._simplify / steps)
-            flat = [ring for rings in polygons for ring in rings]
-        ends = np.cumsum([len(ring) for ring in flat]).tolist()
-        points = np.concatenate(flat)
-        turned = False
         if self._on_map:
             place = frame.georeference
             assert place is not None
             a, b, _, d, e, _ = place.transform
-            turned = a * e - b * d < 0  # so that outer rings stay counterclockwise
             digits = math.ceil(-math.log10(_FRACTION * math.sqrt(abs(a * e - b * d))))
-            numbers = np.round(place.to_coordinates(points.astype(np.float64)), digits).tolist()
-        elif (steps % 1 == 0).all() and (starts % 1 == 0).all():
-            numbers = (points * steps.astype(np.int64) + starts.astype(np.int64)).tolist()
-        else:
-            numbers = np.round(points * steps + starts, round(-math.log10(_FRACTION))).tolist()
-        rings = [numbers[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        rings = [[ring[0], *ring[:0:-1]] for ring in rings] if turned else rings
-        each = iter(rings)
-        return [[next(each) for _ in one] for one in polygons]
+            return np.round(place.to_coordinates(points.astype(np.float64)), digits), a * e - b * d < 0
+        if (steps % 1 == 0).all() and (starts % 1 == 0).all():
+            return points * steps.astype(np.int64) + starts.astype(np.int64), False
+        return np.round(points * steps + starts, round(-math.log10(_FRACTION))), False

@@ -16,6 +16,7 @@ from patchaug.predict.writers.geotiff import GeoTiffWriter
 from patchaug.predict.writers.object_table import ObjectTableWriter
 from patchaug.predict.writers.ome_tiff import OmeTiffWriter
 from patchaug.predict.writers.ome_zarr import OmeZarrWriter
+from patchaug.predict.writers.overlay import OverlayWriter
 from patchaug.slides.slide import Slide
 
 
@@ -42,6 +43,7 @@ FORMATS: Mapping[str, Format] = {
     "tif": Format("GeoTIFF with overviews, for GIS", GeoTiffWriter, probabilities=True),
     "zarr": Format("OME-Zarr, a folder", OmeZarrWriter, probabilities=True),
     "geojson": Format("polygons for QuPath and GIS", GeoJsonWriter),
+    "png": Format("picture over the slide, with legend and scale bar", OverlayWriter, uses_image=True),
     "csv": Format("table of objects", ObjectTableWriter, uses_probabilities=True),
     "areas.csv": Format("table of the area of each class", AreasWriter),
 }
