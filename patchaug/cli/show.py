@@ -55,6 +55,12 @@ Outside = Annotated[
     str | None, typer.Option(metavar="NAME", help="What no polygon covers: a class, or the ignored label.")
 ]
 Label = Annotated[str, typer.Option(metavar="NAME", help="Property of polygons that holds the class.")]
+Prediction = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Predicted classes, a layer of the page: an ome.tif, or a geojson.")
+]
+Probabilities = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Probabilities, layers of the page: a probabilities.ome.tif.")
+]
 
 
 @with_options(PatchOptions, size=256, per_slide=64, foreground=0.0)
@@ -75,6 +81,8 @@ def show(
     outside: Outside = None,
     label: Label = "classification",
     html: Html = False,
+    prediction: Prediction = None,
+    probabilities: Probabilities = None,
     json: Json = False,
 ) -> None:
     """Draw the windows of a slide, one sample, or one window and its augmented versions.
@@ -83,6 +91,8 @@ def show(
 
     HTML page: patchaug show slide.svs --mask mask.tiff --html --epochs 5 --out view.html
 
+    Predictions: patchaug show slide.svs --html --prediction maps/slide.ome.tif --codes background,nucleus
+
     Augmentation: patchaug show slide.svs --mask mask.tiff --size 256 --augment histology --out augment.png
     """
     made = options()
@@ -90,8 +100,11 @@ def show(
         "codes": codes_from_text(codes) if codes else None, "ignore_index": ignore_index,
         "outside": number_or_text(outside), "label": label,
     }  # fmt: skip
+    require(
+        html or not (prediction or probabilities), "--prediction and --probabilities are layers of a page; add --html"
+    )
     require(augment is None or not html, "--augment writes a PNG file; remove --html")
-    file = _checked(out, html, [slide, mask, options.file, augment])
+    file = _checked(out, html, [slide, mask, options.file, augment, prediction, probabilities])
     if index is not None and augment is None:
         return _sample(options, index, None if slide is None else (slide, mask), labels, file, json)
     require(slide is not None, "give a slide, as in: patchaug show slide.svs; or --index and --options")
@@ -103,8 +116,10 @@ def show(
         return _augmented(opened, made, augment, index or 0, draws, file, json)
     if html:
         from patchaug.viz.web_page import write_page
+        from patchaug.viz.web_page.layers import layers_of_files
 
-        write_page(Plan([opened], sampler, seed=made.seed, shuffle=False), file, epochs=epochs)
+        layers = layers_of_files(opened, prediction, probabilities)
+        write_page(Plan([opened], sampler, seed=made.seed, shuffle=False), file, epochs=epochs, layers=layers)
         return print_result({"out": str(file), "slide": str(slide), "what": "page"}, f"wrote {file}", as_json=json)
     from patchaug.viz import show_coverage, show_density, show_windows  # matplotlib with_options a while to import
 

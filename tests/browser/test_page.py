@@ -1,6 +1,7 @@
 """The page of a slide, in a browser: what is drawn is there, and everything on it works."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from patchaug import Foreground, Plan, open_slide
 from patchaug.viz.web_page import write_page
+from patchaug.viz.web_page.layers import class_layer, probability_layer
 from tests.browser.chrome import Chrome
 
 NAME = 'a"b</script><img src=x onerror=alert(1)> & c'
@@ -166,3 +168,44 @@ def test_on_a_phone_nothing_is_hidden(page: Chrome, plan: Plan) -> None:
         assert page.run(f"{told}.textContent") == ""
     finally:
         page.resize(1280, 800)
+
+
+def test_layers_addresses_and_saved_windows(plan: Plan, chrome: Chrome, tmp_path: Path) -> None:
+    """Predictions are drawn over the slide when ticked; an address names a place; windows are saved as GeoJSON."""
+    classes = np.zeros((10, 15), np.uint8)
+    classes[:5, 10:] = 1
+    layers = [
+        class_layer("predicted <b>", classes, ["ground", "tumour"]),
+        probability_layer("p", np.linspace(0, 1, 15)[None].repeat(10, axis=0)),
+    ]
+    path = write_page(plan, tmp_path / "view.html", epochs=2, layers=layers)
+    chrome.problems.clear()
+    chrome.open(path.as_uri())
+    assert chrome.run("[...document.querySelectorAll('#layers label')].map((e) => e.textContent)") == [
+        "predicted <b>", "p",
+    ]  # fmt: skip
+    inside, outside = to_screen(chrome, 1250, 250), to_screen(chrome, 1250, 750)
+    before = seen(chrome)
+    chrome.click("#layers label:nth-of-type(1) input")
+    after = seen(chrome)
+    assert np.abs(after - before)[inside[1], inside[0]].max() > 20
+    assert np.abs(after - before)[outside[1], outside[0]].max() == 0
+    chrome.run(
+        "URL.createObjectURL = (blob) => { blob.text().then((text) => { window.saved = text; }); return 'blob:none'; };"
+        "HTMLAnchorElement.prototype.click = function () { window.saved_as = this.download; }"
+    )
+    chrome.click("#save")
+    saved = json.loads(chrome.run("new Promise((done) => setTimeout(() => done(window.saved), 200))"))
+    assert chrome.run("window.saved_as") == "windows.geojson"
+    windows = [draw.window for draw in plan.ordered(False)]
+    assert len(saved["features"]) == len(windows) == 7  # those of the first epoch, which are shown
+    for feature, window in zip(saved["features"], windows, strict=True):
+        corners = [tuple(corner) for corner in feature["geometry"]["coordinates"][0]]
+        assert corners[0] == corners[4] == (window.x, window.y) and corners[2] == (window.right, window.bottom)
+    chrome.open(f"{path.as_uri()}#x=1200&y=600&width=100&height=50")
+    left, top = to_screen(chrome, 1200, 600)
+    right, bottom = to_screen(chrome, 1300, 650)
+    assert right - left > 300 and left > 0 and top > 0
+    pixels = seen(chrome)
+    assert pixels[top, (left + right) // 2].max() < 60 and pixels[(top + bottom) // 2, left].max() < 60
+    assert not chrome.problems

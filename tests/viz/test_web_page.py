@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from patchaug import Foreground, Grid, MissingError, OptionError, Plan, Uniform, open_slide
+from patchaug import Foreground, FrameError, Grid, MissingError, OptionError, Plan, Uniform, open_slide
 from patchaug.core.palette import class_colour
 from patchaug.viz.web_page import page_data, write_page
 from patchaug.viz.web_page.images import TILE, class_map_png, heat_map_png, pyramid
@@ -125,3 +126,24 @@ def test_what_cannot_be_shown_is_said(tmp_path: Path) -> None:
         write_page(plan, tmp_path / "a.html", slide=1)
     with pytest.raises(OptionError, match=r"epochs=2 of 60000 windows exceed the limit of a page \(100000\)"):
         write_page(plan, tmp_path / "a.html", epochs=2)
+
+
+def test_layers_of_files_are_the_maps(tmp_path):
+    """Classes of a file that opens as a mask, and a probability for each class but the first, at any level."""
+    from patchaug.viz.web_page.layers import layers_of_files, small_mask
+
+    image = np.zeros((300, 500, 3), np.uint8)
+    mask = np.zeros((300, 500), np.uint8)
+    mask[100:, 200:] = 2
+    slide = open_slide(image, mask, name="a", codes=["x", "y", "z"], ignore_index=255)
+    tifffile.imwrite(tmp_path / "p.ome.tif", mask[::2, ::2], tile=(64, 64))
+    maps = np.stack([np.full((150, 250), value, np.uint8) for value in (25, 51, 102)])
+    tifffile.imwrite(tmp_path / "q.ome.tif", maps, tile=(64, 64), photometric="minisblack", metadata={"axes": "CYX"})
+    classes, *probabilities = layers_of_files(slide, tmp_path / "p.ome.tif", tmp_path / "q.ome.tif")
+    assert [one["name"] for one in classes["classes"]] == ["z"]
+    assert [one["name"] for one in probabilities] == ["probability of y", "probability of z"]
+    assert probabilities[0]["image"] != probabilities[1]["image"] and probabilities[0]["ramp"]
+    assert np.array_equal(small_mask(slide, 100), mask[2::5, 2::5])
+    tifffile.imwrite(tmp_path / "r.ome.tif", maps[:, :100], tile=(64, 64), photometric="minisblack")
+    with pytest.raises(FrameError, match="another shape than a"):
+        layers_of_files(slide, None, tmp_path / "r.ome.tif")

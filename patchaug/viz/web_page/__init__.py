@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from html import escape
 from importlib.resources import files
@@ -18,7 +19,7 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.atomic import atomic_write
 from patchaug.core.outputs import checked_output
-from patchaug.core.palette import class_colour, epoch_colour, hexadecimal, sequential_colour
+from patchaug.core.palette import epoch_colour, hexadecimal, sequential_colour
 from patchaug.core.validation import checked_integer
 from patchaug.errors import OptionError
 from patchaug.sampling.plan import Draw, Plan
@@ -26,14 +27,16 @@ from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail
 from patchaug.viz.coverage_maps import count_coverage
 from patchaug.viz.web_page.images import TILE, class_map_png, heat_map_png, pyramid
+from patchaug.viz.web_page.layers import class_entries
 
 _MOST_WINDOWS = 100_000  # browsers draw so many smoothly, and they take 5 MB
 _CELLS = 256  # cells along the longer side of the density map
 
 
 def write_page(
-    plan: Plan, out: str | os.PathLike[str], *, slide: int = 0, epochs: int = 3, max_size: int = 4096
-) -> Path:
+    plan: Plan, out: str | os.PathLike[str], *, slide: int = 0, epochs: int = 3, max_size: int = 4096,
+    layers: Sequence[dict[str, Any]] = (),
+) -> Path:  # fmt: skip
     """Write the HTML page of one slide of a plan, atomically.
 
     Args:
@@ -43,6 +46,7 @@ def write_page(
         epochs: Number of epochs to show, from the first.
         max_size: Longer side of the finest image in pixels; it limits the zoom. The file grows by about a quarter of a
             byte per pixel.
+        layers: Predictions of the slide, see `class_layer` and `probability_layer`.
 
     Returns:
         The path.
@@ -67,11 +71,13 @@ def write_page(
                 f"epochs={epochs} of {plan.counts[slide]} windows exceed the limit of a page ({_MOST_WINDOWS}); show "
                 f"fewer epochs"
             )
-        temporary.write_text(_fill_template(page_data(plan, slide, epochs, max_size)), encoding="utf-8")
+        temporary.write_text(_fill_template(page_data(plan, slide, epochs, max_size, layers)), encoding="utf-8")
     return Path(out)
 
 
-def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, Any]:
+def page_data(
+    plan: Plan, number: int, epochs: int, max_size: int, layers: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """Collect the data of the page; lengths in level-0 pixels, windows in pixels of their level."""
     slide = plan.slides[number]
     small, l0_per_pixel = thumbnail(slide, max_size=max_size)
@@ -90,7 +96,8 @@ def page_data(plan: Plan, number: int, epochs: int, max_size: int) -> dict[str, 
         "picture": small.image.shape[1::-1],
         "levels": pyramid(small.image),
         "mask": None if small.mask is None else class_map_png(small.mask, slide.ignore_index),
-        "classes": _class_entries(small.mask, slide),
+        "classes": class_entries(small.mask, slide.codes or (), slide.ignore_index),
+        "layers": list(layers),
         "density": {"image": heat_map_png(counts), "most": int(counts.max())},
         "scale": [hexadecimal(sequential_colour(k / 6)) for k in range(7)],
         "level": frame.level,
@@ -128,18 +135,6 @@ def _cell_centres(slide: Slide, level: int) -> tuple[Array, Array]:
         for count, length in zip(counts, lengths, strict=True)
     )
     return across, down
-
-
-def _class_entries(mask: Array | None, slide: Slide) -> list[dict[str, str]]:
-    names = slide.codes or ()
-    return [
-        {
-            "name": "no label" if v == slide.ignore_index else names[v] if v < len(names) else f"class {v}",
-            "colour": hexadecimal(class_colour(v, slide.ignore_index)),
-        }
-        for v in ([] if mask is None else np.unique(mask).tolist())
-        if v
-    ]
 
 
 def _fill_template(data: dict[str, Any]) -> str:

@@ -65,6 +65,17 @@ def heat_map_png(counts: Array) -> str:
     return _url(Image.fromarray(colours[steps]), "PNG", optimize=True)
 
 
+def fraction_png(values: Array) -> str:
+    """Encode fractions from 0 (transparent) over dark blue to 1 (yellow) as a data URL.
+
+    Args:
+        values: Numbers of 0 to 1, (height, width).
+    """
+    colours = np.array([(*sequential_colour(step / 255), min(4 * step, 255)) for step in range(256)], np.uint8)
+    steps = (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
+    return _url(Image.fromarray(colours[steps]), "PNG", optimize=True)
+
+
 def _url(image: Image.Image, kind: str, **options: Any) -> str:
     file = BytesIO()
     image.save(file, kind, **options)

@@ -5,9 +5,10 @@ const pen = canvas.getContext("2d");
 const at = (id) => document.getElementById(id);
 const [slideWidth, slideHeight] = data.size;           // level-0 pixels, as all lengths below
 const side = data.window.map((n) => n * data.downsample);
-const shown = { mask: data.mask !== null, maskOpacity: 0.55, density: false, densityOpacity: 0.6, epochs: data.epochs.map((_, k) => k === 0) };
+const shown = { mask: data.mask !== null, maskOpacity: 0.55, density: false, densityOpacity: 0.6, epochs: data.epochs.map((_, k) => k === 0),
+  layers: data.layers.map(() => ({ on: false, opacity: 0.6 })) };
 const view = { x: slideWidth / 2, y: slideHeight / 2, scale: 1 };   // centre, and screen pixels per level-0 pixel
-let under = null, asked = false;
+let under = null, asked = false, mark = null;          // mark: the place that the address names
 
 // Images are decoded on first use, and drawn as soon as they are ready.
 const pictures = new Map();
@@ -45,6 +46,37 @@ function whole() {
   view.x = slideWidth / 2 + (canvas.clientWidth - free.width) / 2 / view.scale;
   view.y = slideHeight / 2 + (canvas.clientHeight - free.height) / 2 / view.scale;
   ask();
+}
+
+function goTo() {                                      // the place of an address such as page.html#x=0&y=0&width=9&height=9
+  const said = new URLSearchParams(location.hash.slice(1));
+  const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(said.get(name) ?? NaN));
+  if (!(width > 0 && height > 0 && Number.isFinite(x) && Number.isFinite(y))) return;
+  const free = room();
+  mark = { x, y, width, height };
+  view.scale = 0.6 * Math.min(free.width / width, free.height / height);
+  view.x = x + width / 2 + (canvas.clientWidth - free.width) / 2 / view.scale;
+  view.y = y + height / 2 + (canvas.clientHeight - free.height) / 2 / view.scale;
+  ask();
+}
+
+function save() {                                      // shown windows, as annotations that QuPath opens
+  const features = [];
+  data.epochs.forEach((epoch, k) => {
+    if (!shown.epochs[k]) return;
+    epoch.windows.forEach(([wx, wy, probability], draw) => {
+      const x = wx * data.downsample, y = wy * data.downsample, right = x + side[0], bottom = y + side[1];
+      features.push({ type: "Feature",
+        geometry: { type: "Polygon", coordinates: [[[x, y], [right, y], [right, bottom], [x, bottom], [x, y]]] },
+        properties: { objectType: "annotation", name: `epoch ${k + 1}, draw ${draw}`, epoch: k + 1, draw, probability } });
+    });
+  });
+  const text = JSON.stringify({ type: "FeatureCollection", features });
+  const link = element(document.body, "a", { href: URL.createObjectURL(new Blob([text], { type: "application/geo+json" })),
+    download: "windows.geojson" });
+  link.click();
+  URL.revokeObjectURL(link.href);
+  link.remove();
 }
 
 function toSlide(x, y) {
@@ -102,11 +134,13 @@ function draw() {
   if (wanted < data.levels.length - 1) drawLevel(data.levels[data.levels.length - 1]);   // until the finer tiles are decoded
   drawLevel(data.levels[wanted]);
   if (data.mask && shown.mask) drawOver(data.mask, shown.maskOpacity);
+  data.layers.forEach((one, k) => { if (shown.layers[k].on) drawOver(one.image, shown.layers[k].opacity); });
   if (shown.density) drawOver(data.density.image, shown.densityOpacity);
   pen.restore();
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   data.epochs.forEach((epoch, k) => { if (shown.epochs[k]) drawWindows(epoch); });
   if (under) box(under.x, under.y, "#000000", 3);
+  if (mark) frame(mark.x, mark.y, mark.width, mark.height, "#000000", 3);
   scaleBar();
   document.body.dataset.scale = view.scale;            // read by the tests
 }
@@ -117,14 +151,18 @@ function light(colour) {
 }
 
 function box(x, y, colour, width) {
-  const left = (x * data.downsample - view.x) * view.scale + canvas.clientWidth / 2;
-  const top = (y * data.downsample - view.y) * view.scale + canvas.clientHeight / 2;
+  frame(x * data.downsample, y * data.downsample, side[0], side[1], colour, width);
+}
+
+function frame(x, y, across, down, colour, width) {
+  const left = (x - view.x) * view.scale + canvas.clientWidth / 2;
+  const top = (y - view.y) * view.scale + canvas.clientHeight / 2;
   pen.lineWidth = width + 2;                           // a casing makes lines stand out on tissue of any colour
   pen.strokeStyle = light(colour) ? "rgba(0, 0, 0, .7)" : "rgba(255, 255, 255, .75)";
-  pen.strokeRect(left, top, side[0] * view.scale, side[1] * view.scale);
+  pen.strokeRect(left, top, across * view.scale, down * view.scale);
   pen.lineWidth = width;
   pen.strokeStyle = colour;
-  pen.strokeRect(left, top, side[0] * view.scale, side[1] * view.scale);
+  pen.strokeRect(left, top, across * view.scale, down * view.scale);
 }
 
 function drawWindows(epoch) {
@@ -199,6 +237,23 @@ function panel() {
     });
     slider(at("mask"), "mask", shown.maskOpacity, (opacity) => { shown.maskOpacity = opacity; });
   } else at("mask").hidden = true;
+  data.layers.forEach((layer, k) => {
+    const state = shown.layers[k];
+    tick(at("layers"), layer.name, state.on, (on) => { state.on = on; });
+    layer.classes.forEach((one) => {
+      const entry = element(at("layers"), "div", { className: "entry" });
+      element(entry, "span", { className: "swatch" }).style.background = one.colour;
+      element(entry, "span", { textContent: one.name });
+    });
+    if (layer.ramp) {
+      element(at("layers"), "div", { className: "ramp" }).style.background = `linear-gradient(90deg, ${layer.ramp.join(",")})`;
+      const ends = element(at("layers"), "div", { className: "ends" });
+      element(ends, "span", { textContent: "0" });
+      element(ends, "span", { textContent: "1" });
+    }
+    slider(at("layers"), layer.name, state.opacity, (opacity) => { state.opacity = opacity; });
+  });
+  at("layers").hidden = !data.layers.length;
   const epochs = data.epochs.length;
   tick(at("density"), epochs > 1 ? `in epochs 1 to ${epochs}` : "in epoch 1", false, (on) => { shown.density = on; });
   element(at("density"), "div", { className: "ramp" }).style.background = `linear-gradient(90deg, ${data.scale.join(",")})`;
@@ -254,8 +309,11 @@ canvas.addEventListener("keydown", (event) => {
 });
 at("in").onclick = () => zoom(1.5);
 at("out").onclick = () => zoom(1 / 1.5);
-at("whole").onclick = whole;
+at("whole").onclick = () => { mark = null; whole(); };
+at("save").onclick = save;
+window.addEventListener("hashchange", goTo);
 window.addEventListener("resize", resize);
 panel();
 resize();
 whole();
+goTo();
