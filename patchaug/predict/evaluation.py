@@ -99,6 +99,7 @@ def evaluate_slide(
             f"{'no names' if slide.codes is None else ', '.join(slide.codes)}; give the codes of the training"
         )
     boundary, counters = _boundary(slide, frame, tolerance), _objects(frame.codes, objects)
+    every: list[ObjectCounter | BoundaryCounter] = [*counters.values(), *([] if boundary is None else [boundary])]
     first = prediction.plan[0].window
     errors = _ErrorMap(rectangle, first.width, first.height)
     confusion = np.zeros((len(frame.codes),) * 2, np.int64)
@@ -110,7 +111,7 @@ def evaluate_slide(
             truth = slide.read_mask(place)
             confusion += count_pixels(truth, classes, len(frame.codes), slide.ignore_index)
             errors.add(top, truth, classes, slide.ignore_index)
-            for counter in (*counters.values(), *([] if boundary is None else [boundary])):
+            for counter in every:
                 counter.add(truth, classes, slide.ignore_index)
         if progress is not None:
             progress(band.top + len(band.classes), rectangle.height, prediction)

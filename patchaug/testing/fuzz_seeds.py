@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -80,7 +81,7 @@ def _tiff(pixels: Array, *, bigtiff: bool = False, **options: object) -> bytes:
 
 def _more_tiffs(image: Array, mask: Array) -> dict[str, bytes]:
     """Return TIFFs of further kinds: codecs, depths, planes, palettes, metadata, and one that OpenSlide reads."""
-    tiles = {"tile": (64, 64), "photometric": "rgb"}
+    tiles: dict[str, Any] = {"tile": (64, 64), "photometric": "rgb"}
     grey, deep = image[..., 0], image.astype(np.uint16) * 257
     palette = np.arange(768, dtype=np.uint16).reshape(3, 256)
     tags = [(33550, "d", 3, (0.5, 0.5, 0.0), False), (33922, "d", 6, (0.0, 0.0, 0.0, 500.0, 900.0, 0.0), False)]

@@ -78,8 +78,10 @@ def layers_of_files(
     """
     layers, codes = [], slide.codes or ()
     if prediction is not None:
-        labels = {"codes": list(codes) or None, "outside": 0 if codes else None}
-        other = open_slide(slide.image, prediction, name=slide.name, mpp=slide.mpp, **labels)
+        outside = 0 if codes else None
+        other = open_slide(
+            slide.image, prediction, name=slide.name, mpp=slide.mpp, codes=list(codes) or None, outside=outside
+        )
         layers.append(class_layer("predicted classes", small_mask(other, max_size), codes))
     if probabilities is not None:
         maps = open_slide(probabilities)
