@@ -61,6 +61,7 @@ ONLY = {
     "shapely": {"predict", "readers"},
     "pyogrio": {"readers", "testing"},
     "pyproj": {"predict", "readers"},
+    "rasterio": {"readers"},
     "rich": {"core", "cli"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},

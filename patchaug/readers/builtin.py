@@ -24,6 +24,8 @@ from patchaug.readers.array import ArrayRaster
 from patchaug.readers.base import Raster, Sizes
 from patchaug.readers.channels import Channels
 from patchaug.readers.formats import FORMATS, dtype_error
+from patchaug.readers.gdal import GdalRaster
+from patchaug.readers.gdal_calls import is_gdal
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.openslide import OpenSlideRaster
 from patchaug.readers.registry import HEAD_BYTES, register_reader
@@ -39,6 +41,10 @@ PRIORITY = -10
 
 def register_builtin() -> None:
     """Fill the table of readers; of equal priority the first one is tried first."""
+    register_reader(  # before polygons: a VRT is XML too
+        "rasterio", image=_with_mask(_open_gdal, False), mask=_with_mask(_open_gdal, True), accepts=_is_gdal_file,
+        suffixes=[".jp2", ".j2k", ".vrt"], priority=PRIORITY, replace=True,
+    )  # fmt: skip
     register_reader(
         "polygons", annotations=_open_polygons, accepts=_is_annotations, priority=PRIORITY, replace=True,
         suffixes=[".geojson", ".geojson.gz", ".json", ".json.gz", ".xml", ".gpkg", ".shp", ".fgb"],
@@ -125,6 +131,19 @@ def _open_whole(
 ) -> Raster:  # fmt: skip
     raster = ImageRaster(path, mask=mask, ram=ram, name=name, channels=channels, series=series, tiff=tiff)
     raster.require_fits()
+    return raster
+
+
+def _is_gdal_file(source: Any) -> bool:
+    if not _is_file(source):
+        return False
+    with open(source, "rb") as file:
+        return is_gdal(file.read(64))
+
+
+def _open_gdal(path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None) -> Raster:
+    raster = GdalRaster(path, mask=mask, ram=ram, name=name, channels=channels)
+    raster.layout  # noqa: B018 - reads the header
     return raster
 
 
