@@ -11,6 +11,7 @@ import numpy as np
 from patchaug.augment.halo import needed_halo
 from patchaug.augment.pixel_support import require_supported
 from patchaug.augment.transform_footprints import painted_numbers
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.validation import checked_halo
 from patchaug.errors import OptionError
 from patchaug.slides.slide import Patch, Slide
@@ -19,6 +20,7 @@ _CURE = "pip install 'patchaug[augment]'"
 _EXACT = (None, 0, 6)  # not set, INTER_NEAREST, INTER_NEAREST_EXACT: class numbers cannot be averaged
 
 
+@names_arguments_of_init
 class Augment:
     """Apply an albumentations transform, or Compose, to image and mask in one call.
 

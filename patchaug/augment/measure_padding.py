@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from patchaug.augment.augment import Augment
+from patchaug.core.arguments import names_arguments
 from patchaug.core.validation import Size, checked_integer, sides
 from patchaug.slides.slide import Patch
 
 
+@names_arguments
 def padded_share(transform: Any, size: Size, *, halo: int | str = "auto", draws: int = 200, seed: int = 0) -> float:
     """Measure the fraction of pixels in augmented patches that come from outside the pixels read.
 

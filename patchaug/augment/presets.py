@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
 from patchaug.augment.augment import Augment
+from patchaug.core.arguments import names_arguments
 from patchaug.errors import MissingError, OptionError
 
 
+@names_arguments
 def load_pipeline(pipeline: str) -> Augment:
     """Return a ready-made pipeline by name, or load one that `albumentations.save` wrote to a JSON or YAML file.
 
@@ -28,7 +31,7 @@ def load_pipeline(pipeline: str) -> Augment:
     ready = {"histology": histology, "aerial": aerial}
     if pipeline in ready:
         return ready[pipeline]()
-    if not Path(pipeline).is_file():
+    if not os.path.isfile(pipeline):
         raise MissingError(f"no pipeline or file is named {pipeline!r}; ready-made pipelines are {', '.join(ready)}")
     import albumentations as alb
 
@@ -45,6 +48,7 @@ def load_pipeline(pipeline: str) -> Augment:
         ) from None
 
 
+@names_arguments
 def histology(*, halo: int | str = "auto") -> Augment:
     """Create the pipeline for stained tissue: any rotation, flips, slight scale and deformation, stain and light.
 
@@ -77,6 +81,7 @@ def histology(*, halo: int | str = "auto") -> Augment:
     )
 
 
+@names_arguments
 def aerial(*, halo: int | str = "auto") -> Augment:
     """Create the pipeline for aerial scenes: any rotation, flips, scale, light and noise; shapes are preserved.
 

@@ -61,7 +61,7 @@ def atomic_write(
         ...     [file.name for file in Path(folder).iterdir()]
         ['report.txt']
     """
-    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    target = _target(path)
     if not target.parent.is_dir():
         raise MissingError(f"{target}: there is no folder {target.parent} to save the {content} in; make it first")
     require_replaceable(target, content, replace)
@@ -99,6 +99,26 @@ def atomic_write(
         shutil.rmtree(hidden, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    """Return where a path leads to.
+
+    Raises:
+        WriteError: The system knows no such names.
+    """
+    try:
+        if os.path.islink(path):
+            return Path(os.path.realpath(path))
+        target = Path(path)
+        target.is_dir(), os.path.lexists(target)
+        if "\0" in str(target):
+            raise WriteError(f"{os.fspath(path)!r} cannot be written: a name holds no null byte; choose another name")
+    except OSError as error:
+        if isinstance(error, WriteError):
+            raise
+        raise write_error(Path(path), error) from None
+    return target
 
 
 def require_replaceable(target: Path, content: str, replace: Callable[[Path], bool] | None = None) -> None:

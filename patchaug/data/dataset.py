@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch.utils.data import Dataset
 
 from patchaug.augment import as_augment
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.validation import SEED, OnError, Small
 from patchaug.data.repeated_epochs import RepeatedEpochs
 from patchaug.sampling import Grid, Sampler
@@ -16,6 +17,7 @@ from patchaug.slides.patch import Patch
 from patchaug.slides.slide import Slide
 
 
+@names_arguments_of_init
 class PatchDataset(Dataset[Patch]):
     """Patches by index: `ds[epoch * len(ds) + place]`, the same bytes in any worker, in any order.
 

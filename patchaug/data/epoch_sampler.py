@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from torch.utils.data import Sampler
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.validation import checked_integer
 from patchaug.data.dataset import PatchDataset
 from patchaug.errors import OptionError
@@ -13,6 +14,7 @@ from patchaug.errors import OptionError
 _KEYS = ("seed", "epoch", "done", "windows")
 
 
+@names_arguments_of_init
 class EpochSampler(Sampler[int]):
     """Yield the indices of an epoch of a `PatchDataset`, other ones in each pass.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.errors import OptionError
 
 
@@ -110,6 +111,7 @@ class SegmentationLoss:
         raise NotImplementedError
 
 
+@names_arguments_of_init
 class SlideFocalLoss(SegmentationLoss):
     """Compute the focal loss of the pixels that count: cross entropy that hardly counts pixels that are right already.
 
@@ -149,6 +151,7 @@ class SlideFocalLoss(SegmentationLoss):
         return _focal(logs, labels, counts, weight, self.gamma)
 
 
+@names_arguments_of_init
 class SlideDiceLoss(SegmentationLoss):
     """Compute 1 minus the soft Dice score of a batch: it weighs small and large classes alike.
 
@@ -175,6 +178,7 @@ class SlideDiceLoss(SegmentationLoss):
         return _dice(logs, labels, counts, weight)
 
 
+@names_arguments_of_init
 class SlideCombinedLoss(SegmentationLoss):
     """Compute cross entropy plus Dice loss: steady gradients of the one, balance between the classes of the other.
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from fastai.learner import CancelEpochException, CancelFitException, CancelTrainException
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.messages import print_message
 from patchaug.data.random_state import random_state, restore_random_state
 from patchaug.errors import MissingError, OptionError, PatchaugError, WriteError
@@ -21,6 +22,7 @@ from patchaug.fastai2.run_snapshot import learner_state, plain, restore_learner
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
 
 
+@names_arguments_of_init
 class Checkpoint(PlainErrors):
     """Save the state of `fit` after each epoch and every few minutes, whole or absent.
 

@@ -11,11 +11,13 @@ from fastai.layers import ConvLayer, ResBlock
 from fastai.vision.learner import create_unet_model
 from torch import nn
 
+from patchaug.core.arguments import names_arguments
 from patchaug.errors import OptionError
 
 SMALL = "small"
 
 
+@names_arguments
 def small_encoder(pretrained: bool = False) -> nn.Sequential:
     """Build a stem at full resolution and three residual stages, 8 to 64 channels, from scratch.
 

@@ -10,11 +10,13 @@ from fastai.interpret import Interpretation, SegmentationInterpretation
 from fastai.learner import Learner, _ConstantFunc
 from fastai.torch_core import find_bs
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.errors import OptionError
 from patchaug.fastai2.losses import SlideCrossEntropy
 from patchaug.fastai2.patch_dl import PatchDL
 
 
+@names_arguments_of_init
 class SlideInterpretation(SegmentationInterpretation):
     """Interpret a learner window by window: fastai's `SegmentationInterpretation`, numbered by the loader's windows.
 

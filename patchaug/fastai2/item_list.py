@@ -22,6 +22,7 @@ from fastai.vision.augment import aug_transforms
 from fastcore.foundation import L
 
 from patchaug.augment import as_augment
+from patchaug.core.arguments import names_arguments, names_arguments_of_init
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.item_list import SlideListMixin, as_items, column, require_apart, require_as_many, require_patch
 from patchaug.data.slide_items import source_of
@@ -82,6 +83,7 @@ class _Stage:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
 
+@names_arguments_of_init
 class SlideItemList(SlideListMixin, _Stage):
     """List slides with the methods of fastai 1; see `SlideListMixin` for `from_*` and `split_by_*`.
 
@@ -236,10 +238,11 @@ class LabelledSlides(_Stage):
     dataloaders = databunch
 
 
+@names_arguments
 def get_transforms(
     do_flip: bool = True, flip_vert: bool = False, max_rotate: float = 10.0, max_zoom: float = 1.1,
     max_lighting: float = 0.2, max_warp: float = 0.2, p_affine: float = 0.75, p_lighting: float = 0.75,
-    xtra_tfms: Any = None,
+    xtra_tfms: list[Any] | None = None,
 ) -> tuple[list[Any], list[Any]]:  # fmt: skip
     """Make fastai 1's pair of lists, for training and validation slides, by fastai 2's `aug_transforms`."""
     made = aug_transforms(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -25,6 +25,8 @@ def lazy_items_of(dataset: Any) -> list[tuple[Any, ...]]:
     Raises:
         OptionError: An element is an image or mask that is not read through the window.
     """
+    if not hasattr(dataset, "__getitem__") or isinstance(dataset, (Mapping, str, bytes)):
+        raise OptionError(f"a dataset has items by number, got {type(dataset).__name__}; see SlideDataLoaders")
     return [_checked(dataset, number) for number in range(len(dataset))]
 
 

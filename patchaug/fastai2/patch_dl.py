@@ -17,6 +17,7 @@ from fastai.data.load import DataLoader, SkipItemException
 from fastai.data.transforms import ToTensor
 from torch.utils.data import get_worker_info
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.stop_signals import outlive_stop_signals
 from patchaug.data.batch_memory import BatchBuffers, batch_buffers_for
 from patchaug.data.isolated_rng import isolated_rng
@@ -48,6 +49,7 @@ _KNOWN = {
 } - {"self"}
 
 
+@names_arguments_of_init
 class PatchDL(RunState, WorkerPickling, GroupedBatches, TfmdDL):
     """Load patches in batches; `SlideBlock` chooses this loader.
 

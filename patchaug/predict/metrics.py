@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError
 from patchaug.slides.slide import Slide
@@ -14,6 +15,7 @@ from patchaug.slides.slide import Slide
 _ROWS = 1024
 
 
+@names_arguments
 def dice_by_class(
     slides: Sequence[Slide], predictions: Sequence[np.ndarray[Any, Any]], *, levels: Sequence[int]
 ) -> dict[str, float | None]:

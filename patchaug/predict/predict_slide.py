@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
 from patchaug.errors import OptionError
 from patchaug.predict.bands import Band, Prediction, opened
@@ -19,6 +20,7 @@ from patchaug.predict.trained_model import trained_model
 from patchaug.predict.zarr_map import ZarrMap
 
 
+@names_arguments
 def predict_slide(
     learn: Any,
     slide: Any,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from patchaug.core.arguments import names_arguments
 from patchaug.errors import OptionError, PatchaugError, WriteError
 from patchaug.predict.bands import Prediction, opened
 from patchaug.predict.job import describe_job, digest_of_model
@@ -51,6 +52,7 @@ class SlideResult:
 SlideProgress = Callable[[str, int, int, Prediction], None]  # slide, bands done, all bands, its prediction
 
 
+@names_arguments
 def predict_slides(
     learn: Any, slides: Sequence[Any], folder: str | os.PathLike[str], *, formats: Sequence[str] = FORMATS,
     resume: bool = False, mpp_of_slides: float | tuple[float, float] | None = None, **options: Any,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
-from patchaug.errors import WindowError
+from patchaug.errors import FrameError, WindowError
 
 Sizes = tuple[tuple[int, int], ...]
 
@@ -58,12 +59,16 @@ class Raster(Protocol):
         """
 
 
+@names_arguments
 def downsamples(dimensions: Sizes) -> tuple[float, ...]:
     """Return the level-0 pixels per pixel of each level, the mean of both axes (OpenSlide's definition)."""
+    if not dimensions:
+        raise FrameError("a raster must have at least one level")
     w0, h0 = dimensions[0]
     return tuple((w0 / w + h0 / h) / 2 for w, h in dimensions)
 
 
+@names_arguments
 def require_inside(name: str, dimensions: Sizes, window: Window) -> None:
     """Raise WindowError unless the window lies in one of the levels."""
     if window.level >= len(dimensions):

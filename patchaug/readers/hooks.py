@@ -23,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
+from patchaug.errors import WindowError
 from patchaug.readers.base import Raster
 
 BLOCK = 1024  # pixels; side of a tile for rasters without `tile_size`
@@ -50,11 +52,15 @@ def codec_of(raster: Raster) -> str:
     return codec
 
 
+@names_arguments
 def tile_size(raster: Raster, level: int) -> tuple[int, int]:
     """Return (width, height) of the storage tiles of a level; by default `BLOCK` x `BLOCK` pixels."""
     hook = getattr(raster, "tile_size", None)
     if hook is None:
         return BLOCK, BLOCK
+    levels = len(raster.level_dimensions)
+    if not -levels <= level < levels:
+        raise WindowError(f"{raster.name}: there is no level {level}; it has levels 0 to {levels - 1}")
     width, height = hook(level)
     return int(width), int(height)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.windows import Window
@@ -24,6 +25,7 @@ _LOSSY = ("JPEG", "OJPEG", "APERIO_JP2000_YCBC", "APERIO_JP2000_RGB", "JPEG2000"
 _COLOURS = 64  # colours of a picture from which it is taken for a photograph
 
 
+@names_arguments
 def open_raster(
     source: Raster | Array | str | os.PathLike[str], *, mask: bool = False, ram: int = 0, name: str | None = None,
     channels: Channels | None = None, series: int | str | None = None,
@@ -69,6 +71,7 @@ def open_raster(
     return open_registered(source, {"image": {"ram": ram, "name": name}}, channels=channels, series=series)
 
 
+@names_arguments
 def open_mask(
     source: Any,
     sizes: tuple[tuple[int, int], ...],

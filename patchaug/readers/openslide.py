@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
@@ -46,6 +47,7 @@ class _NoRoomError(Exception):
     """Raised where a block has no room in the cache."""
 
 
+@names_arguments_of_init
 class OpenSlideRaster(TiledRaster):
     """Slide that OpenSlide reads, as uint8 (height, width, 3).
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.validation import checked_integer
 from patchaug.errors import OptionError, PatchaugError, ReadError
 from patchaug.readers.base import Raster
@@ -57,6 +58,7 @@ class Reader:
         return not by_content and isinstance(source, str) and source.lower().endswith(tuple(self.suffixes))
 
 
+@names_arguments
 def register_reader(
     name: str,
     *,
@@ -146,6 +148,7 @@ def register_reader(
     _readers[:] = sorted([*others, reader], key=lambda one: -one.priority)
 
 
+@names_arguments
 def unregister_reader(name: str) -> None:
     """Remove a reader from the table.
 

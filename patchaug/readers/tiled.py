@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.arrays import Array
 from patchaug.core.memory.anonymous import LostDescriptorError, is_starting_process
 from patchaug.core.memory.arena import Arena, arena
@@ -84,6 +85,7 @@ class Layout:
 MORE_MEMORY = "lower ram= or the number of workers, or raise the limit on memory (ulimit -v)"
 
 
+@names_arguments_of_init
 class TiledRaster(FileRaster):
     """Base class of rasters that decode any tile by itself. Subclasses define `read_layout` and `decode_tile`.
 

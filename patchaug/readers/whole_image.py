@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.arrays import Array
 from patchaug.core.memory.anonymous import LostDescriptorError
 from patchaug.core.memory.arena import UNIT
@@ -43,6 +44,7 @@ class _Info(NamedTuple):
     tiff: TiffRaster | None = None
 
 
+@names_arguments_of_init
 class ImageRaster(TiledRaster):
     """Image file of one level that can only be decoded as a whole.
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.validation import Size, checked_integer, checked_positive, checked_size, sides
 from patchaug.errors import OptionError
 from patchaug.sampling.distributions import WindowDistribution, WindowDomain
@@ -62,6 +63,7 @@ def domain_of(sampler: Sampler, slide: Slide, halo: Halo = NO_HALO) -> WindowDom
     return WindowDomain(level, width, height, length_x, length_y, margin_x, margin_y)
 
 
+@names_arguments
 def halo_read(size: Size, halo: Halo, width: int, height: int) -> Halo:
     """Return the halo (y, x) in pixels of the level that is read, from the halo in pixels of the patches."""
     patch_height, patch_width = sides(size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.validation import Classes, Size, checked_fraction, checked_weights, refuses_old_names
 from patchaug.errors import ForegroundError
 from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of
@@ -18,6 +19,7 @@ from patchaug.slides.slide import Slide
 from patchaug.slides.tissue import TISSUE, tissue_labels
 
 
+@names_arguments_of_init
 @dataclass(frozen=True)
 class Foreground:
     """Windows drawn in proportion to the labelled pixels that they hold, mixed with uniform ones.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.validation import Size, checked_integer, sides
 from patchaug.errors import OptionError
 from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of, put
@@ -12,6 +13,7 @@ from patchaug.sampling.option_table import Offset, check_choice
 from patchaug.slides.slide import Slide
 
 
+@names_arguments_of_init
 @dataclass(frozen=True)
 class Grid:
     """Windows that cover every pixel of the slide, in reading order, none of them leaving it.

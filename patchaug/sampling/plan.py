@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.memory.anonymous import is_starting_process
+from patchaug.core.memory.budget import most_memory
 from patchaug.core.validation import (
     SEED,
     OnError,
@@ -46,6 +48,7 @@ _WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT = range(5)  # streams: never 
 TRIES = 8  # windows that are tried in place of one that cannot be read
 
 
+@names_arguments_of_init
 class Plan:
     """The windows of all epochs, by index; read one with `plan.read(plan[index])`.
 
@@ -263,6 +266,11 @@ class Plan:
     def _permutation(self, epoch: int, place: int) -> int:
         cached = self._order  # one read: another thread may put another epoch there
         if cached is None or cached[0] != epoch:
+            if 16 * len(self) > most_memory():
+                raise OptionError(
+                    f"an epoch of {len(self):,} windows needs {8 * len(self):,} bytes to be shuffled, and this process "
+                    f"may have {most_memory():,}; lower per_slide or windows, or pass shuffle=False"
+                )
             order = np.random.default_rng([self.seed, _ORDER, epoch, 0, 0]).permutation(len(self))
             self._order = cached = (epoch, order)
         return int(cached[1][place])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from patchaug.core.arguments import names_arguments, names_arguments_of_init
 from patchaug.core.validation import Size, checked_fraction, checked_integer
 from patchaug.errors import OptionError
 from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of, put
@@ -26,6 +27,7 @@ class RandomSampler(Protocol):
         """Windows of all slides, to share out by area or tissue."""
 
 
+@names_arguments_of_init
 @dataclass(frozen=True)
 class Uniform:
     """Every window that lies inside the slide, and has `min_valid`, is equally likely.
@@ -81,6 +83,7 @@ class Uniform:
         return MixtureDistribution(domain, count_alone(self), valid_windows(slide, domain, self.min_valid))
 
 
+@names_arguments
 def count_alone(sampler: RandomSampler) -> int:
     """Return the number of windows in an epoch of a slide that is the only one."""
     if isinstance(sampler.per_slide, int):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.signature import is_signed
 from patchaug.errors import MissingError
 from patchaug.readers import known_suffixes
@@ -16,6 +17,7 @@ MASK = "_mask"
 RUN_MARK = ".patchaug-run"  # file that marks the folder of a training run
 
 
+@names_arguments
 def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folders: Sequence[str] = ()) -> list[Path]:
     """List all slide files below a folder, sorted, so that splits are the same on every machine.
 
@@ -37,7 +39,7 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
         ['slide0.tiff', 'slide1.tiff', 'slide2.tiff']
     """
     root = Path(path)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise MissingError(f"there is no folder {root}; slides are looked for in a folder")
     suffixes = known_suffixes("image")
     found = without_companions(

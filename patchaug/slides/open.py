@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import refuses_old_names
@@ -20,6 +21,7 @@ from patchaug.slides.slide import Codes, Slide
 Source = str | os.PathLike[str] | Array | Raster
 
 
+@names_arguments
 @refuses_old_names
 def open_slide(
     image: Source,

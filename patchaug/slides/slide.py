@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.core.validation import Size, checked_mpp, printable, refuses_old_names
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, ReadError, WindowError, placed
-from patchaug.readers import Raster
-from patchaug.readers.base import require_inside
+from patchaug.readers import Raster, require_inside
 from patchaug.readers.hooks import all_valid
 from patchaug.readers.tiled import MORE_MEMORY
 from patchaug.slides.aligned_mask import AlignedMask
@@ -33,6 +33,7 @@ from patchaug.slides.valid_pixels import finite_where_invalid, ignore_invalid, i
 Codes = Sequence[str] | Mapping[str, Any] | ClassCodes
 
 
+@names_arguments_of_init
 class Slide:
     """One image and its mask in one frame; `open_slide` makes it from paths and arrays.
 

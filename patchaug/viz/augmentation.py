@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from patchaug.augment import Augment, as_augment
+from patchaug.core.arguments import names_arguments
 from patchaug.core.validation import SEED, checked_integer
 from patchaug.errors import OptionError
 from patchaug.sampling import Sampler
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _COLUMNS, _SIDE = 4, 280  # patches in a row, and the side of each on the figure in pixels
 
 
+@names_arguments
 def show_augment(
     slide: Slide,
     sampler: Sampler,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
 from patchaug.core.palette import WINDOW, class_colour, hexadecimal
 from patchaug.core.validation import SEED, checked_integer
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _SIDE = 480  # of each map on the figure, pixels
 
 
+@names_arguments
 def show_density(
     slide: Slide, sampler: Sampler, *, epochs: int = 20, seed: int = SEED, out: Out = None, max_size: int = _SIDE
 ) -> Figure:
@@ -56,7 +57,7 @@ def show_density(
     checked_integer("epochs", epochs, 1)
     small, l0_per_pixel, law, across, down = _thumbnail_and_distribution(slide, sampler, max_size)
     drawn, count = np.zeros((len(down), len(across)), np.int64), 0
-    for windows in islice(epoch_windows(slide, sampler, seed), epochs):
+    for windows in epoch_windows(slide, sampler, seed, epochs):
         drawn += count_coverage(windows, across, down)
         count += len(windows)
     expected = expected_coverage(law, across, down)
@@ -78,6 +79,7 @@ def show_density(
     return save_figure(figure, out)
 
 
+@names_arguments
 def show_coverage(
     slide: Slide, sampler: Sampler, *, epochs: int = 10, seed: int = SEED, out: Out = None, max_size: int = _SIDE
 ) -> Figure:
@@ -110,7 +112,7 @@ def show_coverage(
     covered, fractions = np.zeros((len(down), len(across)), np.int64), [0.0]
     labelled = None if small.mask is None else _is_labelled(small.mask, slide.ignore_index)
     labelled_fractions = [0.0]
-    for windows in islice(epoch_windows(slide, sampler, seed), epochs):
+    for windows in epoch_windows(slide, sampler, seed, epochs):
         covered += count_coverage(windows, across, down)
         fractions.append(float((covered > 0).mean()))
         if labelled is not None and labelled.any():

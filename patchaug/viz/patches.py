@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from patchaug.core.arguments import names_arguments
 from patchaug.errors import OptionError
 from patchaug.slides.slide import Patch
 from patchaug.viz.layout import Out, class_legend, draw_patch, new_figure, save_figure
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@names_arguments
 def show_patches(
     patches: Sequence[Patch],
     *,

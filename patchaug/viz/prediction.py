@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
 from patchaug.errors import FrameError, OptionError
 from patchaug.slides.slide import Patch, Slide
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _DETAIL, _PANEL = 400, 480  # side of the detail of a prediction in pixels of its level, and its width on the figure
 
 
+@names_arguments
 def show_prediction(
     slide: Slide, prediction: Array, *, level: int, out: Out = None, dice: Mapping[str, float | None] | None = None
 ) -> Figure:

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.palette import epoch_colour
 from patchaug.core.validation import SEED, checked_integer
 from patchaug.core.windows import Window
+from patchaug.errors import OptionError
 from patchaug.readers.base import require_inside
 from patchaug.sampling import Sampler
 from patchaug.sampling.plan import Plan
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MOST_WINDOWS = 10**7  # of one figure
+
+
+@names_arguments
 def show_windows(
     slide: Slide,
     windows: Sampler | Iterable[Window],
@@ -92,14 +98,23 @@ def windows_of_epochs(
     checked_integer("epochs", epochs, 1)
     if isinstance(windows, Iterable):
         return [("windows", list(windows))]
-    draws = iter(epoch_windows(slide, windows, seed))
+    draws = iter(epoch_windows(slide, windows, seed, epochs))
     return [(f"windows of epoch {epoch}", next(draws)) for epoch in range(1, epochs + 1)]
 
 
-def epoch_windows(slide: Slide, sampler: Sampler, seed: int) -> Iterable[list[Window]]:
-    """Return an endless iterator over epochs: the windows of a plan with this slide alone."""
+def epoch_windows(slide: Slide, sampler: Sampler, seed: int, epochs: int) -> Iterable[list[Window]]:
+    """Return an iterator over epochs: the windows of a plan with this slide alone.
+
+    Raises:
+        OptionError: The epochs have more windows than a figure can show in minutes.
+    """
     plan = Plan([slide], sampler, seed=seed, shuffle=False)
-    indices = iter(range(2**32 * len(plan)))
+    if epochs * len(plan) > MOST_WINDOWS:
+        raise OptionError(
+            f"{epochs} epochs of {len(plan):,} windows are above the limit of {MOST_WINDOWS:,} windows of a figure; "
+            f"lower epochs, per_slide or windows"
+        )
+    indices = iter(range(epochs * len(plan)))
     return iter(lambda: [plan[index].window for index in islice(indices, len(plan))], [])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from patchaug.core.arguments import names_arguments
 from patchaug.errors import OptionError
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -12,6 +13,7 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _CGROUP = Path("/sys/fs/cgroup")  # limits of the container
 
 
+@names_arguments
 def budget(ram: int | str, cached: int = 0) -> int:
     """Compute the budget for decoded tiles in bytes.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.anonymous import is_starting_process
@@ -80,6 +81,7 @@ class Polygons(SharedArraysMixin):
         return sorted(tree.query(shapely.box(x0, y0, x1, y1)).tolist())
 
 
+@names_arguments_of_init
 class PolygonRaster(FileRaster):
     """Mask of polygons in the frame of an image.
 

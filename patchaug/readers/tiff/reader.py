@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.readers.channels import Channels, split_alpha
@@ -20,6 +21,7 @@ from patchaug.readers.tiff.tiles import TiffTiles
 _SAMPLE = 8  # tiles that are decoded to see whether a channel is transparency
 
 
+@names_arguments_of_init
 class TiffRaster(TiffTiles):
     """TIFF file, read tile by tile.
 

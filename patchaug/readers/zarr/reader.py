@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError, ReadError
@@ -32,6 +33,7 @@ from patchaug.readers.zarr.store import ChunkStore, FolderStore, ZipStore, wait_
 _PLACES = {"LocalStore": "root", "ZipStore": "path", "DirectoryStore": "path", "NestedDirectoryStore": "path"}
 
 
+@names_arguments_of_init
 class ZarrRaster(TiledRaster):
     """Zarr array, or the levels of an OME-Zarr image, read chunk by chunk.
 

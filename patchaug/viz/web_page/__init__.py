@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
 from patchaug.core.atomic import atomic_write
 from patchaug.core.outputs import checked_output
@@ -33,6 +34,7 @@ _MOST_WINDOWS = 100_000  # browsers draw so many smoothly, and they take 5 MB
 _CELLS = 256  # cells along the longer side of the density map
 
 
+@names_arguments
 def write_page(
     plan: Plan, out: str | os.PathLike[str], *, slide: int = 0, epochs: int = 3, max_size: int = 4096,
     layers: Sequence[dict[str, Any]] = (),
