@@ -34,7 +34,7 @@ class AreasWriter(BandWriter):
 
     def write_band(self, top: int, classes: Array, probabilities: Array | None) -> None:
         """Count the pixels of each class."""
-        for start in range(0, len(classes), rows := max(1, 2**23 // classes.shape[1])):
+        for start in range(0, len(classes), rows := max(1, 2**20 // classes.shape[1])):
             self._counts += np.bincount(classes[start : start + rows].ravel(), minlength=65536)
 
     def finish(self) -> None:

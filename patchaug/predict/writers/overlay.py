@@ -75,7 +75,7 @@ class OverlayWriter(BandWriter):
         """Keep those pixels of the band."""
         first, last = np.searchsorted(self._lines, (top, top + len(classes)))
         self._samples[first:last] = classes[self._lines[first:last] - top][:, self._columns]
-        for start in range(0, len(classes), rows := max(1, 2**23 // classes.shape[1])):
+        for start in range(0, len(classes), rows := max(1, 2**20 // classes.shape[1])):
             self._counts += np.bincount(classes[start : start + rows].ravel(), minlength=65536)
 
     def finish(self) -> None:
