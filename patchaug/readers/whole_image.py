@@ -94,7 +94,6 @@ class ImageRaster(TiledRaster):
             if tiff is not None:
                 (width, height), colours = tiff.level_dimensions[0], tiff.header.colours
                 layout = Layout((TileGrid(width, height, width, height),), tiff.layout.dtype, tiff.layout.channels)
-                tiff.ram, tiff._arena = self.ram, self._arena  # for its internal mask
                 self._parsed = _Info(layout, tiff.mpp, colours.alpha, None, colours.names, tiff)
             else:
                 self._parsed = self._picture_info()

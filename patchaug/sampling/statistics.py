@@ -40,7 +40,7 @@ def measure(
 ) -> list[ChannelStatistics]:
     """Measure the values of each channel over random windows of slides.
 
-    Pixels that are not numbers are left out.
+    Pixels that are not numbers, or that hold no data, are left out.
 
     Args:
         slides: Slides of one number of channels.
@@ -68,7 +68,9 @@ def measure(
         sampler = Uniform(min(size, *slide.dimensions), per_slide=max(windows // len(slides), 1))
         plan = Plan([slide], sampler, seed=seed, shuffle=False)
         step = max(1, size * size * windows // 2**24)  # some millions of pixels are enough
-        taken += [plan.read(draw).image.reshape(-1, slide.channels)[::step] for draw in plan]
+        for draw in plan:
+            pixels = plan.read(draw).image
+            taken.append(pixels[slide.read_valid(draw.window)][::step])
     pixels = np.concatenate(taken)
     names = slides[0].channel_names or [str(number) for number in range(pixels.shape[1])]
     return [_measured(name, pixels[:, number]) for number, name in enumerate(names)]

@@ -28,6 +28,7 @@ from patchaug.readers.channels import Channels
 from patchaug.readers.georeference import georeference_of
 from patchaug.readers.hooks import channel_count, channel_names, dtype_of
 from patchaug.slides.audit_report import Report as Report
+from patchaug.slides.audit_valid import ValidityCount, notes_of_mask
 from patchaug.slides.checksums import compare_manifest, write_manifest
 from patchaug.slides.class_numbers import unknown_of, unknown_values
 from patchaug.slides.class_raster import ClassRaster
@@ -185,14 +186,12 @@ def check_slide(
     except PatchaugError as error:
         return replace(report, problems=(_short(error, image),))
     bare = uncached(opened)
-    tiles, problems = decode_tiles(bare, CheckedRaster(bare, "image", image.name).read, sample)
+    counted = ValidityCount(CheckedRaster(bare, "image", image.name))
+    tiles, problems = decode_tiles(bare, counted.read, sample)
     report = replace(
-        report,
-        tiles=tiles,
-        missing=missing_tiles(opened)[0],
-        problems=tuple(problems),
-        notes=tuple(_screen_size(alone)),
-    )
+        report, tiles=tiles, missing=missing_tiles(opened)[0], invalid=counted.share, problems=tuple(problems),
+        notes=(*_screen_size(alone), *counted.notes()),
+    )  # fmt: skip
     if masks is None:
         return report
     try:
@@ -207,6 +206,10 @@ def check_slide(
         return replace(report, problems=(*report.problems, str(error).split(": ")[0]))
     except PatchaugError as error:
         return replace(report, problems=(*report.problems, _short(error, image)))
+    report = replace(
+        report, problems=(*report.problems, *counted.problems(image.name, ignore_index)),
+        notes=(*report.notes, *notes_of_mask(mask)),
+    )  # fmt: skip
     labels = ClassRaster(uncached(mask), ClassCodes.of(codes), ignore_index, image.name)
     values: Values = {}
     invented: Values = {}

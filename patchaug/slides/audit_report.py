@@ -18,7 +18,9 @@ class Report:
         mpp: Micrometres per pixel at level 0, None where the file does not say.
         codec: How its tiles are coded, or which library reads it.
         tiles: Tiles of image and mask that were decoded.
-        missing: Of zarr, chunks of image and mask that are not stored: they hold the fill value.
+        missing: Tiles of image and mask that are not stored: chunks of zarr hold the fill value, tiles of a TIFF are
+            invalid.
+        invalid: Share of the image's pixels at level 0, or of the sample, that hold no data.
         dtype: Type of the image's pixels, "" for a file that does not open.
         channels: Number of channels.
         channel_names: Their names, None where the file does not store them.
@@ -35,6 +37,7 @@ class Report:
     codec: str = ""
     tiles: int = 0
     missing: int = 0
+    invalid: float = 0.0
     dtype: str = ""
     channels: int = 0
     channel_names: tuple[str, ...] | None = None

@@ -12,11 +12,11 @@ from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import refuses_old_names
-from patchaug.readers import Raster, cached_bytes, missing_tiles, open_mask, open_raster, path_of
+from patchaug.readers import Raster, cached_bytes, open_mask, open_raster, path_of
 from patchaug.readers.channels import Channels
 from patchaug.readers.georeference import georeference_of
-from patchaug.readers.hooks import all_valid
 from patchaug.slides.slide import Codes, Slide
+from patchaug.slides.valid_pixels import missing_text
 
 Source = str | os.PathLike[str] | Array | Raster
 
@@ -93,12 +93,8 @@ def open_slide(
             label=label, invalid=invalid, place=georeference_of(opened),
         )  # fmt: skip
     slide = Slide(opened, labels, name=name, codes=codes, ignore_index=ignore_index, path=path, mpp=mpp)
-    for raster, what, then in (
-        (opened, "tiles", "their pixels are nodata, or 0, and invalid: labels there are ignore_index"),
-        (labels, "tiles of its mask", "their labels are nodata, or 0, as GDAL reads them"),
-    ):
-        if raster is not None and not all_valid(raster):
-            missing, total = missing_tiles(raster)
-            if missing:
-                warnings.warn(f"{name}: {missing} of {total} {what} are not stored (sparse file); {then}", stacklevel=3)
+    texts = [missing_text(opened), None if labels is None else missing_text(labels, mask=True)]
+    for text in texts:
+        if text is not None:
+            warnings.warn(f"{name}: {text}", stacklevel=3)
     return slide

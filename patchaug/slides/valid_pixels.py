@@ -12,7 +12,7 @@ from patchaug.core.arrays import Array
 from patchaug.core.progress import progress
 from patchaug.core.windows import Window
 from patchaug.errors import LabelError, ReadError
-from patchaug.readers import missing_tiles
+from patchaug.readers import Raster, missing_tiles
 from patchaug.readers.hooks import all_valid
 from patchaug.slides.label_runs import BLOCK, index_mask
 from patchaug.slides.labels import Labels
@@ -54,6 +54,22 @@ def no_ignore_index(name: str, what: str) -> str:
     return (
         f"{name}: {what} hold no data (transparent, nodata, masked out, not stored or not scanned), so their labels "
         f"mean nothing; set ignore_index=255, a number that is no class, which becomes their label (--ignore-index 255)"
+    )
+
+
+def missing_text(raster: Raster, *, mask: bool = False) -> str | None:
+    """Return what to report of tiles that a sparse file does not store; None where all are stored."""
+    missing, total = (0, 0) if all_valid(raster) else missing_tiles(raster)
+    if not missing:
+        return None
+    if mask:
+        return (
+            f"{missing} of {total} tiles of its mask are not stored (sparse file); their labels are nodata, or 0, as "
+            f"GDAL reads them"
+        )
+    return (
+        f"{missing} of {total} tiles are not stored (sparse file); their pixels are nodata, or 0, and invalid: labels "
+        f"there are ignore_index"
     )
 
 

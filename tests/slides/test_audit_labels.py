@@ -92,3 +92,38 @@ def test_averaged_overviews_are_a_note(folder: Path) -> None:
     (report,) = audit_slides([folder / "images"], masks=folder / "masks", codes={"ground": 0, "built": 2})
     assert not report.problems and "overviews of the mask were averaged: " in report.notes[0]
     assert report.pixels == {0: SIDE**2 - 29 * 37, 1: 29 * 37}
+
+
+def test_check_reports_pixels_without_data(folder: Path) -> None:
+    """Their share and missing tiles in words and in JSON; with masks and no ignore_index they are a problem."""
+    rasterio = pytest.importorskip("rasterio")
+    pixels = np.full((3, 128, 128), 9, np.uint8)
+    pixels[:, 10:42, 20:84] = 0
+    path = folder / "images" / "b.tif"
+    profile = {"width": 128, "height": 128, "count": 3, "dtype": "uint8", "tiled": True, "nodata": 0}
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(path, "w", driver="GTiff", blockxsize=32, blockysize=32, sparse_ok=True, **profile) as file,
+    ):
+        file.write(pixels[:, :96], window=((0, 96), (0, 128)))
+    Image.fromarray(np.ones((128, 128), np.uint8)).save(folder / "masks" / "b.png")
+    share = (32 * 128 + 32 * 64) / 128**2
+    (report,) = audit_slides([path])
+    assert report.invalid == share and report.missing == 4 and not report.problems
+    assert report.notes[0].startswith("4 of 16 tiles are not stored (sparse file)")
+    assert report.notes[1].startswith("37.50% of the pixels hold no data")
+    words = ["check", str(path), "--masks", str(folder / "masks"), "--codes", "a,b"]
+    result = CliRunner().invoke(app, [*words, "--ignore-index", "255", "--json"])
+    (one,) = json.loads(result.stdout)["slides"]
+    assert result.exit_code == 0 and (one["invalid"], one["missing"]) == (share, 4)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1 and "b.tif: note: 37.50% of the pixels hold no data" in result.stdout
+    assert "4 of 16 tiles hold no data" in result.stdout and "set ignore_index=255" in result.stdout
+    with rasterio.open(path, "r+") as file:
+        file.write(pixels)
+    (report,) = audit_slides([path], masks=folder / "masks", codes=["a", "b"])
+    (problem,) = report.problems
+    assert problem.startswith("2048 px of level 0 hold no data") and report.invalid == 32 * 64 / 128**2
+    with pytest.raises(PatchaugError) as caught:
+        open_slide(path, folder / "masks" / "b.png", codes=["a", "b"]).labels()
+    assert problem.split("hold")[1] in str(caught.value)
