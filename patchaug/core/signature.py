@@ -14,8 +14,10 @@ import zipfile
 import zlib
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 _TAIL = 400  # bytes at the end of a file that hold the signature
+_PART = 1 << 20  # bytes that are read at a time
 _MARK = rb"patchaug (?P<content>[a-z ]+) sha256=[0-9a-f]{64}"
 _PNG_END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 _PATTERNS = {
@@ -45,15 +47,22 @@ def sign(path: Path, content: str) -> None:
         start = file.read(64).lstrip()
     if not start.startswith((b"\x89PNG", b"{")) and start[:9].lower() != b"<!doctype":
         return
-    body = path.read_bytes()
-    if start.startswith(b"\x89PNG") and body.endswith(_PNG_END):
-        body = body[: -len(_PNG_END)]
-        path.write_bytes(body + _signature("png", body, content))
-    elif start.startswith(b"<"):
-        path.write_bytes(body + _signature("html", body, content))
-    elif start.startswith(b"{") and body.rstrip().endswith(b"}"):
-        body = body.rstrip()[:-1].rstrip()
-        path.write_bytes(body + _signature("json", body, content))
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _TAIL, 0))
+        tail = file.read()
+        if start.startswith(b"\x89PNG") and tail.endswith(_PNG_END):
+            kind, cut = "png", len(_PNG_END)
+        elif start.startswith(b"<"):
+            kind, cut = "html", 0
+        elif start.startswith(b"{") and tail.rstrip().endswith(b"}"):
+            kind, cut = "json", len(tail) - len(tail.rstrip()[:-1].rstrip())
+        else:
+            return
+        digest, last = _digest(file, size - cut)
+        file.seek(size - cut)
+        file.truncate()
+        file.write(_signature(kind, digest, last, content))
 
 
 def is_signed(path: str | os.PathLike[str], content: str) -> bool:
@@ -68,22 +77,33 @@ def is_signed(path: str | os.PathLike[str], content: str) -> bool:
             tail = stream.read()
         for kind, pattern in _PATTERNS.items():
             if (found := re.search(pattern, tail)) is not None:
-                body = file.read_bytes()[: -len(found["all"])]
-                return found["all"] == _signature(kind, body, content)
+                with file.open("rb") as stream:
+                    digest, last = _digest(stream, size - len(found["all"]))
+                return found["all"] == _signature(kind, digest, last, content)
     except OSError:
         return False
     return False
 
 
-def _signature(kind: str, body: bytes, content: str) -> bytes:
-    """Return the end of a file of some kind whose other bytes are `body`."""
-    mark = f"patchaug {content} sha256={sha256(body).hexdigest()}".encode()
+def _digest(file: BinaryIO, size: int) -> tuple[str, bytes]:
+    """Return the SHA-256 of the first bytes of a file, and the last of these bytes."""
+    summed, last, left = sha256(), b"", size
+    file.seek(0)
+    while left and (part := file.read(min(left, _PART))):
+        summed.update(part)
+        last, left = part[-1:], left - len(part)
+    return summed.hexdigest(), last
+
+
+def _signature(kind: str, digest: str, last: bytes, content: str) -> bytes:
+    """Return the end of a file of some kind, by the SHA-256 of its other bytes and the last of them."""
+    mark = f"patchaug {content} sha256={digest}".encode()
     if kind == "png":
         text = b"tEXtComment\0" + mark
         return struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text)) + _PNG_END
     if kind == "html":
         return b"\n<!-- " + mark + b" -->\n"
-    return (b"" if body.endswith(b"{") else b",") + b'\n  "written_by": "' + mark + b'"\n}\n'
+    return (b"" if last == b"{" else b",") + b'\n  "written_by": "' + mark + b'"\n}\n'
 
 
 def _is_torch_file(file: Path) -> bool:

@@ -115,9 +115,10 @@ class BandWriter(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Complete and rename the file; after an error remove it."""
+        if error is not None:
+            self._stack.__exit__(kind, error, traceback)
+            return
         with self._stack:
-            if error is not None:
-                raise error.with_traceback(traceback)
             if self._written < self.frame.height:
                 raise OptionError(
                     f"{self.path}: the map has {self.frame.height} rows, and {self._written} of them were written"

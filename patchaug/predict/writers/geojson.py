@@ -20,7 +20,7 @@ from patchaug.predict.writers.base import BandWriter, What, checked_background
 from patchaug.predict.writers.objects import Objects, ObjectStream
 from patchaug.predict.writers.simplify import simplified
 from patchaug.readers.annotations.class_names import IGNORE
-from patchaug.readers.annotations.features import HOLES, PIXELS, RING, shapely_module
+from patchaug.readers.annotations.features import BYTES, HOLES, PIXELS, RING, VERTICES, shapely_module
 from patchaug.readers.georeference import STAGE
 
 _FRACTION = 1e-4  # of a pixel that coordinates are rounded to where they are not whole
@@ -106,7 +106,7 @@ class GeoJsonWriter(BandWriter):
         self._stream = ObjectStream(self.frame.width, self._left_out, max(self._properties) + 1, outlines=True)
         self._file = self.temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
         self._file.write('{"type": "FeatureCollection", ' + self._crs() + '"features": [')
-        self._number = 0
+        self._number = self._points = 0
 
     def _crs(self) -> str:
         place = self.frame.georeference
@@ -127,6 +127,9 @@ class GeoJsonWriter(BandWriter):
         self._add(self._stream.finish())
         self._file.write("\n]}\n")
         self._file.close()
+        size = self.temporary.stat().st_size
+        if size > BYTES or self._points > VERTICES:
+            self._warn_of(f"{size >> 20:,} MiB with {self._points:,} points")
 
     def close(self) -> None:
         """Close the file."""
@@ -140,7 +143,7 @@ class GeoJsonWriter(BandWriter):
             if self._simplify:
                 polygons = simplified(polygons, self._simplify / np.array(self.frame.l0_per_pixel))
             for number, rings, text in zip(classes.tolist(), polygons, self._texts(polygons), strict=True):
-                self._warn(rings)
+                self._check(rings)
                 self._file.write(
                     ("," if self._number else "")
                     + '\n{"type":"Feature","geometry":{"type":"Polygon","coordinates":'
@@ -148,14 +151,19 @@ class GeoJsonWriter(BandWriter):
                 )
                 self._number += 1
 
-    def _warn(self, rings: list[Array]) -> None:
+    def _warn_of(self, what: str) -> None:
+        warnings.warn(
+            f"{self.path}: {what}, more than our own reader accepts as a mask, and other tools may be slow; "
+            f"take ome.tif for this map, leave the class out, or simplify",
+            stacklevel=4,
+        )
+
+    def _check(self, rings: list[Array]) -> None:
+        """Warn of an object that readers refuse."""
         longest = max(map(len, rings))
+        self._points += sum(map(len, rings))
         if len(rings) > HOLES or longest > RING:
-            warnings.warn(
-                f"{self.path}: an object has {len(rings) - 1:,} holes and an outline of {longest:,} points; readers of "
-                f"polygons, our own among them, refuse so many. Take ome.tif for this map, or leave this class out",
-                stacklevel=2,
-            )
+            self._warn_of(f"an object has {len(rings) - 1:,} holes and an outline of {longest:,} points")
 
     def _texts(self, polygons: list[list[Array]]) -> list[str]:
         """Return the coordinates of each polygon as JSON."""

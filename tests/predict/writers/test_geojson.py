@@ -172,3 +172,11 @@ def test_a_polygon_that_readers_refuse_is_a_warning(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="an object has 9 holes"):
         path = write_map("geojson", tmp_path / "a", frame_of(classes), classes, [0, 7])
     np.testing.assert_array_equal(drawn_again(path, (7, 7)), classes)
+
+
+@pytest.mark.parametrize("limit", ["BYTES", "VERTICES"])
+def test_a_file_that_readers_refuse_is_a_warning(limit, tmp_path, monkeypatch):
+    """By its size or its points."""
+    monkeypatch.setattr(f"patchaug.predict.writers.geojson.{limit}", 3)
+    with pytest.warns(UserWarning, match="with 4 points, more than our own reader"):
+        write_map("geojson", tmp_path / "a", frame_of(np.ones((2, 2), np.uint8)), np.ones((2, 2), np.uint8), [0, 2])
