@@ -16,6 +16,7 @@ import typer
 from patchaug.cli.bench import bench
 from patchaug.cli.check import check
 from patchaug.cli.demo import demo
+from patchaug.cli.evaluate import evaluate
 from patchaug.cli.predict import predict
 from patchaug.cli.schema import schema
 from patchaug.cli.show import show
@@ -52,7 +53,7 @@ def _common(
 
 
 # The order of the help.
-for _command in (demo, train, predict, show, check, stats, schema, bench):
+for _command in (demo, train, predict, evaluate, show, check, stats, schema, bench):
     app.command()(_command)
 
 

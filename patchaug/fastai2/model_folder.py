@@ -234,3 +234,9 @@ def on_device(learn: Learner, device: str | None) -> Learner:
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"device {device!r} cannot be used: {_first_line(error)}; take --device cpu") from None
     return learn
+
+
+def labels_of(learn: Learner) -> dict[str, Any]:
+    """Return how the masks of a learner's training were read, as keyword arguments of `open_slide`."""
+    mask = _transform(learn.dls, OpenSlideMask)
+    return {"codes": mask.codes, "ignore_index": mask.ignore_index, **mask.polygons}

@@ -22,6 +22,7 @@ from patchaug.slides.slide import Slide
 
 _PIXELS = 2**23  # that are compared at once
 
+RowsCompared = Callable[[int, Array, Array, int], None]
 EvaluationProgress = Callable[[int, int, Prediction], None]  # rows done, all rows, the prediction
 
 
@@ -61,7 +62,7 @@ class SlideEvaluation:
 
 def evaluate_slide(
     learn: Any, slide: Slide, *, tolerance: float | None = None, objects: Sequence[str] = (), worst: int = 4,
-    progress: EvaluationProgress | None = None, **options: Any,
+    progress: EvaluationProgress | None = None, on_rows: RowsCompared | None = None, **options: Any,
 ) -> SlideEvaluation:  # fmt: skip
     """Predict a slide, and compare each labelled pixel with the mask.
 
@@ -75,6 +76,7 @@ def evaluate_slide(
         objects: Names of the classes whose connected pixels are objects, see `ObjectCounter`.
         worst: Number of windows with the most wrong pixels to return.
         progress: Called with the rows that are done, all rows, and the prediction.
+        on_rows: Called with the first row, labels and predicted classes of some rows of the map, and its level.
         **options: See `patchaug.predict.options.PredictOptions`.
 
     Raises:
@@ -111,6 +113,8 @@ def evaluate_slide(
             truth = slide.read_mask(place)
             confusion += count_pixels(truth, classes, len(frame.codes), slide.ignore_index)
             errors.add(top, truth, classes, slide.ignore_index)
+            if on_rows is not None:
+                on_rows(top, truth, classes, rectangle.level)
             for counter in every:
                 counter.add(truth, classes, slide.ignore_index)
         if progress is not None:

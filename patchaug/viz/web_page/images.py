@@ -34,7 +34,7 @@ def pyramid(image: Array) -> list[dict[str, Any]]:
     while True:
         height, width = part.shape[:2]
         tiles = [
-            _url(Image.fromarray(np.ascontiguousarray(part[y : y + TILE, x : x + TILE])), "JPEG", quality=_QUALITY)
+            data_url(Image.fromarray(np.ascontiguousarray(part[y : y + TILE, x : x + TILE])), "JPEG", quality=_QUALITY)
             for y in range(0, height, TILE)
             for x in range(0, width, TILE)
         ]
@@ -51,7 +51,7 @@ def class_map_png(mask: Array, ignore_index: int | None) -> str:
         mask: Class numbers, integer (height, width).
         ignore_index: Integer that means "no label".
     """
-    return _url(Image.fromarray(class_colours(mask, ignore_index)), "PNG", optimize=True)
+    return data_url(Image.fromarray(class_colours(mask, ignore_index)), "PNG", optimize=True)
 
 
 def heat_map_png(counts: Array) -> str:
@@ -62,7 +62,7 @@ def heat_map_png(counts: Array) -> str:
     """
     colours = np.array([sequential_colour(step / 255) for step in range(256)], np.uint8)
     steps = (counts * (255 / max(float(counts.max()), 1e-300))).round().astype(np.uint8)
-    return _url(Image.fromarray(colours[steps]), "PNG", optimize=True)
+    return data_url(Image.fromarray(colours[steps]), "PNG", optimize=True)
 
 
 def fraction_png(values: Array) -> str:
@@ -73,10 +73,11 @@ def fraction_png(values: Array) -> str:
     """
     colours = np.array([(*sequential_colour(step / 255), min(4 * step, 255)) for step in range(256)], np.uint8)
     steps = (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
-    return _url(Image.fromarray(colours[steps]), "PNG", optimize=True)
+    return data_url(Image.fromarray(colours[steps]), "PNG", optimize=True)
 
 
-def _url(image: Image.Image, kind: str, **options: Any) -> str:
+def data_url(image: Image.Image, kind: str, **options: Any) -> str:
+    """Encode a picture as a data URL; options are Pillow's."""
     file = BytesIO()
     image.save(file, kind, **options)
     return f"data:image/{kind.lower()};base64,{b64encode(file.getvalue()).decode()}"

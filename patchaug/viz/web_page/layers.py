@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from patchaug.core.arrays import Array
 from patchaug.core.palette import class_colour, hexadecimal, sequential_colour
@@ -15,7 +16,9 @@ from patchaug.errors import FrameError
 from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail, thumbnail_level
-from patchaug.viz.web_page.images import class_map_png, fraction_png
+from patchaug.viz.web_page.images import class_map_png, data_url, fraction_png
+
+_WRONG = (208, 0, 0)
 
 
 def class_layer(name: str, classes: Array, codes: Sequence[str], ignore_index: int | None = None) -> dict[str, Any]:
@@ -108,6 +111,24 @@ def small_mask(slide: Slide, max_size: int) -> Array:
         middles = np.minimum(np.arange(0, len(band), factor) + factor // 2, len(band) - 1)
         bands.append(band[np.ix_(middles, columns)])
     return np.concatenate(bands)
+
+
+def error_layer(name: str, wrong: Array) -> dict[str, Any]:
+    """Return a layer of wrong pixels.
+
+    Args:
+        name: Title of the layer.
+        wrong: Whether pixels are wrong, bool (height, width) of the whole slide, of any size.
+
+    Examples:
+        >>> from patchaug.viz.web_page.layers import error_layer
+        >>> error_layer("wrong", np.array([[True, False]]))["classes"]
+        [{'name': 'wrong', 'colour': '#d00000'}]
+    """
+    colours = np.zeros((*wrong.shape, 4), np.uint8)
+    colours[wrong] = (*_WRONG, 255)
+    image = data_url(Image.fromarray(colours), "PNG", optimize=True)
+    return {"name": name, "image": image, "classes": [{"name": "wrong", "colour": hexadecimal(_WRONG)}], "ramp": None}
 
 
 def class_entries(classes: Array | None, names: Sequence[str], ignore_index: int | None) -> list[dict[str, str]]:
