@@ -13,7 +13,7 @@ from typing import Annotated, Any, Protocol, cast
 import typer
 
 from patchaug.errors import OptionError
-from patchaug.options.fields import PatchOptions
+from patchaug.options.fields import DataOptions, PatchOptions
 from patchaug.options.settings import Settings, help_of, metavar_of
 
 Out = Annotated[
@@ -121,7 +121,10 @@ def _parameter(name: str, annotation: Any) -> inspect.Parameter:
 
 def _flag(name: str, model: type[Settings], default: Any) -> Any:
     flag, text = f"--{name.replace('_', '-')}", help_of(name, model, default)
-    panel = "Windows" if name in PatchOptions.model_fields else "Data and training"
+    panel = next(
+        (title for title, part in (("Windows", PatchOptions), ("Data", DataOptions)) if name in part.model_fields),
+        "Training",
+    )
     if model.model_fields[name].annotation is bool:
         return Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=text, rich_help_panel=panel)]
     return Annotated[

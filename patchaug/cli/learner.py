@@ -9,7 +9,6 @@ from typing import Any
 # fastai.vision.all, because its modules patch methods into Learner.
 from fastai.vision.all import GradientAccumulation, Learner, aug_transforms, unet_learner
 
-from patchaug.augment.presets import load_pipeline
 from patchaug.cli.split_pairs import with_pixel_size
 from patchaug.core.validation import sides
 from patchaug.data.segmentation_losses import SlideCombinedLoss, SlideDiceLoss, SlideFocalLoss
@@ -64,12 +63,11 @@ def make_loaders(
     """
     device = find_device(options.device)
     of_batch = _BATCH_TRANSFORMS.get(options.augment)
-    pipeline = None if options.augment in _BATCH_TRANSFORMS else load_pipeline(options.augment)
     return SlideDataLoaders.from_lists(
         with_pixel_size(train_pairs, options), with_pixel_size(valid_pairs, options), **options.label_arguments(),
         mpp=options.mpp_of_slides, bs=options.bs, num_workers=options.workers, path=out, ram=options.ram,
         channels=options.channels, series=options.series, scale=options.scale,
-        item_tfms=RandomPatch.from_options(options, augment=pipeline),
+        item_tfms=RandomPatch.from_options(options, augment=options.pipeline()),
         batch_tfms=None if of_batch is None else aug_transforms(**_GEOMETRY, **of_batch),
         **({} if device is None else {"device": device}),
     )  # fmt: skip

@@ -156,6 +156,7 @@ def _sample(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Read one sample as in its run, and draw it; errors are those of the run."""
+    from patchaug.augment import as_augment
     from patchaug.viz import show_patches
 
     run = _run_of(options)
@@ -171,7 +172,8 @@ def _sample(
         checked_output(out, "picture", [".png"], inputs=[path for pair in pairs for path in pair])
         chosen: dict[str, Any] = {"channels": run.channels, "series": run.series, "ram": run.ram}
         slides = [open_slide(i, m, **run.label_arguments(), **chosen, mpp=run.mpp_of_slides) for i, m in pairs]
-    plan = Plan(slides, made.samplers().train, seed=made.seed)
+    augment = None if run is None or slide is not None else as_augment(run.pipeline(), run.halo)
+    plan = made.samplers(augment).plan("train", slides, seed=made.seed, shuffle=True)
     draw = plan[index]
     name = slides[draw.slide].name
     patch = plan.read(draw)

@@ -90,7 +90,8 @@ def train_and_report(
             train_pairs, valid_pairs, options=options, folder=folder, bars=bars_wanted(as_json), resume=resume,
             started=started,
         )  # fmt: skip
-    done = f"stopped after {report['epochs_done']} of {options.epochs} epochs; " if report["interrupted"] else ""
+    why = "by the time limit " if report["ended"] == "time limit" else ""
+    done = f"stopped {why}after {report['epochs_done']} of {options.epochs} epochs; " if report["interrupted"] else ""
     more = f"; go on with: {resume_command(out)}" if report["interrupted"] else ""
     if not quiet:
         print_result(

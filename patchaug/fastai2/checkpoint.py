@@ -236,6 +236,8 @@ class Checkpoint(PlainErrors):
     def place(self) -> str:
         """Describe the place that the run has reached."""
         place = self._place or {"epoch": 0, "batch": 0, "epochs": 0}
+        if place["epoch"] == place["epochs"] > 0:
+            return f"all {place['epochs']} epochs"
         return f"epoch {place['epoch'] + 1} of {place['epochs']}, batch {place['batch']}"
 
     def left(self) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator
 
+from patchaug.augment import Augment
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.memory.budget import budget
 from patchaug.core.validation import MAX_HALO, OnError, Small
@@ -123,9 +124,15 @@ class PatchOptions(Settings):
             name: getattr(self, name) for name in signature(function).parameters if name in PatchOptions.model_fields
         }
 
-    def samplers(self) -> Samplers:
-        """Return the samplers that the options describe, for training, validation and test slides."""
-        return samplers_for(**self.model_dump(include=PatchOptions.model_fields.keys() - _NOT_OF_SAMPLERS))
+    def samplers(self, augment: Augment | None = None) -> Samplers:
+        """Return the samplers that the options describe, for training, validation and test slides.
+
+        Args:
+            augment: Augmentation of the training slides, which no option of the windows holds.
+        """
+        return samplers_for(
+            augment=augment, **self.model_dump(include=PatchOptions.model_fields.keys() - _NOT_OF_SAMPLERS)
+        )
 
     @field_validator("size", mode="before")
     @classmethod

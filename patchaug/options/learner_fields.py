@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from patchaug.augment import Augment, load_pipeline
 from patchaug.errors import OptionError
 from patchaug.options import Settings
 
@@ -17,8 +18,8 @@ Weight = Annotated[float, Field(ge=0)]
 Metric = Literal["dice", "iou", "accuracy", "precision", "recall"]
 
 SMALL = "small"
-# Augmentations by name; the last two need albumentations.
-AUGMENTATIONS = ("flips+light", "flips", "none", "histology", "aerial")
+OF_BATCHES = ("flips+light", "flips", "none")  # augmentations of whole batches, on the device
+AUGMENTATIONS = (*OF_BATCHES, "histology", "aerial")
 PIPELINES = (".json", ".yaml", ".yml")
 WEIGHTS = (".safetensors", ".pth", ".pt")
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -40,7 +41,7 @@ class LearnerOptions(Settings):
     )  # fmt: skip
     lr: float = Field(3e-3, title="Learning rate", description="highest learning rate", gt=0, examples=[0.003])
     schedule: Literal["one-cycle", "flat-cos", "fine-tune", "constant"] = Field(
-        "one-cycle", title="Schedule", examples=["flat-cos"],
+        "one-cycle", title="Schedule", examples=["flat-cos"], json_schema_extra=_shown_as("NAME"),
         description="learning rate over the run: one-cycle rises and falls, flat-cos falls in the last quarter, "
         "fine-tune trains the last layers for an epoch and then all at half the rate, constant stays",
     )  # fmt: skip
@@ -49,13 +50,14 @@ class LearnerOptions(Settings):
         description="adamw with weight decay 0.01, adam without, or sgd with momentum 0.9",
     )  # fmt: skip
     loss: Literal["cross_entropy", "dice", "focal", "cross_entropy+dice"] = Field(
-        "cross_entropy", title="Loss", examples=["cross_entropy+dice"],
-        description="what training minimizes; pixels of the ignored label do not count",
+        "cross_entropy", title="Loss", examples=["cross_entropy+dice"], json_schema_extra=_shown_as("NAME"),
+        description="what training minimizes: cross_entropy, dice, focal or cross_entropy+dice; pixels of the ignored "
+        "label do not count",
     )  # fmt: skip
     class_weights: Literal["none", "balanced"] | Annotated[list[Weight], Field(min_length=1)] | dict[str, Weight] = (
         Field(
             "none", title="Class weights", examples=["balanced", [1, 3], {"background": 1, "nucleus": 3}],
-            json_schema_extra=_shown_as("none|balanced|X,X"),
+            json_schema_extra=_shown_as("NAME|X,X"),
             description="weights of the classes in the loss: none, balanced (by the pixels of the training masks), or "
             "numbers: 1,3 in the order of the codes, or background=1,nucleus=3",
         )
@@ -87,7 +89,7 @@ class LearnerOptions(Settings):
     )  # fmt: skip
     model: str | None = Field(
         None, title="Own model", examples=["smp:Unet/resnet18", "mypackage.models:make_model"],
-        json_schema_extra=_shown_as("MODULE:FUNCTION|smp:NAME/ENCODER"),
+        json_schema_extra=_shown_as("MODULE:FUNCTION"),
         description="model in place of the U-Net: package.module:function, a function of yours that is called with "
         "n_in and n_out, or smp:NAME/ENCODER of segmentation_models_pytorch",
     )  # fmt: skip
@@ -101,8 +103,8 @@ class LearnerOptions(Settings):
     )  # fmt: skip
     device: str | None = Field(
         None, title="Device", examples=["cuda:1"],
-        json_schema_extra=_shown_as("cpu|cuda|cuda:N|mps"),
-        description="cpu, cuda, cuda:1 or mps; the first GPU where there is one when left out",
+        json_schema_extra=_shown_as("NAME"),
+        description="cpu, cuda, cuda:N or mps; the first GPU where there is one when left out",
     )  # fmt: skip
     amp: bool = Field(
         False, title="Mixed precision", description="compute in 16 bits where it is safe: fp16 on CUDA, bf16 elsewhere"
@@ -127,6 +129,14 @@ class LearnerOptions(Settings):
         """Seconds of `time_limit`, or None."""
         return None if self.time_limit is None else parse_duration(self.time_limit)
 
+    def pipeline(self) -> Augment | None:
+        """Return the pipeline of albumentations that `augment` names; None for augmentations of batches.
+
+        Raises:
+            PatchaugError: The file does not exist or holds no pipeline, or albumentations is not installed.
+        """
+        return None if self.augment in OF_BATCHES else load_pipeline(self.augment)
+
     def numbers_of_classes(self, codes: Iterable[str]) -> list[float] | None:
         """Return the class weights that are given as numbers, in the order of the codes, or None.
 
@@ -142,14 +152,14 @@ class LearnerOptions(Settings):
         if isinstance(given, dict):
             unknown = [name for name in given if name not in names]
             if unknown:
-                raise OptionError(f"class_weights names {unknown[0]!r}, and the classes are {', '.join(names)}")
+                raise OptionError(f"class_weights names {unknown[0]!r}, which is none of {', '.join(names)}")
             missing = [name for name in names if name not in given]
             if missing:
                 raise OptionError(f"class_weights needs a number for each class, and {missing[0]!r} has none")
             given = [given[name] for name in names]
         if len(given) != len(names):
             raise OptionError(
-                f"class_weights has {len(given)} numbers for {len(names)} classes ({', '.join(names)}); give one each"
+                f"class_weights has {len(given)} numbers, and there are {len(names)} names: {', '.join(names)}"
             )
         if not any(given):
             raise OptionError("class_weights are all 0, so that nothing would be learnt; give one class more")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -150,6 +151,29 @@ def test_show_replays_a_sample(slides: Path, tmp_path: Path, here) -> None:
     assert (found["slide"], found["epoch"], found["window"]["width"]) == ("s.tiff", 1, 64)
     pixels = np.asarray(Image.open(tmp_path / "view.png"))
     assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 100
+
+
+def test_show_replays_a_sample_of_an_augmented_run(slides: Path, tmp_path: Path, here) -> None:
+    """The window lies where that of the training lay, which left room for the rotation."""
+    pytest.importorskip("albumentations")
+    (tmp_path / "data").mkdir()
+    for name in ("s", "t"):
+        for suffix in (".tiff", "_mask.tiff"):
+            shutil.copy(slides / f"s{suffix}", tmp_path / "data" / f"{name}{suffix}")
+    run = TrainOptions(
+        size=64, per_slide=8, images=str(tmp_path / "data"), codes=["background", "nucleus"], valid_slides=["t*"],
+        seed=3, augment="histology",
+    )  # fmt: skip
+    run.save(tmp_path / "options.json")
+    slide = open_slide(slides / "s.tiff", slides / "s_mask.tiff", codes=run.codes)
+    plan = run.samplers(run.pipeline()).plan("train", [slide], seed=3, shuffle=True)
+    other = run.samplers().plan("train", [slide], seed=3, shuffle=True)
+    for index in (0, 11):
+        done = here("show", "--options", "options.json", "--index", index, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)["window"]
+        assert (found["x"], found["y"]) == (plan[index].window.x, plan[index].window.y), done.stderr
+        assert plan[index].window != other[index].window
 
 
 def test_bench_measures(slides: Path, tmp_path: Path, here) -> None:
