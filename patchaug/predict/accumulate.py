@@ -1,4 +1,9 @@
-"""Joins the answers of windows to bands, row by row of the grid; at any time one row of windows is in memory."""
+"""Weighted sums of overlapping windows, column by column and row by row of the grid.
+
+The columns between the left edges of two neighbouring windows are a block. It is complete for a row of the grid when
+its window has been added, since later ones begin to the right of it. So memory holds the blocks that one window
+reaches, and those lines of the row above that reach into this row.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.resampling import nearest
+from patchaug.core.windows import Window
 from patchaug.predict.layout import Layout
 
 
@@ -28,82 +34,124 @@ class Band(NamedTuple):
     spread: Array | None = None
 
 
-class RowSum:
-    """Weighted sum of the windows of one row of the grid after the other.
+class Block(NamedTuple):
+    """Columns of the map, from the top of the sum on.
+
+    Attributes:
+        left: First column, of the map.
+        right: End of its columns.
+        values: float32 (planes, rows, columns); class numbers (rows, columns).
+    """
+
+    left: int
+    right: int
+    values: Array
+
+
+class WindowSum:
+    """Sum of the windows, which are added in order.
 
     Args:
         layout: The windows.
-        planes: Number of planes, such as classes; 0 for class numbers, which are taken and not summed.
-        dtype: Type of the sum.
-        first: Number of the first band.
+        planes: Number of planes, such as classes.
+        top: First row of the map that is summed.
     """
 
-    def __init__(self, layout: Layout, planes: int, dtype: type, first: int) -> None:
-        self.layout, self.planes, self.dtype = layout, planes, dtype
-        self.top = layout.rectangle.y + layout.bands[first][0]  # of the rows in the sum, on the level
-        self._sum: Array = np.zeros((*self._leading, 0, layout.rectangle.width), dtype)
-
-    @property
-    def _leading(self) -> tuple[int, ...]:
-        return (self.planes,) if self.planes else ()
+    def __init__(self, layout: Layout, planes: int, top: int) -> None:
+        self.layout, self.planes = layout, planes
+        self._map = layout.rectangle
+        self._top = self._bottom = self._map.y + top  # of the rows in the sum, on the level
+        self._row = 0
+        self._open: dict[int, Array] = {}  # blocks of the row in progress that have begun
+        self._above: dict[int, Array] = {}  # of each block, rows that windows above have reached
 
     def begin(self, row: int) -> None:
-        """Make room for a row of the grid."""
-        bottom = min(self.layout.rows.spans[row][1], self.layout.rectangle.bottom)
-        before, rows = self._sum, max(bottom - self.top, 0)
-        if rows > before.shape[-2]:
-            self._sum = np.zeros((*self._leading, rows, self.layout.rectangle.width), self.dtype)
-            self._sum[..., : before.shape[-2], :] = before
+        """Begin a row of the grid."""
+        self._row = row
+        self._bottom = min(self.layout.rows.spans[row][1], self._map.bottom)
 
-    def add(self, row: int, column: int, values: Array | None, background: float = 0) -> None:
-        """Add a window.
+    def add(self, column: int, values: Array | None, background: float = 0) -> Block | None:
+        """Add the window of a column.
 
         Args:
-            row: Row of the grid.
             column: Column of the grid.
-            values: (planes, height, width), or (height, width) of class numbers; of any resolution, which grows back to
-                that of the window. None for a window that is not predicted.
+            values: (planes, height, width) of any resolution, which grows back to that of the window. None for a window
+                that is not predicted.
             background: Value of plane 0 of such a window.
+
+        Returns:
+            The block that is complete, with all rows that windows have reached; None where the map does not show it.
         """
-        layout, map_ = self.layout, self.layout.rectangle
-        (top, bottom), (left, right) = layout.rows.spans[row], layout.columns.spans[column]
-        top, bottom = max(top, self.top), min(bottom, map_.bottom)
-        left, right = max(left, map_.x), min(right, map_.right)
-        if top >= bottom:
-            return
-        window = layout.window(row, column)
-        there = np.s_[..., top - self.top : bottom - self.top, left - map_.x : right - map_.x]
-        weights = self._weights(row, column, (top, bottom), (left, right))
+        left, right = self.layout.columns.spans[column]
+        left, right = max(left, self._map.x), min(right, self._map.right)
+        if values is not None:
+            values = grown(values, self.layout.window(self._row, column))
+        for number in range(column, len(self.layout.columns.origins)):
+            first, end = self._columns_of(number)
+            if first >= right:
+                break
+            if max(first, left) < min(end, right):
+                self._add_part(column, number, values, background, (max(first, left), min(end, right)))
+        block = self._open.pop(column, None)
+        first, end = self._columns_of(column)
+        return None if block is None else Block(first - self._map.x, end - self._map.x, block)
+
+    def rest(self, column: int, block: Block, rows: int) -> None:
+        """Keep the rows below the uppermost ones of a complete block, for the next row of windows."""
+        if rows < block.values.shape[1]:
+            self._above[column] = block.values[:, rows:].copy()
+
+    def end(self, rows: int) -> None:
+        """End a row of the grid, whose uppermost rows are complete."""
+        self._top += rows
+
+    def _columns_of(self, number: int) -> tuple[int, int]:
+        """Return first column and end of a block within the map, on the level; the end may lie before the first."""
+        edges = self.layout.columns.edges
+        return max(edges[number], self._map.x), min(edges[number + 1], self._map.right)
+
+    def _add_part(
+        self, column: int, number: int, values: Array | None, background: float, columns: tuple[int, int]
+    ) -> None:
+        """Add those columns of a window that lie in a block."""
+        left, right = columns
+        first, end = self._columns_of(number)
+        block = self._open.get(number)
+        if block is None:
+            block = np.zeros((self.planes, self._bottom - self._top, end - first), np.float32)
+            above = self._above.pop(number, None)
+            if above is not None:
+                block[:, : above.shape[1]] = above
+            self._open[number] = block
+        (start, stop), origin = self.layout.rows.spans[self._row], self.layout.columns.spans[column][0]
+        start, stop, above_it = max(start, self._top), min(stop, self._bottom), start
+        there = block[:, start - self._top : stop - self._top, left - first : right - first]
+        weights = outer(
+            self.layout.rows.weights[self._row], slice(start - above_it, stop - above_it),
+            self.layout.columns.weights[column], slice(left - origin, right - origin),
+        )  # fmt: skip
         if values is None:
-            if self.planes:
-                self._sum[there][0] += background if weights is None else np.float32(background) * weights
+            there[0] += np.float32(background) * weights
             return
-        if values.shape[-2:] != (window.height, window.width):
-            flat = values.reshape(-1, *values.shape[-2:])
-            grown = [nearest(plane, window.height, window.width) for plane in flat]
-            values = np.stack(grown).reshape(*values.shape[:-2], window.height, window.width)
-        part = values[..., top - window.y : bottom - window.y, left - window.x : right - window.x]
-        if weights is None:
-            self._sum[there] = part
+        window = self.layout.window(self._row, column)
+        part = values[:, start - window.y : stop - window.y, left - window.x : right - window.x]
+        if isinstance(weights, float):
+            there += part
         else:
-            self._sum[there] += part * weights
+            there += part * weights
 
-    def _weights(self, row: int, column: int, lines: tuple[int, int], across: tuple[int, int]) -> Array | None:
-        """Return the weights of a part of a window, (rows, columns); None where they are all 1."""
-        one, other = self.layout.rows.weights[row], self.layout.columns.weights[column]
-        if one is None and other is None:
-            return None
-        start, left = self.layout.rows.spans[row][0], self.layout.columns.spans[column][0]
-        down = np.ones(lines[1] - lines[0], np.float32) if one is None else one[lines[0] - start : lines[1] - start]
-        right = (
-            np.ones(across[1] - across[0], np.float32) if other is None else other[across[0] - left : across[1] - left]
-        )
-        return np.asarray(down[:, None] * right)
 
-    def end(self, rows: int) -> Array:
-        """Return the upper rows, which are complete, and go on with the rest."""
-        done, rest = self._sum[..., :rows, :], self._sum[..., rows:, :]
-        if rest.shape[-2]:
-            done = done.copy()  # the whole array would stay in memory
-        self._sum, self.top = rest.copy(), self.top + rows
-        return done
+def outer(down: Array | None, rows: slice, across: Array | None, columns: slice) -> Array | float:
+    """Return the weights of a part of a window, float32 (rows, columns) or (rows, 1); 1.0 where they are all 1."""
+    if down is None:
+        return 1.0 if across is None else np.asarray(across[columns][None])
+    return np.asarray(down[rows][:, None] * (np.float32(1) if across is None else across[columns][None]))
+
+
+def grown(values: Array, window: Window) -> Array:
+    """Return values (..., height, width) at the resolution of their window, by the nearest pixel."""
+    shape = window.height, window.width
+    if values.shape[-2:] == shape:
+        return values
+    flat = values.reshape(-1, *values.shape[-2:])
+    return np.stack([nearest(plane, *shape) for plane in flat]).reshape(*values.shape[:-2], *shape)

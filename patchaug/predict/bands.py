@@ -179,7 +179,7 @@ class Prediction:
                         member = model * len(every) + k
                         last = member + 1 == len(answers) * len(every)
                         scores = joiner.checked(scores, symmetry.of(images).shape)
-                        waiting.append(thread.submit(joiner.add, group, scores, symmetry, member, last))
+                        waiting.append(thread.submit(joiner.add, group, scores, symmetry, last))
                         while len(waiting) > _WAITING or (waiting and waiting[0].done()):
                             yield from waiting.popleft().result()
             waiting.append(thread.submit(joiner.end))

@@ -1,9 +1,8 @@
-"""Turns the answers of models into probabilities, averages them, and joins windows to bands."""
+"""Joins the answers of models to bands of the map, window by window in order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,53 +11,14 @@ import torch
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError
-from patchaug.predict.accumulate import Band, RowSum
+from patchaug.predict.accumulate import Band, Block, WindowSum, grown
 from patchaug.predict.layout import Layout
 from patchaug.predict.options import PredictOptions
+from patchaug.predict.probabilities import Average, classes_of, highest
 from patchaug.predict.region import Region
 from patchaug.predict.symmetries import Symmetry
 
 Places = Sequence[tuple[int, int]]
-
-
-def probabilities_of(scores: torch.Tensor) -> torch.Tensor:
-    """Return the probabilities of a model's scores: the softmax, or for one channel those of no and yes.
-
-    Args:
-        scores: Float (n, classes, height, width).
-
-    Returns:
-        float32 of the same shape; (n, 2, height, width) for one channel, 1 - p and p of the sigmoid p.
-    """
-    scores = scores.float()
-    if scores.shape[1] > 1:
-        return torch.softmax(scores, dim=1)
-    yes = torch.sigmoid(scores)
-    return torch.cat([1 - yes, yes], dim=1)
-
-
-def classes_of(scores: torch.Tensor) -> torch.Tensor:
-    """Return the class of each pixel: the first of the highest scores.
-
-    Args:
-        scores: Float (n, classes, height, width); one channel is class 1 where it is above 0.
-
-    Returns:
-        int64 (n, height, width); bool for one channel.
-    """
-    if scores.shape[1] == 1:
-        return scores[:, 0] > 0
-    return scores.max(dim=1).indices  # argmax(dim=1) takes ten times as long on CPUs
-
-
-def _require_numbers(values: torch.Tensor) -> None:
-    """Raise OptionError where the answers to a batch, (n, height, width), hold NaN."""
-    bad = values.isnan().flatten(1).any(dim=1)
-    if bad.any():
-        raise OptionError(
-            f"the model gives NaN for {int(bad.sum())} of the {len(bad)} windows of a batch; has its training "
-            f"diverged, or do its numbers leave the range of float16?"
-        )
 
 
 class Joiner:
@@ -83,15 +43,14 @@ class Joiner:
         self.layout, self.options, self.region = layout, options, region
         self.rows, self.chosen, self.first = rows, chosen, first
         self._codes, self._classes, self._strict = classes, classes, strict
-        blend = layout.rows.blend
+        self._crops = layout.rows.blend == "crop"
         alone = models == 1 and options.tta is None and not options.spread
-        self._keeps_scores = options.what == "classes" and blend == "crop" and alone
-        self._sum: RowSum | None = None
-        self._spread: RowSum | None = None
-        self._row, self._left = rows.start - 1, 0  # the row of windows in progress, and those of it that are to come
-        self._mean: torch.Tensor | None = None
-        self._squares: torch.Tensor | None = None
+        self._takes_classes = options.what == "classes" and self._crops and alone
+        self._average = Average(spread=options.spread)
         self._bands = {row: (number, top, bottom) for number, (top, bottom, row) in enumerate(layout.bands)}
+        self._row, self._column = rows.start - 1, layout.across.stop  # the next window; before the first row
+        self._band: Band | None = None  # the one in progress
+        self._sums: list[WindowSum] = []  # of probabilities, and of their spread
 
     def checked(self, scores: Any, shape: Sequence[int]) -> torch.Tensor:
         """Return a model's answer as a tensor.
@@ -122,110 +81,130 @@ class Joiner:
         self._classes = classes
         return scores
 
-    def add(self, group: Places, scores: torch.Tensor, symmetry: Symmetry, member: int, last: bool) -> list[Band]:
+    def add(self, group: Places, scores: torch.Tensor, symmetry: Symmetry, last: bool) -> list[Band]:
         """Add the answer to a batch of windows.
 
         Args:
             group: Rows and columns of the windows.
             scores: Float (n, classes, height, width).
             symmetry: What the windows were turned by.
-            member: Number of the answer to this batch.
-            last: Whether it is the last one.
+            last: Whether it is the last answer to this batch.
 
         Returns:
             The bands that are now complete.
         """
-        values = self._averaged(scores, symmetry, member, last)
-        if not last:
-            return []
-        assert values is not None
-        spread: Iterable[Array | None] = repeat(None, len(group))
-        if self._squares is not None:
-            spread = (self._squares / (member + 1)).sqrt().cpu().numpy()
+        spread: Array | None = None
+        if self._takes_classes:
+            values = classes_of(scores)
+        else:
+            self._average.add(scores, symmetry)
+            if not last:
+                return []
+            values, spread = self._average.taken()
         ready: list[Band] = []
-        for (row, column), value, deviation in zip(group, values.cpu().numpy(), spread, strict=True):
-            ready += self._reach(row)
-            assert self._sum is not None
-            self._sum.add(row, column, value)
-            if self._spread is not None:
-                self._spread.add(row, column, deviation)
-            self._left -= 1
-            ready += self._complete() if not self._left else []
+        for k, (row, column) in enumerate(group):
+            ready += self._reach(row, column)
+            self._add(values[k], None if spread is None else spread[k])
+            ready += self._next()
         return ready
 
     def end(self) -> list[Band]:
-        """Return the bands below the last window that is predicted."""
-        return self._reach(self.rows.stop)
+        """Return the bands that are complete when all windows to come are background."""
+        return self._reach(self.rows.stop, self.layout.across.start)
 
-    def _averaged(self, scores: torch.Tensor, symmetry: Symmetry, member: int, last: bool) -> torch.Tensor | None:
-        """Return the mean of the answers to a batch once the last of them is there."""
-        if self._keeps_scores:
-            _require_numbers(scores.amax(dim=1))
-            return classes_of(scores).to(torch.uint8 if (self._classes or 0) <= 256 else torch.int32)
-        own = symmetry.undone(probabilities_of(scores))
-        if not member:
-            self._mean = own
-            self._squares = torch.zeros_like(own) if self.options.spread else None
-        else:
-            assert self._mean is not None
-            change = own - self._mean
-            self._mean = self._mean + change / (member + 1)
-            if self._squares is not None:
-                self._squares += change * (own - self._mean)
-        if not last:
-            return None
-        mean, self._mean = self._mean, None
-        assert mean is not None
-        _require_numbers(mean[:, 0])
-        return mean
-
-    def _reach(self, row: int) -> list[Band]:
-        """Go on to a row; rows before it are complete."""
-        ready: list[Band] = []
-        while self._row < row:
-            self._row += 1
-            if self._row == self.rows.stop:
-                break
-            chosen = self.chosen[self._row - self.rows.start]
-            self._left = int(chosen.sum())
-            self._begin(~chosen)
-            if not self._left:
-                ready += self._complete()
+    def _reach(self, row: int, column: int) -> list[Band]:
+        """Go on to a window; those before it are background."""
+        ready = self._next() if self._row < self.rows.start else []
+        while (self._row, self._column) < (row, column):
+            self._add(None, None)
+            ready += self._next()
         return ready
 
-    def _begin(self, background: Array) -> None:
-        """Begin a row of windows, some of which are background."""
-        if self._sum is None:
-            classes = self._classes or 2
-            planes = 0 if self._keeps_scores else classes
-            dtype = np.float32 if planes else np.uint8 if classes <= 256 else np.uint16
-            self._sum = RowSum(self.layout, planes, dtype, self.first)
-            if self.options.spread:
-                self._spread = RowSum(self.layout, classes, np.float32, self.first)
-        for one, value in ((self._sum, 1), (self._spread, 0)):
-            if one is not None:
-                one.begin(self._row)
-                for column in np.flatnonzero(background):
-                    one.add(self._row, self.layout.across.start + int(column), None, value)
-
-    def _complete(self) -> list[Band]:
-        """Return the band that a complete row of windows ends, unless it was not asked for."""
-        number, top, bottom = self._bands.get(self._row, (-1, 0, 0))
-        assert self._sum is not None
-        if number < self.first:
+    def _next(self) -> list[Band]:
+        """Go on by one window; return the band that ends with a row."""
+        self._column += 1
+        if self._column < self.layout.across.stop:
             return []
-        values = self._sum.end(bottom - top)
-        spread = None if self._spread is None else self._spread.end(bottom - top)
-        map_ = self.layout.rectangle
-        inside = self.region.inside(Window(map_.x, map_.y + top, map_.width, bottom - top, map_.level))
+        ready = self._ended() if self._row >= self.rows.start else []
+        self._row, self._column = self._row + 1, self.layout.across.start
+        if self._row < self.rows.stop:
+            self._begin()
+        return ready
+
+    def _begin(self) -> None:
+        """Begin a row of windows."""
+        classes = self._classes or 2
+        if not self._sums and not self._crops:
+            top = self.layout.bands[self.first][0]
+            self._sums = [WindowSum(self.layout, classes, top) for _ in range(1 + self.options.spread)]
+        for one in self._sums:
+            one.begin(self._row)
+        number, top, bottom = self._bands.get(self._row, (-1, 0, 0))
+        self._band = None
+        if number >= self.first:
+            shape = bottom - top, self.layout.rectangle.width
+            planes = self.options.what == "probabilities"
+            self._band = Band(
+                top, np.zeros(shape, np.uint8 if classes <= 256 else np.uint16),
+                np.zeros((classes, *shape), np.float32) if planes else None,
+                np.zeros((classes, *shape), np.float32) if self.options.spread else None,
+            )  # fmt: skip
+
+    def _add(self, values: Array | None, spread: Array | None) -> None:
+        """Add the window at hand; None for background."""
+        column = self._column
+        if self._crops:
+            self._put(self._cut(values), self._cut(spread))
+            return
+        parts = zip(self._sums, (values, spread), (1, 0), strict=False)
+        blocks = [one.add(column, part, background) for one, part, background in parts]
+        self._put(*blocks, *[None] * (2 - len(blocks)))
+        for one, block in zip(self._sums, blocks, strict=True):
+            if block is not None:
+                one.rest(column, block, 0 if self._band is None else len(self._band.classes))
+
+    def _cut(self, values: Array | None) -> Block | None:
+        """Return the part of a window that no other one has, within the map."""
+        map_, window = self.layout.rectangle, self.layout.window(self._row, self._column)
+        (top, bottom), (left, right) = self.layout.rows.spans[self._row], self.layout.columns.spans[self._column]
+        top, bottom, left, right = max(top, map_.y), min(bottom, map_.bottom), max(left, map_.x), min(right, map_.right)
+        if values is None or self._band is None:
+            return None
+        part = grown(values, window)[..., top - window.y : bottom - window.y, left - window.x : right - window.x]
+        return Block(left - map_.x, right - map_.x, part)
+
+    def _put(self, block: Block | None, spread: Block | None) -> None:
+        """Write complete columns to the band; without a block they are background."""
+        band, map_ = self._band, self.layout.rectangle
+        if band is None:
+            return
+        rows = len(band.classes)
+        if block is None:
+            if self._crops and band.probabilities is not None:
+                left, right = self.layout.columns.spans[self._column]
+                band.probabilities[0, :, max(left - map_.x, 0) : max(right - map_.x, 0)] = 1
+            return
+        there = np.s_[..., block.left : block.right]
+        values = block.values[..., :rows, :]
+        band.classes[there] = values if self._takes_classes else highest(values)
+        if band.probabilities is not None:
+            band.probabilities[there] = values
+        if band.spread is not None and spread is not None:
+            band.spread[there] = spread.values[..., :rows, :]
+
+    def _ended(self) -> list[Band]:
+        """Return the band that a complete row of windows ends, unless it was not asked for."""
+        band, map_ = self._band, self.layout.rectangle
+        for one in self._sums:
+            one.end(0 if band is None else len(band.classes))
+        self._band = None
+        if band is None:
+            return []
+        inside = self.region.inside(Window(map_.x, map_.y + band.top, map_.width, len(band.classes), map_.level))
         if inside is not None:
-            values *= inside
-            if not self._keeps_scores:
-                values[0] += ~inside
-            if spread is not None:
-                spread *= inside
-        if self._keeps_scores:
-            return [Band(top, values, None, None)]
-        classes = classes_of(torch.from_numpy(values)[None])[0].numpy()
-        classes = classes.astype(np.uint8 if len(values) <= 256 else np.uint16)
-        return [Band(top, classes, values if self.options.what == "probabilities" else None, spread)]
+            for part in (band.classes, band.probabilities, band.spread):
+                if part is not None:
+                    part *= inside
+            if band.probabilities is not None:
+                band.probabilities[0] += ~inside
+        return [band]
