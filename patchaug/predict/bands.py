@@ -21,7 +21,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
-from patchaug.errors import OptionError
+from patchaug.errors import OptionError, WindowError
 from patchaug.predict.accumulate import Band as Band
 from patchaug.predict.frame_of import frame_of
 from patchaug.predict.join import Joiner
@@ -32,6 +32,7 @@ from patchaug.predict.read_ahead import read_ahead
 from patchaug.predict.region import region_of
 from patchaug.predict.symmetries import symmetries
 from patchaug.predict.trained_model import TrainedModel, trained_model
+from patchaug.sampling import Grid
 from patchaug.sampling.distributions import GridDistribution
 from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
@@ -113,6 +114,7 @@ class Prediction:
         self._plain = plain
         _require_alike(models)
         grid = options.grid(models[0].grid)
+        _require_level(slide, grid)
         self.plan = Plan([slide], grid, seed=models[0].seed, shuffle=False)
         blend = options.blend_of(grid)
         one = self.plan.distributions[0]
@@ -198,6 +200,20 @@ class Prediction:
 def _images(batch: Any) -> Any:
     """Return the first images of a prepared batch, float (n, channels, height, width)."""
     return batch[0] if isinstance(batch, (tuple, list)) else batch
+
+
+def _require_level(slide: Slide, grid: Grid) -> None:
+    """Raise WindowError where the slide does not have the level that windows are read from."""
+    levels = len(slide.level_dimensions)
+    if grid.mpp is None and grid.level >= levels:
+        own = "it states none: open_slide(..., mpp=0.25) says it"
+        if slide.mpp is not None:
+            own = f"its level 0 has {slide.mpp[0]:.4g} x {slide.mpp[1]:.4g}"
+        raise WindowError(
+            f"{slide.name}: windows are read at level {grid.level}, as in the training, and it has levels 0 to "
+            f"{levels - 1}; say the resolution of that level, so that a finer one is resampled: mpp=1.0, micrometres per "
+            f"pixel ({own}); or say which level shows as much, such as level=0"
+        )
 
 
 def _inside(region: Window, whole: Window, name: str) -> Window:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -63,7 +65,7 @@ def highest(values: Array) -> Array:
         uint8, or uint16 for more than 256 planes (..., rows, columns).
     """
     planes = values.shape[-3]
-    dtype = np.uint8 if planes <= 256 else np.uint16
+    dtype: Any = np.uint8 if planes <= 256 else np.uint16
     out: Array = np.zeros((*values.shape[:-3], *values.shape[-2:]), dtype)
     for top in range(0, values.shape[-2], _ROWS):
         part, numbers = values[..., top : top + _ROWS, :], out[..., top : top + _ROWS, :]
