@@ -211,8 +211,8 @@ def _require_level(slide: Slide, grid: Grid) -> None:
             own = f"its level 0 has {slide.mpp[0]:.4g} x {slide.mpp[1]:.4g}"
         raise WindowError(
             f"{slide.name}: windows are read at level {grid.level}, as in the training, and it has levels 0 to "
-            f"{levels - 1}; say the resolution of that level, so that a finer one is resampled: mpp=1.0, micrometres per "
-            f"pixel ({own}); or say which level shows as much, such as level=0"
+            f"{levels - 1}; say the resolution of that level, so that a finer one is resampled: mpp=1.0, micrometres "
+            f"per pixel ({own}); or say which level shows as much, such as level=0"
         )
 
 
