@@ -24,6 +24,7 @@ from patchaug.data.image_pixels import ImagePixels
 from patchaug.data.item_list import SlideListMixin, as_items, column, require_apart, require_as_many, require_patch
 from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, slides_of, source_of
 from patchaug.errors import OptionError
+from patchaug.fastai1.channels_image import image_of
 from patchaug.fastai1.databunch import SlideDataBunch
 from patchaug.fastai1.item_transforms import CropOnly
 from patchaug.fastai1.label_list import SlideLabelList
@@ -195,7 +196,12 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         image = self.patch_at(i).image
         scaled = self.pixels.scaled(image)
         pixels = torch.from_numpy(np.ascontiguousarray((image if scaled is None else scaled).transpose(2, 0, 1)))
-        return Image(pixels.float().div_(255) if scaled is None else pixels)
+        return image_of(pixels.float().div_(255) if scaled is None else pixels, scaled is not None)
+
+    def reconstruct(self, t: torch.Tensor) -> Image:
+        """Return the image of a tensor (channels, height, width), to be shown."""
+        scaled = self.pixels.scale is not None
+        return image_of(t.float() if scaled or t.shape[0] != 3 else t.float().clamp(0, 1), scaled)
 
     @property
     def slides(self) -> list[Any]:
