@@ -17,6 +17,7 @@ from patchaug.cli.bench import bench
 from patchaug.cli.check import check
 from patchaug.cli.demo import demo
 from patchaug.cli.evaluate import evaluate
+from patchaug.cli.plain_help import PlainCommand, PlainGroup
 from patchaug.cli.predict import predict
 from patchaug.cli.schema import schema
 from patchaug.cli.show import show
@@ -27,6 +28,7 @@ from patchaug.core.validation import RENAMED
 from patchaug.errors import OptionError, PatchaugError
 
 app = typer.Typer(
+    cls=PlainGroup,
     help="Train fastai on slides that are too large to be samples, without writing tiles to disk.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -54,7 +56,7 @@ def _common(
 
 # The order of the help.
 for _command in (demo, train, predict, evaluate, show, check, stats, schema, bench):
-    app.command()(_command)
+    app.command(cls=PlainCommand)(_command)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ Padding = Annotated[
 
 def check(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[SLIDE|FOLDER]...", help="Slides, and folders of slides.")
+        list[Path] | None, typer.Argument(metavar="SLIDE|FOLDER", help="Slides, and folders of slides.")
     ] = None,
     masks: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Folder of masks, named like their images.")

@@ -67,7 +67,7 @@ Probabilities = Annotated[
 def show(
     options: Options,
     slide: Annotated[
-        Path | None, typer.Argument(metavar="[SLIDE]", help="Slide; by default, the slides of the run in --options.")
+        Path | None, typer.Argument(metavar="SLIDE", help="Slide; by default, the slides of the run in --options.")
     ] = None,
     mask: Mask = None,
     out: ImagePath = None,

@@ -16,7 +16,7 @@ from patchaug.slides.open import open_slide
 
 
 def stats(
-    paths: Annotated[list[Path], typer.Argument(metavar="[SLIDE|FOLDER]...", help="Slides, and folders of slides.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="SLIDE|FOLDER", help="Slides, and folders of slides.")],
     channels: Annotated[str | None, typer.Option(metavar="TEXT", help="Channels to read, with commas.")] = None,
     series: Annotated[str | None, typer.Option(metavar="TEXT", help="Picture of files that hold several.")] = None,
     scale: Annotated[
