@@ -46,8 +46,12 @@ TIMEOUT = 900  # seconds; a run takes a few
 def start(root: Path, log: Path, words: list[str], *, new: bool) -> int:
     """Start `patchaug train` in a process group of its own, as a fork or as a new process; return its number."""
     flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child:
+        os.close(write_end)
+        os.read(read_end, 1)  # it has its own output and group
+        os.close(read_end)
         return child
     try:
         os.setsid()
@@ -64,9 +68,13 @@ def start(root: Path, log: Path, words: list[str], *, new: bool) -> int:
         try:
             from patchaug.cli import main
 
+            os.close(write_end)
             main()
         except SystemExit as stopped:
             code = stopped.code if isinstance(stopped.code, int) else 0
+        except KeyboardInterrupt:  # around `main`, in this script
+            print("patchaug: stopped", file=sys.stderr)
+            code = 1
         except BaseException:
             traceback.print_exc()
             code = 99
@@ -74,7 +82,8 @@ def start(root: Path, log: Path, words: list[str], *, new: bool) -> int:
         sys.stderr.flush()
         multiprocessing.util._exit_function()  # type: ignore[attr-defined]
         os._exit(code)
-    finally:
+    except BaseException:
+        traceback.print_exc()
         os._exit(98)
 
 
@@ -104,7 +113,9 @@ def await_event(child: int, out: Path, event: str) -> None:
 def end(child: int, way: str, out: Path) -> None:
     """End a run in one of the ways."""
     if way == "folder removed":
-        shutil.rmtree(out, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            out.rename(out.with_name("gone"))  # at one moment
+        shutil.rmtree(out.with_name("gone"), ignore_errors=True)
     elif way == "full disk":
         with suppress(OSError), (out.parent / "filler").open("wb", buffering=0) as file:
             while True:
@@ -216,6 +227,8 @@ def one_run(root: Path, number: int, rng: random.Random, seconds: float, expecte
                 faults.append(f"hangs after {way}")
             resumed |= "--resume" in words and code == 0
             stderr = log.with_suffix(".err").read_text()
+            if stderr.endswith("\nKeyboardInterrupt\n") and "patchaug/cli/" not in stderr:
+                stderr = "patchaug: stopped"  # while Python imports the package
             if "Traceback" in stderr or code in (98, 99):
                 faults.append(f"traceback: {stderr[-1500:]}")
             last = (stderr.strip().splitlines() or [""])[-1]
