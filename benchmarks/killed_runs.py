@@ -237,8 +237,8 @@ def one_run(root: Path, number: int, rng: random.Random, seconds: float, expecte
                 faults.append(f"exit code {code} without a line: {stderr[-300:]}")
             faults += left_over(child, out, shared) + half_files(out)
             (disk / "filler").unlink(missing_ok=True)
-            if faults or code == 0:
-                break
+            if faults or (code == 0 and (out / "model.pkl").exists()):
+                break  # or its results were removed after it had ended
             if not (out / "checkpoint.pt").exists():
                 del remaining[:-1]  # nothing to go on with, which --resume has to say
             words = ["--resume", "--out", str(out), "--workers", str(rng.choice([0, 1, 2]))]
