@@ -96,7 +96,8 @@ def require(condition: bool, message: str) -> None:
 def require_picture(file: Path) -> None:
     """Raise OptionError if a file is no slide by its name: a model, options or a report."""
     cures = {
-        ".pkl": "it is a model: learn = load_learner(file), then learn.predict_slide(slide)",
+        ".pkl": f"it is a model: patchaug predict {file} slide.svs predicts a slide with it",
+        ".pt": "it is the state of a run: patchaug train --resume goes on with it",
         ".pth": "it holds weights: learn.load reads them",
         ".json": "options of a run are given by --options",
         ".csv": "slides listed in a CSV are given to patchaug train by --table",
