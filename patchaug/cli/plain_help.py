@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -26,7 +27,11 @@ class PlainGroup(TyperGroup):
 def _with_values(params: list[Any], ctx: Any) -> list[Any]:
     for param in params:
         if hasattr(type(param), "display_type_rich"):  # typer 0.29 and newer
-            value = type(param).display_type_rich(param, ctx=ctx) or ""
-            no_value = getattr(param, "is_flag", False) or param.param_type_name == "argument"
-            param.display_type_rich = lambda ctx, shown="" if no_value else value.strip("<>"): shown
+            value = (type(param).display_type_rich(param, ctx=ctx) or "").strip("<>")
+            has_value = not getattr(param, "is_flag", False) and param.param_type_name != "argument"
+            param.display_type_rich = partial(_shown, value if has_value else "")
     return params
+
+
+def _shown(value: str, ctx: Any) -> str:
+    return value

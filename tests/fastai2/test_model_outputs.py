@@ -18,10 +18,12 @@ from patchaug.testing.synthetic_slides import write_slide
 PREDICT = ["predict", "model.pkl", "images", "--workers", "0", "--formats", "ome.tif,geojson,areas.csv", "--out"]
 EVALUATE = ["evaluate", "model.pkl", "--images", "images", "--masks", "masks", "--workers", "0", "--no-pages", "--out"]
 COLLISIONS = [
-    (PREDICT, "full"), (PREDICT, "images"), (PREDICT, "mine.txt"), (PREDICT, "images/s.ome.tif"),
-    (PREDICT, "model.pkl"), (PREDICT, "mine.txt/a"), (PREDICT, ""), (EVALUATE, "full"), (EVALUATE, "mine.txt"), (EVALUATE, "images/s.ome.tif"),
-    (EVALUATE, "model.pkl"), (EVALUATE, "mine.txt/a"), (EVALUATE, ""),
-]  # fmt: skip
+    *(
+        (PREDICT, target)
+        for target in ("", "full", "images", "mine.txt", "mine.txt/a", "images/s.ome.tif", "model.pkl")
+    ),
+    *((EVALUATE, target) for target in ("", "full", "mine.txt", "mine.txt/a", "images/s.ome.tif", "model.pkl")),
+]
 
 
 def contents(root: Path) -> dict[str, str]:
