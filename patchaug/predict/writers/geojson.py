@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ from patchaug.readers.annotations.features import BYTES, HOLES, PIXELS, RING, VE
 from patchaug.readers.georeference import STAGE
 
 _FRACTION = 1e-4  # of a pixel that coordinates are rounded to where they are not whole
+_POINTS = 2**16  # that are made texts together
 _GREY = (128, 128, 128)
 
 
@@ -142,13 +143,16 @@ class GeoJsonWriter(BandWriter):
                 continue
             if self._simplify:
                 polygons = simplified(polygons, self._simplify / np.array(self.frame.l0_per_pixel))
-            for number, rings, text in zip(classes.tolist(), polygons, self._texts(polygons), strict=True):
+            texts = self._texts([ring for rings in polygons for ring in rings])
+            for number, rings in zip(classes.tolist(), polygons, strict=True):
                 self._check(rings)
                 self._file.write(
-                    ("," if self._number else "")
-                    + '\n{"type":"Feature","geometry":{"type":"Polygon","coordinates":'
-                    + f'{text}}},"properties":{self._properties[number]}}}'
+                    ("," if self._number else "") + '\n{"type":"Feature","geometry":{"type":"Polygon","coordinates":['
                 )
+                self._file.write(next(texts))
+                for _ in rings[1:]:
+                    self._file.write("," + next(texts))
+                self._file.write(f']}},"properties":{self._properties[number]}}}')
                 self._number += 1
 
     def _warn_of(self, what: str) -> None:
@@ -165,24 +169,20 @@ class GeoJsonWriter(BandWriter):
         if len(rings) > HOLES or longest > RING:
             self._warn_of(f"an object has {len(rings) - 1:,} holes and an outline of {longest:,} points")
 
-    def _texts(self, polygons: list[list[Array]]) -> list[str]:
-        """Return the coordinates of each polygon as JSON."""
-        flat = [ring for rings in polygons for ring in rings]
-        ends = np.cumsum(list(map(len, flat)))
-        points, turned = self._placed(np.concatenate(flat))
-        if turned:
-            lengths = np.diff(ends, prepend=0)
-            starts = np.repeat(ends - lengths, lengths)
-            points = points[starts + (starts - np.arange(len(points))) % np.repeat(lengths, lengths)]
-        texts = list(map("[{},{}]".format, points[:, 0].tolist(), points[:, 1].tolist()))
-        first, found, last = 0, [], iter(ends.tolist())
-        for rings in polygons:
-            parts = []
-            for end in islice(last, len(rings)):
-                parts.append(f"[{','.join(texts[first:end])},{texts[first]}]")
-                first = end
-            found.append(f"[{','.join(parts)}]")
-        return found
+    def _texts(self, rings: list[Array]) -> Iterator[str]:
+        """Yield the coordinates of each ring as JSON."""
+        totals = np.cumsum(list(map(len, rings)))
+        parts = np.flatnonzero(np.diff(totals // _POINTS)) + 1  # texts of all points at once would be large
+        for first, last in pairwise([0, *parts.tolist(), len(rings)]):
+            ends = totals[first:last] - (totals[first - 1] if first else 0)
+            points, turned = self._placed(np.concatenate(rings[first:last], dtype=np.int64))
+            if turned:
+                lengths = np.diff(ends, prepend=0)
+                starts = np.repeat(ends - lengths, lengths)
+                points = points[starts + (starts - np.arange(len(points))) % np.repeat(lengths, lengths)]
+            texts = list(map("[{},{}]".format, points[:, 0].tolist(), points[:, 1].tolist()))
+            for start, end in pairwise([0, *ends.tolist()]):
+                yield f"[{','.join(texts[start:end])},{texts[start]}]"
 
     def _placed(self, points: Array) -> tuple[Array, bool]:
         """Return vertices in the coordinates of the file, and whether outlines now turn the other way."""

@@ -62,15 +62,17 @@ class ObjectTableWriter(BandWriter):
 
     def write_band(self, top: int, classes: Array, probabilities: Array | None) -> None:
         """Write the objects that the band completes."""
-        weights = None
         if probabilities is None:
             self._has_weights = False
-        else:
-            chosen = probabilities[0].copy()
+            self._add(self._stream.feed(classes))
+            return
+        step = max(1, 2**21 // classes.shape[1])
+        for first in range(0, len(classes), step):
+            rows = slice(first, first + step)
+            chosen = probabilities[0, rows].copy()
             for number in range(1, len(probabilities)):
-                np.copyto(chosen, probabilities[number], where=classes == number)
-            weights = stored_probabilities(self.path, chosen, np.dtype(np.uint16))
-        self._add(self._stream.feed(classes, weights))
+                np.copyto(chosen, probabilities[number, rows], where=classes[rows] == number)
+            self._add(self._stream.feed(classes[rows], stored_probabilities(self.path, chosen, np.dtype(np.uint16))))
 
     def finish(self) -> None:
         """Write the objects that reach the last row."""

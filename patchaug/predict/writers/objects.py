@@ -16,7 +16,7 @@ from patchaug.core.arrays import Array
 from patchaug.predict.writers.components import ComponentStream, Step, Sums
 from patchaug.predict.writers.outlines import OutlineStream, areas_of, simple_rings
 
-_PIXELS = 2**22  # that are looked at together
+_PIXELS = 2**21  # that are looked at together
 
 
 class Objects(NamedTuple):
@@ -25,7 +25,7 @@ class Objects(NamedTuple):
     Attributes:
         classes: Class number of each object.
         sums: See `Sums`.
-        rings: For each object its outer ring and its holes, int64 (points, 2) of (x, y); None unless asked for.
+        rings: For each object its outer ring and its holes, integers (points, 2) of (x, y); None unless asked for.
     """
 
     classes: Array
@@ -88,6 +88,8 @@ class ObjectStream:
         for owner, ring in zip(owners.tolist(), found, strict=True):
             closed.setdefault(owner, []).append(ring)
         polygons = [_ordered(closed.pop(number)) for number in step.finished.tolist()]
+        for rings in closed.values():  # a view would keep the points of all rings of these rows in memory
+            rings[:] = [ring if ring.base is None else ring.astype(np.int32) for ring in rings]
         self._rings = {k: closed[number] for k, number in enumerate(step.carried.tolist()) if number in closed}
         return polygons
 

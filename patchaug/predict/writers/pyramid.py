@@ -15,6 +15,7 @@ import numpy as np
 from patchaug.core.arrays import Array
 
 Reduction = Literal["nearest", "mean"]
+_SUMMED = 64  # rows that are added up together: sums take four times as much memory
 Sink = Callable[[int, int, Array], None]  # level, number of the tile row, pixels (planes, rows, width)
 
 
@@ -50,15 +51,17 @@ class Pyramid:
     def feed(self, rows: Array) -> None:
         """Take the next rows of level 0, (planes, rows, width)."""
         self._rows[0].feed(rows)
-        below = rows
-        for k in range(1, len(self.sizes)):
-            if self._reduction == "nearest":
+        if self._reduction == "nearest":
+            for k in range(1, len(self.sizes)):
                 at, columns = self._places[k]
                 first, last = np.searchsorted(at, (self._top, self._top + rows.shape[1]))
                 self._rows[k].feed(rows[:, at[first:last] - self._top][:, :, columns])
-            else:
-                below, means = self._sums[k - 1].feed(below)
-                self._rows[k].feed(means)
+        else:
+            for first in range(0, rows.shape[1], _SUMMED):
+                below = rows[:, first : first + _SUMMED]
+                for k in range(1, len(self.sizes)):
+                    below, means = self._sums[k - 1].feed(below)
+                    self._rows[k].feed(means)
         self._top += rows.shape[1]
 
 

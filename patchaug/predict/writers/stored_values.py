@@ -46,6 +46,15 @@ def stored_probabilities(path: Path, probabilities: Array, dtype: np.dtype[Any])
         )
     if dtype.kind == "f":
         return probabilities.astype(dtype, copy=False)
-    top = np.iinfo(dtype).max
-    scaled = probabilities * np.float32(top) + np.float32(0.5)
-    return np.clip(scaled, 0, top, out=scaled).astype(dtype)
+    top = np.float32(np.iinfo(dtype).max)
+    out = np.empty(probabilities.shape, dtype)
+    for part, stored in zip(_rows(probabilities), _rows(out), strict=True):  # a float copy of all would be large
+        scaled = part * top + np.float32(0.5)
+        stored[...] = np.clip(scaled, 0, top, out=scaled)
+    return out
+
+
+def _rows(values: Array) -> list[Array]:
+    """Cut an array into pieces of a few rows each, as views; rows are its last but one axis."""
+    step = max(1, 2**20 // (values.size // values.shape[-2]))
+    return [values[..., first : first + step, :] for first in range(0, values.shape[-2], step)]
