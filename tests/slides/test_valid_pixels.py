@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -350,3 +353,35 @@ def test_uniform_windows_of_slides_with_holes_read_no_image(tmp_path: Path) -> N
     slide = open_slide(write(tmp_path / "a.tif", noise("u1", 3), nodata=0), 1, ignore_index=255)
     Plan([slide], Uniform(32))
     assert not slide._label_indexes
+
+
+@pytest.mark.parametrize("ram", [0, 1 << 26])
+def test_validity_is_the_same_in_threads_copies_and_children(tmp_path: Path, ram: int) -> None:
+    """Internal masks are read through no handle that a fork inherited."""
+    path = write(tmp_path / "a.tif", noise("u1", 3), mask=disc(), **RGB)
+    raster = open_raster(path, ram=ram)
+    window = Window(20, 30, 280, 200)
+    expected = disc()[30:230, 20:300] > 0
+    assert np.array_equal(read_valid(raster, window)[1], expected)
+    copy = pickle.loads(pickle.dumps(raster))
+    assert np.array_equal(copy.read_valid(window)[1], expected)
+    assert np.array_equal(raster.uncached().read_validity(window), expected)
+    with ThreadPoolExecutor(4) as threads:
+        assert all(np.array_equal(one[1], expected) for one in threads.map(copy.read_valid, [window] * 8))
+    for context in (multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")):
+        with context.Pool(1) as pool:
+            assert np.array_equal(pool.apply(read_valid, (raster, window))[1], expected)
+
+
+def test_a_level_without_an_internal_mask_takes_that_of_level_0(tmp_path: Path) -> None:
+    """The mask pixel under the centre, as for labels."""
+    pixels, mask = noise("u1", 1)[0], disc()
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(pixels, tile=(64, 64), metadata=None)
+        writer.write(pixels[::2, ::2].copy(), tile=(64, 64), subfiletype=1, metadata=None)
+        writer.write(mask > 0, tile=(64, 64), subfiletype=4, photometric="minisblack", metadata=None)
+    slide = open_slide(tmp_path / "a.tif")
+    assert len(slide.level_dimensions) == 2
+    assert np.array_equal(slide.read_valid(Window(0, 0, W, H)), mask > 0)
+    rows, columns = np.arange(H // 2) * 2 + 1, np.arange(W // 2) * 2 + 1
+    assert np.array_equal(slide.read_valid(Window(0, 0, W // 2, H // 2, 1)), mask[np.ix_(rows, columns)] > 0)
