@@ -1,0 +1,114 @@
+"""How the engine ends, what it holds, and how it groups windows."""
+
+import threading
+import tracemalloc
+from itertools import islice
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from patchaug import Grid, OptionError, ReadError, open_slide
+from patchaug.predict.bands import Prediction
+from patchaug.predict.options import PredictOptions
+from patchaug.predict.probabilities import classes_of, highest
+from patchaug.predict.read_ahead import read_ahead
+from patchaug.testing import coordinate_image
+from tests.torn import Torn
+
+from .models import CODES, FunctionModel, predicted
+from .test_bands import pointwise
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (100, 90, 3), np.uint8)
+
+
+def threads() -> set[str]:
+    """Names of the engine's threads that are alive."""
+    return {one.name for one in threading.enumerate() if one.name.startswith("patchaug")}
+
+
+def test_batches_hold_windows_of_one_row() -> None:
+    """But for the class map of predict_slide, which fills them."""
+    model = FunctionModel(pointwise, Grid(20), batch_size=3)
+    predicted(model, PIXELS)
+    rows = [[5 * row + k for k in range(5)] for row in range(5)]
+    assert model.batches == [part for row in rows for part in (row[:3], row[3:])]
+    model.batches.clear()
+    list(Prediction([model], open_slide(PIXELS), PredictOptions(blend="crop"), plain=True).bands())
+    assert model.batches == [list(range(at, min(at + 3, 25))) for at in range(0, 25, 3)]
+
+
+def test_bands_may_be_left_early() -> None:
+    """Threads and the model's evaluation end; nothing more is read."""
+    model = FunctionModel(pointwise, Grid(20, overlap=5), batch_size=1)
+    bands = Prediction([model], open_slide(PIXELS), PredictOptions()).bands()
+    assert len(list(islice(bands, 2))) == 2 and threads()
+    bands.close()
+    assert not threads() and len(model.batches) < 30
+
+
+@pytest.mark.parametrize("reads_only", [True, False])
+def test_errors_arrive_from_all_threads(reads_only: bool) -> None:
+    """Of reading, of the model, and of joining; each once, and no thread is left."""
+    torn = FunctionModel(pointwise, Grid(32))
+    torn.reads_only = reads_only
+    with pytest.raises(ReadError, match="torn"):
+        list(Prediction([torn], open_slide(Torn([coordinate_image(256, 256)])), PredictOptions()).bands())
+
+    def broken(images: torch.Tensor) -> torch.Tensor:
+        raise ArithmeticError("the model")
+
+    with pytest.raises(ArithmeticError, match="the model"):
+        predicted(FunctionModel(broken, Grid(32)), PIXELS)
+    pixels = np.full((90, 90, 3), 100, np.uint8)
+    pixels[40, 40] = 3
+    diverged = FunctionModel(lambda images: torch.where(images == 3, float("nan"), images), Grid(30))
+    with pytest.raises(OptionError, match="gives NaN for 1 of the 3 windows"):
+        predicted(diverged, pixels)
+    assert not threads()
+
+
+def test_reading_is_one_batch_ahead() -> None:
+    """While the model works on a batch, the next one is read, and no more."""
+    model = FunctionModel(pointwise, Grid(20), batch_size=1)
+    prediction = Prediction([model], open_slide(PIXELS), PredictOptions())
+    model.over(prediction.slide, prediction.plan, [[k] for k in range(10)], None)
+    read = read_ahead([model])
+    for number in range(5):
+        next(read)
+        assert len(model.batches) in (number + 1, number + 2)
+    read.close()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 300])
+def test_the_highest_score_is_that_of_argmax(classes: int) -> None:
+    """Ties go to the first, as in torch."""
+    scores = torch.randint(-2, 3, (2, classes, 70, 9), generator=torch.Generator().manual_seed(0)).float()
+    for one in (scores, scores.half(), scores.bfloat16()):
+        found = classes_of(one)
+        assert (found == scores.argmax(1).numpy()).all() and found.dtype == (np.uint8 if classes < 257 else np.uint16)
+    assert (highest(scores[0].numpy()) == scores[0].argmax(0).numpy()).all()
+
+
+def test_memory_is_a_band_of_the_map_whatever_the_height() -> None:
+    """NumPy's part of it: less than three bands of probabilities, and for classes alone the overlaps and two bands."""
+
+    def peak(height: int, what: str) -> int:
+        slide = open_slide(np.broadcast_to(np.uint8(7), (height, 8192, 3)))
+        model = FunctionModel(pointwise, Grid(128, overlap=16), codes=CODES)
+        bands = Prediction([model], slide, PredictOptions(what=what)).bands()
+        tracemalloc.start()
+        for band in bands:
+            del band
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    band = 4 * 3 * 8192 * 112  # bytes of one
+    peak(240, "probabilities")  # what is imported late
+    high = peak(1024, "probabilities")
+    assert high < 3.5 * band and high < peak(352, "probabilities") + band / 2
+    assert peak(352, "classes") < band * 16 / 112 + 2 * 8192 * 112 + 2**21
