@@ -41,6 +41,14 @@ class Settings(BaseModel):
         self._fill(values, {})
 
     @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Add the list of options to the docstring, which `help` shows."""
+        if cls.__doc__:
+            cls.__doc__ = f"{cls.__doc__.rstrip()}\n\n    Attributes:\n" + "".join(
+                f"        {name}: {line}\n" for name, line in option_lines(cls)
+            )
+
+    @classmethod
     def from_file(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
         """Read the options of a JSON or TOML file.
 
@@ -208,6 +216,11 @@ def help_of(name: str, model: type[Settings], default: Any = None) -> str:
     unit = f" ({extra['unit']})" if isinstance(extra, dict) and "unit" in extra else ""
     value = default if default is not None or field.is_required() else field.default
     return f"{field.description}{unit}" + ("" if value is None or value == [] else f" (default {_shown(value)})")
+
+
+def option_lines(model: type[Settings]) -> list[tuple[str, str]]:
+    """Return name and one line for each option of a model: the values that it takes, its meaning, unit and default."""
+    return [(name, f"{metavar_of(name, model)}. {help_of(name, model)}") for name in model.model_fields]
 
 
 def metavar_of(name: str, model: type[Settings]) -> str:
