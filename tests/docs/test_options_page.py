@@ -35,7 +35,8 @@ def table(model: type[Settings], names: list[str]) -> str:
         field = model.model_fields[name]
         extra = field.json_schema_extra
         unit = f" ({extra['unit']})" if isinstance(extra, dict) and "unit" in extra else ""
-        default = "required" if field.is_required() else "" if field.default in (None, []) else f"`{field.default}`"
+        given = ",".join(map(str, field.default)) if isinstance(field.default, list) else field.default
+        default = "required" if field.is_required() else "" if given in (None, "") else f"`{given}`"
         values = "yes or no" if field.annotation is bool else metavar_of(name, model).replace("|", "\\|")
         rows.append(f"| `{name}` | {values} | {default} | {field.description}{unit} |")
     return "\n".join(rows) + "\n"
