@@ -26,6 +26,7 @@ RESULTS = {
     OPTIONS: "options", WINDOWS: "picture", BATCH: "picture", PREDICTION: "picture", CURVES: "picture",
 }  # fmt: skip
 MODELS = (Path(MODEL).stem, Path(BEST_MODEL).stem)  # folders with the same models as data
+MAPS = "maps"  # folder of the demo's predictions
 MODEL_INDEX, MODEL_CONTENT = "model.json", "model"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,8 +79,12 @@ def _train_folds(options: TrainOptions, out: Path, *, overwrite: bool, as_json: 
 def train_and_report(
     train_pairs: Pairs, valid_pairs: Pairs, options: TrainOptions, folder: RunFolder, *, as_json: bool,
     resume: bool = False, quiet: bool = False, started: float | None = None,
+    and_then: Callable[[], tuple[dict[str, Any], str]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run the training, print the report unless `quiet`, and return it; exit with code 1 if it was interrupted."""
+    """Run the training, print the report unless `quiet`, and return it; exit with code 1 if it was interrupted.
+
+    `and_then` is called after a whole training; it returns what to add to the printed report, and a line of text.
+    """
     with warnings.catch_warnings():  # fastai's use of torch, which users cannot change
         warnings.simplefilter("ignore", FutureWarning)
         from patchaug.cli.training import resume_command, run_training  # takes seconds, so wrong use is reported first
@@ -93,12 +98,14 @@ def train_and_report(
     why = "by the time limit " if report["ended"] == "time limit" else ""
     done = f"stopped {why}after {report['epochs_done']} of {options.epochs} epochs; " if report["interrupted"] else ""
     more = f"; go on with: {resume_command(out)}" if report["interrupted"] else ""
+    also, line = and_then() if and_then is not None and not report["interrupted"] else ({}, "")
     if not quiet:
         print_result(
-            {**report, "out": str(out)},
+            {**report, "out": str(out), **also},
             *(f"Dice {code}: {'n/a (no pixels)' if s is None else f'{s:.3f}'}" for code, s in report["dice"].items()),
             *report["remarks"],
             f"{report['patches_per_second']} patches a second, {report['seconds']} s in all",
+            *([line] if line else []),
             f"{done}results are in {out}{more}",
             as_json=as_json,
         )

@@ -118,6 +118,15 @@ class OutputFolder:
         """Remove the hidden folder of a slide that is done."""
         shutil.rmtree(self._job(stem), ignore_errors=True)
 
+    def remove_files(self) -> None:
+        """Remove all files that were written and are unchanged, and their records."""
+        for name, record in list(self._records.items()):
+            target = self.path / name
+            if record["state"] == _state(target):
+                shutil.rmtree(target) if target.is_dir() else target.unlink()
+            del self._records[name]
+        (self._hidden / _RECORDS).unlink(missing_ok=True)
+
     def _job(self, stem: str) -> Path:
         return self._hidden / f"{stem}.job"
 
@@ -133,6 +142,24 @@ class OutputFolder:
             ) from None
         found.pop("written_by", None)  # the signature
         return found
+
+
+def remove_predictions(path: str | os.PathLike[str]) -> None:
+    """Remove the files of a folder that predictions wrote and nothing has changed since; the others stay.
+
+    Args:
+        path: The folder; it need not exist.
+
+    Raises:
+        WriteError: Another process writes predictions to it.
+
+    Examples:
+        >>> from patchaug.predict.output_folder import remove_predictions
+        >>> remove_predictions("no_such_folder")
+    """
+    if (Path(path) / _HIDDEN).is_dir():
+        with OutputFolder(path) as folder:
+            folder.remove_files()
 
 
 def _plain(job: Mapping[str, Any]) -> Any:

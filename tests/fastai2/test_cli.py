@@ -53,7 +53,11 @@ def test_demo_learns_and_leaves_its_results_and_nothing_else(tmp_path: Path) -> 
     """The README's main job on smaller slides: slides, learner, pictures, report, and nuclei found on a new slide."""
     done = run("demo", "--out", "out", "--slide-size", 2048, "--per-slide", 256, "--workers", 0, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS | {"slides"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS | {"slides", "maps"}
+    assert {path.name for path in (tmp_path / "out" / "maps").iterdir() if path.suffix} == {
+        "slide2.ome.tif", "slide2.geojson",
+    }  # fmt: skip
+    assert re.search(r"\d\d+ nuclei are predicted in .*; opened again as masks, both are the same", done.stdout)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["seed"] == 42 and report["options"]["size"] == 128 and report["options"]["level"] == 1
