@@ -44,7 +44,7 @@ class AreasWriter(BandWriter):
         if self.ignore is not None and self.ignore < len(counts):
             counts[self.ignore] = 0
         whole = sum(counts)
-        with self.temporary.open("w", encoding="utf-8", newline="") as file:
+        with self.temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["slide", "class", "area_px", "area_um2", "share"])
             for name, count in zip(frame.codes, counts, strict=True):

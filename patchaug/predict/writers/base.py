@@ -45,12 +45,12 @@ class BandWriter(ABC):
                 f"{frame.slide}: a map has at least 1 x 1 px and one class, got {frame.width} x {frame.height} px and "
                 f"{len(frame.codes)} classes"
             )
-        if ignore is not None and not 0 <= ignore <= 65535:
-            raise OptionError(f"ignore is stored with the class numbers and must be in 0..65535, got {ignore}")
+        if ignore is not None and not (isinstance(ignore, int) and 0 <= ignore <= 65535):
+            raise OptionError(f"ignore is stored with the class numbers and must be in 0..65535, got {ignore!r}")
         self.path, self.frame, self.what, self.ignore = Path(path), frame, what, ignore
         self.margins = frame.margins
         self.fill = ignore
-        self._written = 0
+        self._written, self._open = 0, False
         self._stack = ExitStack()
         self.temporary = self.path
 
@@ -91,6 +91,7 @@ class BandWriter(ABC):
             stack.callback(self.close)
             self.begin()
             self._stack = stack.pop_all()
+        self._written, self._open = 0, True
         return self
 
     def write(self, top: int, classes: Array, probabilities: Array | None = None) -> None:
@@ -101,6 +102,10 @@ class BandWriter(ABC):
             LabelError: A number is no class.
             WriteError: The disk is full.
         """
+        if not self._open:
+            raise OptionError(f"{self.path}: bands are written within a block: with open_writer(...) as writer")
+        if not isinstance(classes, np.ndarray) or not isinstance(probabilities, (np.ndarray, type(None))):
+            raise OptionError(f"{self.path}: bands must be arrays of numpy, got a {type(classes).__name__}")
         self._require_next(top, classes, probabilities)
         self._require_classes(top, classes)
         try:
@@ -115,6 +120,7 @@ class BandWriter(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Complete and rename the file; after an error remove it."""
+        self._open = False
         if error is not None:
             self._stack.__exit__(kind, error, traceback)
             return

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from patchaug.core.arguments import names_arguments
 from patchaug.errors import OptionError
 from patchaug.predict.map_frame import MapFrame
 from patchaug.predict.writers.areas import AreasWriter
@@ -49,6 +50,7 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
+@names_arguments
 def open_writer(
     format: str,  # noqa: A002 - the word of the command line
     path: str | Path,

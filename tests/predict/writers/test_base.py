@@ -112,6 +112,8 @@ def test_wrong_arguments_are_refused(tmp_path):
         (("areas.csv", "a", frame), {"what": "class"}, 'must be "classes"'),
         (("areas.csv", "a", frame), {"tile": 3}, "unexpected keyword argument 'tile'"),
         (("areas.csv", "a", frame), {"ignore": -1}, "0..65535"),
+        (("areas.csv", "a", frame), {"ignore": "x"}, "0..65535"),
+        (("areas.csv", "a", None), {}, "frame must be"),
         (("areas.csv", "a", MapFrame("x", 0, 3, CODES)), {}, "at least 1 x 1 px"),
         (("areas.csv", "a", MapFrame("x", 2, 3, ())), {}, "0 classes"),
         (("ome.tif", "a", frame), {"tile": 24}, "multiple of 16"),
@@ -147,3 +149,29 @@ def test_frames_of_levels_lie_where_masks_of_that_size_lie(size, factor, up):
         if x < width and y < height:
             column, row = int((x + 0.5) / frame.l0_per_pixel[0]), int((y + 0.5) / frame.l0_per_pixel[1])
             assert seen.read_mask(Window(x, y, 1, 1))[0, 0] == numbers[row, column]
+
+
+@every_format
+def test_bands_are_written_within_the_block(suffix, tmp_path):
+    """Before and after it they are an error; a second block starts anew."""
+    writer = open_writer(suffix, tmp_path / "a", frame_of(CLASSES), image=IMAGE)
+    with pytest.raises(OptionError, match="within a block"):
+        writer.write(0, CLASSES, PROBABILITIES)
+    with writer:
+        with pytest.raises(OptionError, match="arrays of numpy, got a list"):
+            writer.write(0, CLASSES.tolist())
+        writer.write(0, CLASSES, PROBABILITIES)
+    with pytest.raises(OptionError, match="within a block"):
+        writer.write(0, CLASSES, PROBABILITIES)
+
+
+@every_format
+def test_odd_names_and_sizes_are_written(suffix, tmp_path):
+    """Names of files that are not UTF-8, characters that XML cannot hold, maps of one pixel and of one row."""
+    codes = ("back\0ground", "\udc80\ufffe<&>", "")
+    for n, shape in enumerate([(1, 1), (1, 70_001), (300, 1)]):
+        frame = MapFrame("\udc80", shape[1], shape[0], codes)
+        classes = (np.arange(shape[0] * shape[1]) % 3).reshape(shape)
+        with open_writer(suffix, tmp_path / str(n), frame) as writer:
+            writer.write(0, classes, np.full((3, *shape), 1 / 3, np.float32))
+        assert (tmp_path / str(n)).exists()
