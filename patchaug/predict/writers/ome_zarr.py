@@ -75,7 +75,7 @@ class OmeZarrWriter(PyramidWriter):
     def _write_json(self, key: str, value: Any) -> None:
         file = self.temporary / key
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
 
     def _attributes(self) -> dict[str, Any]:
         spaces: list[dict[str, str]] = [{"name": axis, "type": "space"} for axis in "yx"]

@@ -24,9 +24,9 @@ def simplified(polygons: list[list[Array]], tolerance: Array) -> list[list[Array
 
     Examples:
         >>> from patchaug.predict.writers.simplify import simplified
-        >>> stairs = np.array([[0, 0], [9, 0], [9, 1], [10, 1], [10, 9], [0, 9]])
-        >>> simplified([[stairs]], np.array([1.5, 1.5]))[0][0].tolist()
-        [[0, 0], [10, 1], [10, 9], [0, 9]]
+        >>> notched = np.array([[0, 0], [4, 0], [4, 1], [5, 1], [5, 0], [9, 0], [9, 9], [0, 9]])
+        >>> simplified([[notched]], np.array([1.5, 1.5]))[0][0].tolist()
+        [[0, 0], [9, 0], [9, 9], [0, 9]]
     """
     shapely = shapely_module()
     scaled = [[ring / tolerance for ring in rings] for rings in polygons]
