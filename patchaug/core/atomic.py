@@ -87,7 +87,9 @@ def atomic_write(
         if error.errno in _CURES and (error.filename is None or Path(error.filename).is_relative_to(hidden)):
             raise write_error(target, error) from None
         raise
-    except RuntimeError as error:
+    except Exception as error:  # of libraries that hide the system's error: torch.save, and safetensors in Rust
+        if "(os error 28)" in str(error):
+            raise write_error(target, OSError(errno.ENOSPC, "No space left on device")) from None
         if "inline_container" in str(error) or "PytorchStreamWriter" in str(
             error
         ):  # torch.save hides the system's error

@@ -97,6 +97,14 @@ def test_a_folder_that_is_removed_meanwhile_is_named(tmp_path, before):
     assert not folder.exists()
 
 
+def test_a_full_disk_behind_an_error_of_a_library_is_one_error(tmp_path):
+    """As safetensors raises it; other errors stay as they are."""
+    hidden = ValueError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(WriteError, match="a cannot be written: No space left on device; free some space"):
+        fill_and_fail(tmp_path / "a", False, hidden)
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("call", ["os.replace", "os.fsync"])
 def test_a_failure_at_the_end_leaves_everything_as_it_was(tmp_path, monkeypatch, call):
     """A disk that fails when the content is written out, or renamed."""
