@@ -63,16 +63,23 @@ class TiffTiles(TiledRaster):
 
     def decode_tile(self, level: int, number: int, window: Window) -> Array:
         """Decode one tile."""
-        return self.decode_rows(level, number, window, self.header.levels[level].tile_height)
+        one = self.header.levels[level]
+        return self._decoded(level, number, window, one.tile_height, (slice(None), slice(None)))
 
     def decode_rows(self, level: int, number: int, window: Window, rows: int) -> Array:
-        """Decode at least the first rows of a tile."""
+        """Decode at least the first rows of a tile; of bands apart, only pixels of the window are set."""
+        one = self.header.levels[level]
+        x, y = number % one.grid.across * one.tile_width, number // one.grid.across * one.tile_height
+        part = slice(max(window.y - y, 0), rows), slice(max(window.x - x, 0), max(window.right - x, 0))
+        return self._decoded(level, number, window, rows, part)
+
+    def _decoded(self, level: int, number: int, window: Window, rows: int, part: tuple[slice, slice]) -> Array:
         header = self.header
         try:
             one = header.levels[level]
             if header.direct:
                 return self._part(header, one, one.parts[0], number, rows)
-            return self._pixels(header, one, number, rows)
+            return self._pixels(header, one, number, rows, part)
         except Exception as error:  # decoders raise errors of many libraries
             raise self.tile_error(level, number, window, error) from error
 
@@ -86,7 +93,7 @@ class TiffTiles(TiledRaster):
         missing = sum(int(absent.sum()) for absent in self.header.missing if absent is not None)
         return missing, self.layout.firsts[-1]
 
-    def _pixels(self, header: Header, level: Level, number: int, rows: int) -> Array:
+    def _pixels(self, header: Header, level: Level, number: int, rows: int, inside: tuple[slice, slice]) -> Array:
         colours, first = header.colours, level.parts[0]
         if len(level.parts) == 1:
             tile = self._part(header, level, first, number, rows)
@@ -105,7 +112,7 @@ class TiffTiles(TiledRaster):
             height, width = (min(tile.shape[axis], pixels.shape[axis]) for axis in (0, 1))
             pixels = pixels[:height, :width]
             for channel in (k for k, (one, _) in enumerate(chosen) if one == part):
-                pixels[..., channel] = tile[:height, :width, chosen[channel][1]]
+                pixels[(*inside, channel)] = tile[:height, :width, chosen[channel][1]][inside]
         assert pixels is not None
         return pixels[..., 0] if len(chosen) == 1 else pixels
 
