@@ -69,6 +69,11 @@ def load_model(path: Path, device: str | None = None) -> Any:
         from patchaug.fastai2 import model_folder
 
         if path.is_dir():
+            require(
+                (path / MODEL_INDEX).exists() or (path / Path(MODEL).stem).is_dir() or not (path / MODEL).is_file(),
+                f"{path} holds no model as data (it is of your own code, or safetensors was not installed); name the "
+                f"pickle, which runs code: {path / MODEL}",
+            )
             plain = path / Path(MODEL).stem
             learn = model_folder.load_model(path if (path / MODEL_INDEX).exists() or not plain.is_dir() else plain)
         else:

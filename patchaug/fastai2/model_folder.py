@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,8 @@ def load_pickle(path: Path) -> Learner:
         OptionError: It is no learner that was trained on slides.
         ReadError: It cannot be unpickled, such as one of a script whose functions are not importable.
     """
+    if (folder := str(Path.cwd())) not in sys.path and "" not in sys.path:
+        sys.path.append(folder)  # a model of the user's own code is imported from here, as in training
     try:
         learn = load_learner(path)
     except Exception as error:  # of pickle, and of whatever the pickle imports

@@ -106,6 +106,31 @@ def test_predict_slide_is_the_whole_slide(learn: Learner, folder: Path, tmp_path
     assert (odd.predict_slide(coordinate_image(100, 90)) == coordinate_mask(100, 90)).all()
 
 
+def test_predict_slides_writes_files_and_goes_on(learn: Learner, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    """The map as OME-TIFF is that of the slide; a prediction that ends in the middle goes on, with the same bytes."""
+    from patchaug.predict.journal import BandJournal
+
+    path, out = folder / "images" / "s0.tiff", tmp_path / "maps"
+    learn.predict_slides([path], out, formats=["ome.tif", "areas.csv"])
+    slide = open_slide(path, out / "s0.ome.tif", codes=list("abcde"))
+    assert np.array_equal(slide.read_mask(Window(0, 0, 256, 256)), coordinate_mask(256, 256))
+    write = BandJournal.write
+
+    def two(journal: BandJournal, number: int, band: object) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+        write(journal, number, band)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BandJournal, "write", two)
+        with pytest.raises(KeyboardInterrupt):
+            learn.predict_slides([path], tmp_path / "again", formats=["ome.tif", "areas.csv"])
+    assert not (tmp_path / "again" / "s0.areas.csv").exists()
+    learn.predict_slides([path], tmp_path / "again", formats=["ome.tif", "areas.csv"], resume=True)
+    for name in ("s0.ome.tif", "s0.areas.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+
+
 def test_predict_slide_puts_no_window_in_the_place_of_another(folder: Path) -> None:
     """Also where training goes on after errors."""
     learn = Learner(bunch(folder, PatchOptions(32, per_slide=4, on_error="resample")), Places())

@@ -62,6 +62,8 @@ def run_folder(tmp_path_factory) -> Path:
             scores[:, 1] - scores[:, 0]
         ).median()
     learn.export("model.pkl")
+    (root / "own").mkdir()
+    (root / "own" / "model.pkl").write_bytes((root / "model.pkl").read_bytes())
     save_model(learn, root / "model", arch="small", options=options)
     return root
 
@@ -107,6 +109,7 @@ def test_a_bad_slide_is_a_line_and_the_exit_code(run_folder, tmp_path, patchaug)
     [
         ({"model": "nothing"}, 1, "there is no model nothing; name the folder of a run"),
         ({"model": "slides"}, 1, "a model is a folder with model.json and weights.safetensors"),
+        ({"model": "own"}, 2, r"own holds no model as data .* name the pickle, which runs code: own/model.pkl"),
         ({"model": "slides/s0.tiff"}, 2, "a model is the folder that patchaug train leaves, or a .pkl"),
         ({"slides": "model.pkl"}, 2, "is not a slide; it is a model"),
         ({"slides": "model"}, 1, "no slides in "),
