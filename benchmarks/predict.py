@@ -119,7 +119,7 @@ def main() -> None:
             )  # fmt: skip
         else:
             for band in open_prediction(learn, given.slide, options).bands():
-                pixels += np.bincount(band.classes.ravel(), minlength=len(CODES))
+                pixels += [np.count_nonzero(band.classes == number) for number in range(len(CODES))]
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
     give(
         [

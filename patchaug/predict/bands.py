@@ -39,7 +39,7 @@ from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
 from patchaug.slides.slide_group import SlideGroup
 
-_WAITING = 2  # answers of the model that wait to be joined
+_WAITING = 1  # answers of the model that wait to be joined
 
 
 def open_prediction(learn: Any, slide: Any, options: PredictOptions | None = None) -> Prediction:
