@@ -32,6 +32,7 @@ from patchaug.predict.read_ahead import read_ahead
 from patchaug.predict.region import region_of
 from patchaug.predict.symmetries import symmetries
 from patchaug.predict.trained_model import TrainedModel, trained_model
+from patchaug.readers import uncached
 from patchaug.sampling import Grid
 from patchaug.sampling.distributions import GridDistribution
 from patchaug.sampling.plan import Plan
@@ -76,16 +77,25 @@ def open_prediction(learn: Any, slide: Any, options: PredictOptions | None = Non
 
 
 def opened(model: TrainedModel, slide: Any) -> Slide:
-    """Open the slide, or the slides, that a model is to predict, with the model's channels."""
+    """Open the slide, or the slides, that a model is to predict, with the model's channels.
+
+    A slide that is open already keeps its cache of tiles.
+    """
     sources = slide if isinstance(slide, (tuple, list)) else [slide]
     pixels = list(model.pixels)
     every = pixels if len(pixels) == len(sources) else pixels[:1] * len(sources)
     chosen = [{"channels": one.channels, "series": one.series} for one in every] or [{}] * len(sources)
     slides = [
-        one if isinstance(one, Slide) else open_slide(one, **how) for one, how in zip(sources, chosen, strict=True)
+        one if isinstance(one, Slide) else _without_cache(open_slide(one, **how))
+        for one, how in zip(sources, chosen, strict=True)
     ]
     whole = slides[0] if len(slides) == 1 else SlideGroup(slides)
     return whole.without_mask()
+
+
+def _without_cache(slide: Slide) -> Slide:
+    """Return a slide that keeps no tiles: a pass from the top down needs each for two rows of windows at most."""
+    return Slide(uncached(slide.image), name=slide.name, path=slide.path, mpp=slide.mpp)
 
 
 class Prediction:
