@@ -245,7 +245,7 @@ def test_ctrl_c_keeps_what_was_trained(slides: Path, tmp_path: Path) -> None:
             process.kill()
     assert process.returncode == 1 and "Traceback" not in err
     assert re.search(r"stopped after \d+ of 500 epochs; results are in .*out; go on with: patchaug train --resume", out)
-    kept = RESULTS - {"prediction.png", "best.pkl"} | {"checkpoint.pt", "best.pt"}
+    kept = RESULTS - {"prediction.png", "best.pkl", "best"} | {"checkpoint.pt", "best.pt"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == kept
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["interrupted"] and 2 <= report["epochs_done"] < 500

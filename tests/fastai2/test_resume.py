@@ -54,6 +54,11 @@ def unbroken(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  #
     return out
 
 
+def contents(out: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
 def weights(out: Path) -> dict[str, bytes]:
     """Weights of the exported model, as bytes."""
     from fastai.vision.all import load_learner
@@ -108,10 +113,10 @@ def test_an_early_ctrl_c_leaves_the_first_run(slides: Path, unbroken: Path, tmp_
     """A second run with the same --out has a folder of its own, whatever becomes of it."""
     out = tmp_path / "out"
     shutil.copytree(unbroken, out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = contents(out)
     code, _, stderr = broken_off(slides, out, signal.SIGINT, 0, "line each of")
     assert code == 1 and "Traceback" not in stderr, stderr
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert contents(out) == before
     assert (tmp_path / "out-2").is_dir()
 
 
