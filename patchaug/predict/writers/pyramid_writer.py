@@ -16,6 +16,7 @@ from patchaug.predict.writers.pyramid import Pyramid, Reduction, Surrounded
 from patchaug.predict.writers.stored_values import checked_dtype, stored_probabilities
 
 _LEVEL = 6  # of deflate and zstd
+_ROWS = 64  # of probabilities that are converted together
 
 
 class PyramidWriter(BandWriter):
@@ -97,7 +98,9 @@ class PyramidWriter(BandWriter):
         """Take the rows of a band."""
         if self.what == "probabilities":
             assert probabilities is not None
-            self._picture.feed(stored_probabilities(self.path, probabilities, self.stored))
+            for first in range(0, len(classes), _ROWS):
+                rows = probabilities[:, first : first + _ROWS]
+                self._picture.feed(stored_probabilities(self.path, rows, self.stored))
         else:
             self._picture.feed(classes[None])
 
