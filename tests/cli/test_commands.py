@@ -195,7 +195,7 @@ def test_bench_measures(slides: Path, tmp_path: Path, here) -> None:
         (["show", "s.tiff", "--options", "no.json"], 1, "there is no file no.json"),
         (["show", "s.tiff", "--out", "no/view.png"], 1, "there is no folder no"),
         (["bench", "s.tiff", "--seconds", "nan"], 2, "--seconds must be above 0, got nan"),
-        (["show", "model.pkl"], 2, "model.pkl is not a slide; it is a model: learn = load_learner(file)"),
+        (["show", "model.pkl"], 2, "model.pkl is not a slide; it is a model: patchaug predict model.pkl"),
         (["bench", "options.json"], 2, "options.json is not a slide; options of a run are given by --options"),
         (["schema", "--rnu"], 2, "--run"),
         (["shwo"], 2, "show"),
