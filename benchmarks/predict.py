@@ -120,6 +120,7 @@ def main() -> None:
         else:
             for band in open_prediction(learn, given.slide, options).bands():
                 pixels += [np.count_nonzero(band.classes == number) for number in range(len(CODES))]
+                del band  # the next one is being made
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
     give(
         [
