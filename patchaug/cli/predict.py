@@ -36,7 +36,7 @@ def predict(
         str,
         typer.Option(
             metavar="FORMAT,...",
-            help="ome.tif, geojson, csv (objects), areas.csv, and others that an unknown name lists; "
+            help="ome.tif, tif (GeoTIFF), zarr, geojson, png (over the slide), csv (objects), areas.csv; "
             "probabilities.ome.tif for probabilities.",
         ),
     ] = _FORMATS,
