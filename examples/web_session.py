@@ -192,7 +192,7 @@ def application(slides: Mapping[str, Slide], codes: list[str]) -> Starlette:
         try:
             asked = await request.json()
         except ValueError:
-            return JSONResponse({"error": "the body is no JSON"}, 400)
+            return JSONResponse({"error": "the body is not JSON"}, 400)
         return await run_in_threadpool(create, asked)  # it builds a model: others are served meanwhile
 
     def get(request: Request) -> JSONResponse:

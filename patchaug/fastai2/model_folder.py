@@ -207,7 +207,7 @@ def load_pickle(path: Path) -> Learner:
     """Load an exported learner; a pickle runs what its maker put into it.
 
     Raises:
-        OptionError: It is no learner that was trained on slides.
+        OptionError: It is not a learner that was trained on slides.
         ReadError: It cannot be unpickled, such as one of a script whose functions are not importable.
     """
     if (folder := str(Path.cwd())) not in sys.path and "" not in sys.path:
@@ -220,7 +220,7 @@ def load_pickle(path: Path) -> Learner:
             f"importable (PYTHONPATH), the folders model/ of patchaug train need nothing"
         ) from None
     if not isinstance(getattr(getattr(learn, "dls", None), "valid", None), PatchDL):
-        raise OptionError(f"{path} is no learner that was trained on slides")
+        raise OptionError(f"{path} is not a learner that was trained on slides")
     return learn
 
 

@@ -152,7 +152,7 @@ class LearnerOptions(Settings):
         if isinstance(given, dict):
             unknown = [name for name in given if name not in names]
             if unknown:
-                raise OptionError(f"class_weights names {unknown[0]!r}, which is none of {', '.join(names)}")
+                raise OptionError(f"class_weights names {unknown[0]!r}, which is not one of {', '.join(names)}")
             missing = [name for name in names if name not in given]
             if missing:
                 raise OptionError(f"class_weights needs a number for each class, and {missing[0]!r} has none")

@@ -1,8 +1,8 @@
 """Objects found, streamed by bands: connected pixels of a class in labels and prediction, matched by overlap.
 
-An object is a set of pixels of one class that are connected by sides or corners. A labelled object and a predicted one
-match where their intersection over union is above 0.5; then no other object can match either of them (Kirillov et al.,
-Panoptic segmentation, CVPR 2019). Pixels without label belong to no object.
+An object is a set of pixels of one class that are connected by their sides, as in the files of predictions. A labelled
+object and a predicted one match where their intersection over union is above 0.5; then no other object can match either
+of them (Kirillov et al., Panoptic segmentation, CVPR 2019). Pixels without label belong to no object.
 """
 
 from __future__ import annotations
@@ -126,13 +126,13 @@ def _runs(mask: Array) -> tuple[Array, Array, Array]:
 
 
 def _neighbours(rows: Array, starts: Array, ends: Array) -> Array:
-    """Return the pairs of runs in adjacent rows that touch by sides or corners; int64 (n, 2)."""
+    """Return the pairs of runs in adjacent rows that touch by sides; int64 (n, 2)."""
     if not len(rows):
         return np.zeros((0, 2), np.int64)
     wide = int(ends.max()) + 2
-    # In the next row: from the first run that ends at or after our start, to the last that starts at or before our end.
-    low = np.searchsorted(rows * wide + ends, (rows + 1) * wide + starts, side="left")
-    high = np.searchsorted(rows * wide + starts, (rows + 1) * wide + ends, side="right")
+    # In the next row: from the first run that ends after our start, to the last that starts before our end.
+    low = np.searchsorted(rows * wide + ends, (rows + 1) * wide + starts, side="right")
+    high = np.searchsorted(rows * wide + starts, (rows + 1) * wide + ends, side="left")
     counts = np.maximum(high - low, 0)
     ours = np.repeat(np.arange(len(rows)), counts)
     theirs = np.arange(len(ours)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(low, counts)

@@ -42,7 +42,7 @@ def entry_of(path: Path) -> dict[str, Any]:
     """Return size in bytes, time of the last change in nanoseconds, and CRC-32 of a file.
 
     Raises:
-        MissingError, ReadError: It cannot be read, or is no regular file.
+        MissingError, ReadError: It cannot be read, or is not a regular file.
     """
     size, time, _ = fingerprint(str(path))
     crc = 0
@@ -125,7 +125,7 @@ def _read(manifest: Path) -> dict[str, dict[str, Any]]:
     """The entries of a manifest, each checked."""
     size, _, _ = fingerprint(str(manifest))
     if size > _BYTES:
-        raise ReadError(f"{manifest}: {size} bytes are no manifest; the limit is {_BYTES >> 20} MiB")
+        raise ReadError(f"{manifest}: {size} bytes are not a manifest; the limit is {_BYTES >> 20} MiB")
     try:
         data = json.loads(manifest.read_bytes())
         version, files = data["patchaug_manifest"], data["files"]
@@ -135,8 +135,8 @@ def _read(manifest: Path) -> dict[str, dict[str, Any]]:
         )
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise ReadError(
-            f"{manifest}: is no manifest ({describe(error)[:120]}); write one with --write-manifest"
+            f"{manifest}: is not a manifest ({describe(error)[:120]}); write one with --write-manifest"
         ) from None
     if version != _VERSION or not good:
-        raise ReadError(f"{manifest}: is no manifest of version {_VERSION}; write one anew with --write-manifest")
+        raise ReadError(f"{manifest}: is not a manifest of version {_VERSION}; write one anew with --write-manifest")
     return dict(files)

@@ -53,7 +53,7 @@ def no_ignore_index(name: str, what: str) -> str:
     """Return the text of the error about pixels without data on a slide with a mask and no `ignore_index`."""
     return (
         f"{name}: {what} hold no data (transparent, nodata, masked out, not stored or not scanned), so their labels "
-        f"mean nothing; set ignore_index=255, a number that is no class, which becomes their label (--ignore-index 255)"
+        f"mean nothing; set ignore_index=255, a number of no class, which becomes their label (--ignore-index 255)"
     )
 
 

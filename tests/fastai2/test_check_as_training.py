@@ -161,7 +161,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
                            'label="class"'),
     "sparse annotation": (polygons(square(2, 3, 9, classification="ground"), GOOD), [], "the first code"),
     "polygons of no class": (polygons(square(2, 3, 9, classification="tree"), GOOD), [], "'tree'"),
-    "bad features": (polygons(POINT, LINE, GOOD, BOW), [], "3 features are no areas"),
+    "bad features": (polygons(POINT, LINE, GOOD, BOW), [], "3 features are not areas"),
 }  # fmt: skip
 
 

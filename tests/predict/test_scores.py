@@ -78,8 +78,8 @@ def test_objects_are_those_of_connected_components(both, number):
     """Numbers of objects, matches and IoU, by scipy's labels of the whole maps, wherever bands are cut."""
     truth, guess, cuts = both
     counted = streamed(ObjectCounter(number), truth, guess, cuts).counts()
-    ours, labelled = ndimage.label((truth == number) & (truth != 9), np.ones((3, 3)))
-    theirs, predicted = ndimage.label((guess == number) & (truth != 9), np.ones((3, 3)))
+    ours, labelled = ndimage.label((truth == number) & (truth != 9))
+    theirs, predicted = ndimage.label((guess == number) & (truth != 9))
     ious = []
     for one in range(1, labelled + 1):
         for other in range(1, predicted + 1):

@@ -112,7 +112,7 @@ def unknown_polygons(folder: Path) -> None:
         (lossy, "a.tiff", 1, r"compression JPEG may alter class numbers"),
         (a_text, "a.tiff", 1, r"^no reader supports the file as an image"),
         (empty, "b.png", 1, r"^is empty"),
-        (unknown_polygons, "a.tiff", 1, r"classes that are no codes: 'f' \(1 features\)"),
+        (unknown_polygons, "a.tiff", 1, r"classes that are not in codes: 'f' \(1 features\)"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -217,7 +217,7 @@ def test_200_mutations_are_found(tmp_path: Path, kind: str | None) -> None:
 def test_what_is_no_manifest_is_told(tmp_path: Path, text: str) -> None:
     """One clear error each; and a manifest that is not there."""
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(ReadError, match=r"manifest\.json.*(is no manifest|is empty)"):
+    with pytest.raises(ReadError, match=r"manifest\.json.*(is not a manifest|is empty)"):
         compare_manifest(tmp_path / "manifest.json", [])
     with pytest.raises(MissingError, match=r"none\.json"):
         compare_manifest(tmp_path / "none.json", [])

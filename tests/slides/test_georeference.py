@@ -201,7 +201,7 @@ def test_all_bad_features_are_listed_and_the_options_work() -> None:
     bow["geometry"]["coordinates"] = [[[50, 50], [60, 60], [60, 50], [50, 60]]]
     good = square(2, 3, 12, 15, classification="built")
     with pytest.raises(
-        ReadError, match=r"4 features are no areas: feature 0, 4: Point.*feature 1: Line.*feature 3: no clear"
+        ReadError, match=r"4 features are not areas: feature 0, 4: Point.*feature 1: Line.*feature 3: no clear"
     ):
         open_slide(picture, [point, line, good, bow, point], codes=NAMES)
     with pytest.warns(UserWarning, match="4 features are left out"):

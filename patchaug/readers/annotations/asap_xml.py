@@ -24,7 +24,7 @@ def parse_asap(what: str, source: bytes) -> Annotations:
     try:
         root = ElementTree.fromstring(source)
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        raise ReadError(f"{what}: is no XML ({describe(error)}); export the annotations again") from None
+        raise ReadError(f"{what}: is not XML ({describe(error)}); export the annotations again") from None
     if root.tag != "ASAP_Annotations":
         raise ReadError(f"{what}: the XML is {root.tag}, only ASAP_Annotations is read; export as GeoJSON or ASAP")
     features, problems = [], []

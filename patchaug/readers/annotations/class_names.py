@@ -76,7 +76,7 @@ def numbers_of(
         hint = f'; their properties are {", ".join(others)}: label="{others[0]}" names one' if others else ""
         hint = hint if None in found else ""
         raise LabelError(
-            f"{what}: classes that are no codes: {'; '.join(problems)}; codes are {', '.join(names)}: "
+            f"{what}: classes that are not in codes: {'; '.join(problems)}; codes are {', '.join(names)}: "
             f"add the classes to codes, or rename or delete them in the file{hint}"
         )
     return [known[feature.name] for feature in features if feature.name is not None]

@@ -137,7 +137,7 @@ def ring_of(points: Any) -> Array:
         raise ReadError(f"a ring must be a list of [x, y], got {str(points)[:60]}")
     wrong = ~(np.abs(ring) < COORDINATE)  # true for NaN as well
     if wrong.any():
-        raise ReadError(f"coordinate {ring[wrong][0]} is no place on a slide")
+        raise ReadError(f"coordinate {ring[wrong][0]} is not a place on a slide")
     if len(ring) > 1 and (ring[0] == ring[-1]).all():
         ring = ring[:-1]
     if len(ring) < 3:

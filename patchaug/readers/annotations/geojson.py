@@ -32,13 +32,13 @@ def parse_geojson(what: str, source: bytes | Any, label: str = LABEL) -> Annotat
         try:
             source = json.loads(source, object_hook=compact)
         except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError, too
-            raise ReadError(f"{what}: is no GeoJSON ({describe(error)[:120]}); export the annotations again") from None
+            raise ReadError(f"{what}: is not GeoJSON ({describe(error)[:120]}); export the annotations again") from None
     crs = None
     if isinstance(source, Mapping):
         crs = crs_of(source.get("crs"))
         source = source.get("features") if source.get("type") == "FeatureCollection" else [source]
     if not isinstance(source, (list, tuple)):
-        raise ReadError(f"{what}: is no GeoJSON: a FeatureCollection or a list of Features is wanted")
+        raise ReadError(f"{what}: is not GeoJSON: it must be a FeatureCollection or a list of Features")
     features, problems = [], []
     attributes: dict[str, Counter[str]] = {}
     for number, feature in enumerate(source):
@@ -76,7 +76,7 @@ def count_attributes(attributes: dict[str, Counter[str]], properties: Any) -> No
 
 def _feature(number: int, feature: Any, label: str) -> Feature:
     if not isinstance(feature, Mapping) or feature.get("type") != "Feature":
-        raise ReadError(f"a Feature is wanted, got {str(feature)[:60]}")
+        raise ReadError(f"a Feature is expected, got {str(feature)[:60]}")
     try:
         polygons = list(_polygons(feature.get("geometry")))
     except RecursionError:

@@ -62,7 +62,7 @@ def _require_degrees(what: str, points: Array, place: Georeference, size: tuple[
     else:
         hint = 'name their system as the collection\'s "crs", such as "EPSG:32632"'
     raise FrameError(
-        f"{what}: the image is georeferenced, and coordinates up to {np.abs(points).max():.6g} are no longitude and "
+        f"{what}: the image is georeferenced, and coordinates up to {np.abs(points).max():.6g} are not longitude and "
         f"latitude; {hint}"
     )
 

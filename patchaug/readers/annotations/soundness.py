@@ -117,6 +117,6 @@ def _listed(problems: list[tuple[int, str]], invalid: Invalid) -> str:
             listed = ", ".join(map(str, numbers[:_LISTED]))
             more = f" and {len(numbers) - _LISTED} more" if len(numbers) > _LISTED else ""
             parts.append(f"feature {listed}{more}: {first[numbers[0]]}")
-        text = f"{len(problems)} features are no areas: {'; '.join(parts)}"
+        text = f"{len(problems)} features are not areas: {'; '.join(parts)}"
     repair = "" if invalid == "repair" or "no clear inside" not in text else ', or invalid="repair" mends such outlines'
     return f'{text}; correct or delete them; or invalid="skip" leaves them out{repair}'

@@ -112,7 +112,7 @@ def read_json(store: ChunkStore, key: str) -> dict[str, Any] | None:
     try:
         value = json.loads(part.read(0, part.size))
     except (ValueError, RecursionError) as error:
-        raise ReadError(f"{key} is no JSON ({describe(error)[:120]})") from None
+        raise ReadError(f"{key} is not JSON ({describe(error)[:120]})") from None
     if not isinstance(value, dict):
         raise ReadError(f"{key} must hold an object, got {type(value).__name__}")
     return value
@@ -185,7 +185,7 @@ def _version_3(key: str, metadata: Mapping[str, Any], attributes: Mapping[str, A
         options, whole = codecs[0][1], chunks
         chunks, codecs = _sides("chunk_shape", options["chunk_shape"]), _codecs(options["codecs"])
         if any(a % b for a, b in zip(whole, chunks, strict=True)):
-            raise ReadError(f"shards of {whole} are no whole number of chunks of {chunks}")
+            raise ReadError(f"shards of {whole} are not a whole number of chunks of {chunks}")
         shards = _shards(whole, chunks, options)
     chain = _chain_3(np.dtype(kind), len(shape), codecs)
     fill, names = metadata["fill_value"], metadata.get("dimension_names")

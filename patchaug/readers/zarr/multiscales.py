@@ -215,5 +215,5 @@ def _below(path: Any) -> str:
     if not isinstance(path, str) or not path or any(part in ("", ".", "..") for part in path.split("/")):
         raise ReadError(f"its multiscales name a level {str(path)[:80]!r}, which must lie below it")
     if "\\" in path or "\0" in path or ":" in path:
-        raise ReadError(f"its multiscales name a level {path[:80]!r}, which is no path of zarr")
+        raise ReadError(f"its multiscales name a level {path[:80]!r}, which is not a path of zarr")
     return path

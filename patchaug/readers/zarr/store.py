@@ -45,7 +45,7 @@ class ChunkStore(Protocol):
         """Return the bytes of a key; None if the key does not exist.
 
         Raises:
-            ReadError: It is no regular file, or cannot be opened.
+            ReadError: It is not a regular file, or cannot be opened.
         """
 
     def names(self, key: str) -> list[str]:
@@ -127,7 +127,7 @@ class FolderStore:
         try:
             status = os.stat(path)
             if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-                raise ReadError(f"{key} is no regular file")
+                raise ReadError(f"{key} is not a regular file")
             return _File(path, status.st_size, self.opened)
         except (FileNotFoundError, NotADirectoryError):
             return None
