@@ -37,10 +37,17 @@ RAM = 1 << 26
 class CountingRaster(TiffRaster):
     """Writes a byte into a file beside its own for each tile that it decodes; the number of tiles is its size."""
 
+    def decode_tile(self, level, number, window):
+        self.note()
+        return super().decode_tile(level, number, window)
+
     def decode_rows(self, level, number, window, rows):
+        self.note()
+        return super().decode_rows(level, number, window, rows)
+
+    def note(self) -> None:
         with open(f"{self.path}.decoded", "ab", buffering=0) as log:
             log.write(b"x")
-        return super().decode_rows(level, number, window, rows)
 
     def decoded(self) -> int:
         path = Path(f"{self.path}.decoded")

@@ -174,7 +174,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "a.zarr", lambda p: sharded(p, bytes(4 * GREY) + index(*[(0, 1 << 63)] * 4)), r"its index says bytes"),
     "shard with an index of 16 TB": (
         "a.zarr", lambda p: sharded(p, b"x", shape=(32 << 15, 32 << 15, 3)), r"hold 1073741824 chunks each"),
-    "shard of half chunks": ("a.zarr", lambda p: sharded(p, b"x", shape=(48, 48, 3)), r"no whole number of chunks"),
+    "shard of half chunks": ("a.zarr", lambda p: sharded(p, b"x", shape=(48, 48, 3)), r"not a whole number of chunks"),
     "shard with a wrong checksum": (
         "a.zarr", lambda p: sharded(p, bytes(4 * GREY) + WHOLE + b"abcd",
                                     index_codecs=[{"name": "bytes"}, {"name": "crc32c"}]), r"CRC-32C"),

@@ -25,7 +25,7 @@ GIVEN: dict[str, Any] = {"size": 64, "images": "i", "codes": ["background", "nuc
         ({"class_weights": [1.0]}, "has 1 numbers, and there are 2 names: background, nucleus"),
         ({"class_weights": [1, -1]}, "'class_weights[1]' should be greater than or equal to 0, got -1"),
         ({"class_weights": [0, 0]}, "class_weights are all 0"),
-        ({"class_weights": {"nuclei": 1}}, "names 'nuclei', which is none of background, nucleus"),
+        ({"class_weights": {"nuclei": 1}}, "names 'nuclei', which is not one of background, nucleus"),
         ({"class_weights": {"nucleus": 1}}, "'background' has none"),
         ({"metrics": ["f1"]}, "'metrics[0]' should be 'dice', 'iou', 'accuracy', 'precision' or 'recall', got 'f1'"),
         ({"metrics": ["dice", "dice"]}, "metrics names one twice: dice, dice"),

@@ -184,9 +184,9 @@ def test_classes_are_looked_up_in_codes() -> None:
 
 GOOD = feature([box(0, 0, 4, 4)])
 BROKEN = {  # name: (features or text, what the error says)
-    "NaN": ([GOOD, feature([[(0, 0), (float("nan"), 4), (4, 4)]])], r"feature 1: coordinate nan is no place"),
-    "infinite": ([feature([[(0, 0), (4, float("inf")), (4, 4)]])], r"feature 0: coordinate inf is no place"),
-    "huge": ([feature([[(0, 0), (4, 1e300), (4, 4)]])], r"coordinate 1e\+300 is no place"),
+    "NaN": ([GOOD, feature([[(0, 0), (float("nan"), 4), (4, 4)]])], r"feature 1: coordinate nan is not a place"),
+    "infinite": ([feature([[(0, 0), (4, float("inf")), (4, 4)]])], r"feature 0: coordinate inf is not a place"),
+    "huge": ([feature([[(0, 0), (4, 1e300), (4, 4)]])], r"coordinate 1e\+300 is not a place"),
     "huge integer": ([feature([[(0, 0), (4, 10**400), (4, 4)]])], "ring must be a list"),
     "bow-tie": ([GOOD, GOOD, feature([[(0, 0), (4, 4), (4, 0), (0, 4)]])], r"feature 2: no clear inside.*Self-int"),
     "hole outside": ([feature([box(0, 0, 2, 2), box(5, 5, 6, 6)])], r"feature 0: no clear inside \(Hole lies out"),
@@ -198,7 +198,7 @@ BROKEN = {  # name: (features or text, what the error says)
     "null": ([{"type": "Feature", "geometry": None, "properties": {}}], "feature 0: no geometry has no area"),
     "no feature": ([5], "feature 0: a Feature is expected, got 5"),
     "number as class": ([{**GOOD, "properties": {"classification": 7.5}}], "feature 0: its classification should be a"),
-    "a geometry": ({"type": "Polygon", "coordinates": []}, "feature 0: a Feature is wanted"),
+    "a geometry": ({"type": "Polygon", "coordinates": []}, "feature 0: a Feature is expected"),
     "cut off": ('{"type": "FeatureCollection", "features": [{"type": "Fea', "is not GeoJSON .JSONDecodeError"),
     "nested": ("[" * 200_000, "is not GeoJSON .RecursionError"),
     "not UTF-8": (b'{"type": "\xff\xfe"}', "is not GeoJSON .UnicodeDecodeError"),

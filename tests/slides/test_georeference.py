@@ -137,7 +137,7 @@ def test_coordinates_that_are_no_degrees_name_their_cure(tmp_path: Path) -> None
         ([square(2, 3, 290, 85, classification="built")], "pixels"),
         ([square(X0 + 1, Y0 - 20, X0 + 11, Y0 - 4, classification="built")], "EPSG:32632"),
     ):
-        with pytest.raises(FrameError, match=rf'no longitude and latitude.*write "crs": "{crs}"'):
+        with pytest.raises(FrameError, match=rf'not longitude and latitude.*write "crs": "{crs}"'):
             open_slide(image, {**collection, "features": features}, codes=NAMES)
         slide = open_slide(image, {**collection, "features": features, "crs": crs}, codes=NAMES)
         assert slide.labels().pixels(1) > 0

@@ -1,6 +1,5 @@
 """How often places are seen: counted by hand, and drawn as the law states."""
 
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -54,7 +53,7 @@ def test_drawn_windows_see_places_as_often_as_stated() -> None:
     sampler = Foreground(8, per_slide=20_000, foreground=0.5, classes={1: 3.0, 2: 1.0})
     law = sampler.distribution(SLIDE)
     across, down = pixel_centres(law.domain, (30, 41), 1.0)
-    seen = count_coverage(next(iter(epoch_windows(SLIDE, sampler, 5))), across, down)
+    seen = count_coverage(next(iter(epoch_windows(SLIDE, sampler, 5, 1))), across, down)
     chance = expected_coverage(law, across, down)
     assert chance is not None
     assert (np.abs(seen - 20_000 * chance) <= 5 * np.sqrt(20_000 * chance * (1 - chance)) + 1e-6).all()
@@ -74,7 +73,7 @@ def test_coverage_ends_where_the_windows_do() -> None:
     figure = show_coverage(SLIDE, sampler, epochs=3, seed=2)
     line = figure.axes[1].lines[0].get_ydata()
     seen = np.zeros((30, 41), bool)
-    for number, windows in enumerate(islice(epoch_windows(SLIDE, sampler, 2), 3), 1):
+    for number, windows in enumerate(epoch_windows(SLIDE, sampler, 2, 3), 1):
         for w in windows:
             seen[w.y : w.bottom, w.x : w.right] = True
         assert line[number] == pytest.approx(seen.mean())
