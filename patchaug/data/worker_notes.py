@@ -7,6 +7,7 @@ slot afterwards.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import struct
 import time
@@ -17,13 +18,21 @@ from typing import Any
 from torch.utils.data import get_worker_info
 
 from patchaug.core.memory.anonymous import HAS_FILE_LOCKS, MemoryFile, is_starting_process
-from patchaug.errors import ReadError
+from patchaug.errors import PatchaugError, ReadError
 from patchaug.sampling.plan import Draw
 from patchaug.slides.slide import Slide
 
 _SLOT = 512  # bytes: process, start of the read, length of the text, text
 _HEAD = struct.Struct("<qdq")
 _SIGNS = ("DataLoader worker", "DataLoader timed out")  # how torch's errors about workers begin
+# Words of errors about batches on their way from workers, in a worker or in the main process, and what helps.
+_SHM = "/dev/shm is too small for the batches; raise it (docker run --shm-size=2g), or lower bs or num_workers"
+_NO_MEMORY = "the system has no memory for the batches; lower bs or num_workers, or raise ulimit -v"
+_FILES = "batches need more open files than the limit allows; raise it (ulimit -n 4096)"
+_TRANSPORT = {
+    "No space left on device": _SHM, "out of shared memory": _SHM, "unable to mmap": _NO_MEMORY,
+    "Cannot allocate memory": _NO_MEMORY, "Too many open files": _FILES, "ancdata": _FILES,
+}  # fmt: skip
 
 
 def worker_notes_for(workers: int) -> WorkerNotes | None:
@@ -71,33 +80,64 @@ class WorkerNotes:
         try:
             yield
         finally:
-            _HEAD.pack_into(self._memory, at, 0, 0.0, 0)
+            _HEAD.pack_into(self._memory, at, os.getpid(), 0.0, 0)
 
     def _reads(self) -> list[tuple[float, int, str]]:
         """Return start, process and text of each worker that reads, those that have read longest first."""
         found = []
         for at in range(0, self.workers * _SLOT, _SLOT):
             process, start, length = _HEAD.unpack_from(self._memory, at)
-            if process:
+            if process and start:
                 text = bytes(self._memory[at + _HEAD.size : at + _HEAD.size + length]).decode(errors="replace")
                 found.append(
                     (start, process, f"worker {at // _SLOT} has read {text} for {time.monotonic() - start:.1f} s")
                 )
         return sorted(found)
 
-    def explained(self, error: RuntimeError) -> ReadError | None:
-        """Return the error of a worker that died or stopped answering, with what was read; None for other errors."""
-        text = " ".join(str(error).split())
-        if not text.startswith(_SIGNS):
+    def signal_workers(self, number: int) -> None:
+        """Send a signal to all workers that have read a window."""
+        for at in range(0, self.workers * _SLOT, _SLOT):
+            process = _HEAD.unpack_from(self._memory, at)[0]
+            if process:
+                with suppress(OSError):
+                    os.kill(process, number)
+
+    def explained(self, error: Exception, *, timed_out: str = "") -> PatchaugError | None:
+        """Return an error from a worker as one line, or that of a worker that died or stopped answering.
+
+        Args:
+            error: What torch raised.
+            timed_out: What happened, where the caller has ended workers that did not answer.
+
+        Returns:
+            The error, with what was read; None for other errors than those of workers.
+        """
+        text = timed_out or " ".join(str(error).split()) or type(error).__name__
+        cure = next((cure for words, cure in _TRANSPORT.items() if words in text), None)
+        if isinstance(error, PatchaugError):
+            return plain(error)
+        lost = isinstance(error, (ConnectionError, EOFError))  # while a batch was fetched from a worker
+        if not (lost or cure or text.startswith(_SIGNS)):
             return None
-        reads = self._reads()
-        reading = "; ".join(text for _, _, text in reads[:4]) or "no worker was reading a window"
-        for _, process, _ in reads if "timed out" in text else ():
-            with suppress(OSError):  # a stopped process cannot end
-                os.kill(process, signal.SIGCONT)
-        cure = (
+        if lost and not timed_out:
+            text = f"DataLoader worker ended ({text})"
+        reading = "; ".join(text for _, _, text in self._reads()[:4]) or "no worker was reading a window"
+        if "timed out" in text and hasattr(signal, "SIGCONT"):
+            self.signal_workers(signal.SIGTERM)
+            self.signal_workers(signal.SIGCONT)  # a stopped process cannot end
+        if cure is not None:
+            text = re.sub(r"Caught (\w+) in (DataLoader worker process \d+)\. .*(\1: )", r"\2: ", text)
+        cure = cure or (
             "is the disk reachable? raise timeout= if it is slow"
             if "timed out" in text
             else "if the system ended it, lower ram= or num_workers; else check the slide: patchaug check --isolated"
         )
         return ReadError(f"{text}; {reading}; {cure}")
+
+
+def plain(error: PatchaugError) -> PatchaugError | None:
+    """Return an error that torch has sent from a worker without the traceback in its text; None for others."""
+    text, name = str(error), type(error).__name__
+    if not text.startswith(f"Caught {name} in DataLoader worker process"):
+        return None
+    return type(error)(re.split(rf"^[\w.]*{name}: ", text, flags=re.MULTILINE)[-1].strip())

@@ -12,9 +12,10 @@ from typing import Any
 from fastai.core import defaults
 from fastai.torch_core import data_collate
 from fastai.vision.data import ImageDataBunch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from patchaug.data.loader_arguments import require_full_batch, require_known_arguments
+from patchaug.data.patch_loader import PatchLoader
 from patchaug.data.run_position import RunPosition
 from patchaug.errors import OptionError
 
@@ -40,7 +41,7 @@ class Epochs(Sampler):
         return iter(range(epoch * self.size, (epoch + 1) * self.size))
 
 
-class PatchLoader(DataLoader):
+class TrainLoader(PatchLoader):
     """Move on with each pass of torch's loader; a pass that ends early ends its epoch too.
 
     The sampler cannot count passes itself: workers take indices ahead of the batches.
@@ -111,9 +112,9 @@ class SlideDataBunch(ImageDataBunch):
             require_full_batch(len(train_ds.items), bs)
         others = [valid_ds, fixed(train_ds, valid_ds), *(() if test_ds is None else (test_ds,))]
         common = {"num_workers": num_workers, **dl_kwargs}
-        train = PatchLoader(train_ds, bs, sampler=Epochs(len(train_ds)), drop_last=drop_last, **common)
+        train = TrainLoader(train_ds, bs, sampler=Epochs(len(train_ds)), drop_last=drop_last, **common)
         return cls(
-            train, *(DataLoader(one, val_bs or bs, **common) for one in others),
+            train, *(PatchLoader(one, val_bs or bs, **common) for one in others),
             path=path, device=device, dl_tfms=dl_tfms, collate_fn=collate_fn, no_check=no_check,
         )  # fmt: skip
 

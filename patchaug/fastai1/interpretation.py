@@ -15,8 +15,8 @@ from fastai.core import ifnone
 from fastai.train import Interpretation
 from fastai.vision.image import ImageSegment
 from fastai.vision.interpret import SegmentationInterpretation
-from torch.utils.data import DataLoader
 
+from patchaug.data.patch_loader import PatchLoader
 from patchaug.errors import OptionError
 from patchaug.fastai1.databunch import SlideDataBunch, fixed
 from patchaug.fastai1.learner import callbacks_of
@@ -69,7 +69,7 @@ class SlideInterpretation(SegmentationInterpretation):
             return cls(learn, *learn.get_preds(ds_type, activ=activ, with_loss=True), ds_type)
         windows, valid = fixed(data.train_ds, data.valid_ds), data.valid_dl
         first = data.epoch * len(windows)
-        loader = DataLoader(
+        loader = PatchLoader(
             windows, valid.batch_size, sampler=range(first, first + len(windows)), num_workers=valid.num_workers
         )
         predictions = fastai.basic_train.get_preds(

@@ -15,10 +15,10 @@ from fastai.basic_train import Learner, Recorder
 from fastai.callback import CallbackHandler
 from fastai.core import defaults, listify
 from fastai.data_block import EmptyLabelList
-from torch.utils.data import DataLoader
 
 from patchaug.core.atomic import atomic_write
 from patchaug.data.export import drop_activations
+from patchaug.data.patch_loader import PatchLoader
 from patchaug.errors import OptionError
 from patchaug.fastai1.label_list import SlideLabelList
 from patchaug.fastai1.slide_list import SlideItemList
@@ -53,7 +53,7 @@ class LearnerModel:
         data = self.learn.data
         items = self.valid.new(np.arange(len(plan)), patch=self.patch, plan=plan)
         windows = SlideLabelList(items, EmptyLabelList([0]), tfms=data.valid_ds.tfms, **data.valid_ds.tfmargs)
-        loader = DataLoader(
+        loader = PatchLoader(
             windows, batch_sampler=[list(group) for group in groups],
             num_workers=data.valid_dl.num_workers if workers is None else workers,
         )  # fmt: skip

@@ -185,7 +185,7 @@ class PatchDL(RunState, WorkerPickling, GroupedBatches, TfmdDL):
                 self._buffers = self._notes = None
                 position.count_batch(current)
                 yield batch
-        except RuntimeError as error:
+        except Exception as error:
             explained = None if notes is None else notes.explained(error)
             if explained is None:
                 raise

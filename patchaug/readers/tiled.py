@@ -19,7 +19,7 @@ from patchaug.core.memory.anonymous import LostDescriptorError, is_starting_proc
 from patchaug.core.memory.arena import Arena, arena
 from patchaug.core.memory.tile_cache import PrivateTileCache, SharedTileCache, TileCache
 from patchaug.core.windows import Window
-from patchaug.errors import ReadError
+from patchaug.errors import MissingError, ReadError
 from patchaug.readers.base import Sizes, downsamples, require_inside
 from patchaug.readers.file import FileRaster, describe
 from patchaug.readers.file_handles import ChangedError
@@ -137,10 +137,10 @@ class TiledRaster(FileRaster):
         """Return whether the file stores a tile; others are not cached. By default it does."""
         return True
 
-    def tile_error(self, level: int, number: int, window: Window, error: Exception) -> ReadError:
+    def tile_error(self, level: int, number: int, window: Window, error: Exception) -> ReadError | MissingError:
         """Return the error for a tile that cannot be read or decoded."""
         place = f"needed for window x={window.x} y={window.y} {window.width} x {window.height}"
-        if isinstance(error, ChangedError):
+        if isinstance(error, (ChangedError, MissingError)):
             return error
         if isinstance(error, MemoryError):
             return ReadError(f"{self.path}: no memory for tile {number} of level {level}, {place}; {MORE_MEMORY}")

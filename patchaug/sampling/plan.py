@@ -11,10 +11,9 @@ from __future__ import annotations
 import warnings
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from operator import index as as_int
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from patchaug.core.validation import (
     SEED,
     OnError,
     Small,
-    checked_halo,
     checked_integer,
     checked_on_error,
     checked_small,
@@ -39,7 +37,7 @@ from patchaug.sampling.base import NO_HALO, Halo, PatchTransform, Sampler, halo_
 from patchaug.sampling.distributions import WindowDistribution
 from patchaug.sampling.draw import Draw as Draw
 from patchaug.sampling.option_table import Edge as Edge
-from patchaug.sampling.option_table import check_choice
+from patchaug.sampling.plan_arguments import ReadNotes, checked_slides, plan_halo
 from patchaug.sampling.replacement_counts import ReplacementCounts
 from patchaug.sampling.slide_ids import slide_ids
 from patchaug.slides.slide import Patch, Slide
@@ -95,7 +93,7 @@ class Plan:
         on_error: OnError = "raise",
         small: Small = "raise",
     ) -> None:
-        self.slides, self.sampler = _checked_slides(slides, sampler), sampler
+        self.slides, self.sampler = checked_slides(slides, sampler), sampler
         self.seed, self.shuffle = checked_integer("seed", seed, 0), bool(shuffle)
         if not self.slides:
             raise OptionError("a plan needs at least one slide, got none")
@@ -106,7 +104,7 @@ class Plan:
             for slide in self.slides:
                 for member in slide.members:
                     augment.require_known_labels(member)
-        self.halo: Halo = _halo(augment, halo, edge, sampler)
+        self.halo: Halo = plan_halo(augment, halo, edge, sampler)
         self.small = checked_small(small)
         self._distributions: list[WindowDistribution] | None = self._make_distributions()
         self._warn_of_small()
@@ -119,6 +117,7 @@ class Plan:
         self._replaced = ReplacementCounts(self._starts) if on_error == "resample" else None
         self._reported: Counter[str] = Counter()
         self._order: tuple[int, Any] | None = None  # of the last epoch that was read
+        self.notes: ReadNotes | None = None  # of what this worker reads
 
     @property
     def distributions(self) -> list[WindowDistribution]:
@@ -241,6 +240,12 @@ class Plan:
 
     def _read(self, draw: Draw, window: Window) -> Patch:
         """Read and augment a window under the key of a draw."""
+        if self.notes is None:
+            return self._patch(draw, window)
+        with self.notes.reading(draw, self.slides[draw.slide]):
+            return self._patch(draw, window)
+
+    def _patch(self, draw: Draw, window: Window) -> Patch:
         slide = self.slides[draw.slide]
         if self.halo == NO_HALO:
             patch = slide.read(window, self._sides)
@@ -274,26 +279,3 @@ class Plan:
             order = np.random.default_rng([self.seed, _ORDER, epoch, 0, 0]).permutation(len(self))
             self._order = cached = (epoch, order)
         return int(cached[1][place])
-
-
-def _checked_slides(slides: object, sampler: object) -> list[Slide]:
-    """Return the slides as a list; raise OptionError unless they are slides, and the sampler is one."""
-    cure = "open it first, as in Plan([open_slide(path)], Uniform(512))"
-    if isinstance(slides, (str, bytes, Path, Slide)) or not isinstance(slides, Iterable):
-        raise OptionError(f"slides must be a list of slides, got {slides!r}; {cure}")
-    checked = list(slides)
-    for place, slide in enumerate(checked):
-        if not isinstance(slide, Slide):
-            raise OptionError(f"slides[{place}] must be a Slide, got a {type(slide).__name__}: {slide!r:.80}; {cure}")
-    if not hasattr(sampler, "size"):
-        raise OptionError(f"sampler must be Uniform, Foreground or Grid, got {sampler!r}; take Uniform({sampler!r})")
-    return checked
-
-
-def _halo(augment: PatchTransform | None, halo: int, edge: str, sampler: Sampler) -> Halo:
-    """Return the pixels (y, x) of the patches to read around each of them."""
-    check_choice("edge", edge, Edge)
-    if augment is not None:
-        return augment.needed(*sides(sampler.size))
-    both = checked_halo(halo)
-    return both, both

@@ -1,0 +1,45 @@
+"""Checks of a plan's arguments, and the protocol of what its reads are reported to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from patchaug.core.validation import checked_halo, sides
+from patchaug.errors import OptionError
+from patchaug.sampling.base import Halo, PatchTransform, Sampler
+from patchaug.sampling.draw import Draw
+from patchaug.sampling.option_table import Edge, check_choice
+from patchaug.slides.slide import Slide
+
+
+class ReadNotes(Protocol):
+    """Where a worker notes what it reads, for the main process."""
+
+    def reading(self, draw: Draw, slide: Slide) -> AbstractContextManager[None]:
+        """Note a read until the block ends."""
+
+
+def checked_slides(slides: object, sampler: object) -> list[Slide]:
+    """Return the slides as a list; raise OptionError unless they are slides, and the sampler is one."""
+    cure = "open it first, as in Plan([open_slide(path)], Uniform(512))"
+    if isinstance(slides, (str, bytes, Path, Slide)) or not isinstance(slides, Iterable):
+        raise OptionError(f"slides must be a list of slides, got {slides!r}; {cure}")
+    checked = list(slides)
+    for place, slide in enumerate(checked):
+        if not isinstance(slide, Slide):
+            raise OptionError(f"slides[{place}] must be a Slide, got a {type(slide).__name__}: {slide!r:.80}; {cure}")
+    if not hasattr(sampler, "size"):
+        raise OptionError(f"sampler must be Uniform, Foreground or Grid, got {sampler!r}; take Uniform({sampler!r})")
+    return checked
+
+
+def plan_halo(augment: PatchTransform | None, halo: int, edge: str, sampler: Sampler) -> Halo:
+    """Return the pixels (y, x) of the patches to read around each of them."""
+    check_choice("edge", edge, Edge)
+    if augment is not None:
+        return augment.needed(*sides(sampler.size))
+    both = checked_halo(halo)
+    return both, both
