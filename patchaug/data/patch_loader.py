@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from patchaug.data.worker_notes import WorkerNotes, worker_notes_for
+from patchaug.data.worker_notes import WorkerNotes, explain_signals, worker_notes_for
 from patchaug.sampling.plan import Plan
 
 _GRACE = 2.0  # seconds after which torch's own timeout is late
@@ -42,15 +42,19 @@ class PatchLoader(DataLoader[Any]):
             return super()._get_iterator()
         plan.notes = notes  # the workers inherit it
         try:
-            return super()._get_iterator()
+            started = super()._get_iterator()
         finally:
             plan.notes = None
+        if notes is not None:
+            explain_signals(notes)
+        return started
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Yield the batches of a pass."""
-        batches = super().__iter__()
         notes, ended = self._notes, Event()
         try:
+            batches = super().__iter__()
+            notes = self._notes
             while True:
                 with _watch(notes, self.timeout, ended):
                     try:
@@ -60,6 +64,7 @@ class PatchLoader(DataLoader[Any]):
                 yield batch
         except Exception as error:
             said = f"DataLoader timed out after {self.timeout:g} seconds" if ended.is_set() else ""
+            notes = self._notes
             explained = None if notes is None else notes.explained(error, timed_out=said)
             if explained is None:
                 raise

@@ -10,7 +10,9 @@ import os
 import re
 import signal
 import struct
+import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -141,3 +143,34 @@ def plain(error: PatchaugError) -> PatchaugError | None:
     if not text.startswith(f"Caught {name} in DataLoader worker process"):
         return None
     return type(error)(re.split(rf"^[\w.]*{name}: ", text, flags=re.MULTILINE)[-1].strip())
+
+
+_watched: weakref.WeakSet[WorkerNotes] = weakref.WeakSet()
+
+
+def explain_signals(notes: WorkerNotes) -> None:
+    """Let the error that torch raises the moment a worker dies name what the worker has read.
+
+    torch raises it from its handler of SIGCHLD, so in any line of the main program, also outside the loader.
+
+    Args:
+        notes: The notes of a pass whose workers have started; in the main thread, else nothing changes.
+    """
+    _watched.add(notes)
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        return
+    torchs = signal.getsignal(signal.SIGCHLD)
+    if not callable(torchs) or hasattr(torchs, "explains"):
+        return
+
+    def handler(number: int, frame: Any) -> None:
+        try:
+            torchs(number, frame)
+        except RuntimeError as error:
+            explained = next((said for one in list(_watched) if (said := one.explained(error)) is not None), None)
+            if explained is None:
+                raise
+            raise explained from error
+
+    handler.explains = True  # type: ignore[attr-defined]
+    signal.signal(signal.SIGCHLD, handler)

@@ -14,6 +14,7 @@ from typing import Literal
 from patchaug.errors import MissingError, OptionError, ReadError
 
 COLUMNS = ("image", "mask", "split", "group", "mpp")
+LARGEST = 64 << 20  # bytes; a million slides take less
 _SPLITS = {
     "train": "train",
     "training": "train",
@@ -62,12 +63,18 @@ def read_table(path: str | os.PathLike[str]) -> list[Example]:
         'patient 7'
     """
     file = Path(path)
-    if not file.is_file():
+    if not os.path.isfile(path):
         raise MissingError(f"there is no file {file}; slides are listed in a CSV with columns {', '.join(COLUMNS)}")
     try:
-        text = file.read_text(encoding="utf-8-sig")  # Excel writes a mark before the first column
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+        text = content.decode("utf-8-sig")  # Excel writes a mark before the first column
+    except OSError as error:
+        raise ReadError(f"{file} cannot be read ({error.strerror or error}); check its permissions") from None
     except UnicodeDecodeError as error:
         raise ReadError(f"{file} is not text in UTF-8 ({error}); save it as CSV UTF-8") from None
+    if len(content) > LARGEST:
+        raise ReadError(f"{file}: a table of slides has at most {LARGEST >> 20} MiB; split it")
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     rows = csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True)
@@ -125,7 +132,7 @@ def _example(row: Mapping[str, str | None], columns: Mapping[str, str], file: Pa
 
 
 def _require_files(found: list[Example], file: Path) -> None:
-    missing = [str(path) for one in found for path in (one.image, one.mask) if not path.exists()]
+    missing = [str(path) for one in found for path in (one.image, one.mask) if not os.path.exists(path)]
     if missing:
         raise MissingError(
             f"{file} lists {len(missing)} files that do not exist: {', '.join(missing[:20])}"

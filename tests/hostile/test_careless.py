@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from patchaug import PatchOptions, Window, open_slide
 from patchaug.options.files import LARGEST
 from patchaug.slides.checksums import compare_manifest
 from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.pair_table import read_table
 from patchaug.slides.pairing import find_masks
 from patchaug.testing import coordinate_image, write_pyramid
 from tests.hostile import files
@@ -83,6 +85,44 @@ def test_hostile_options_end_in_one_clear_error(name: str, tmp_path: Path) -> No
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     kind, said = limited(PatchOptions.from_file, path)
     assert kind == "OptionError" and text in said and "\n" not in said and len(said) < 500, (kind, said)
+
+
+TABLES: dict[str, tuple[bytes, str]] = {
+    "a name of 5,000 letters": (b"image,mask\n" + b"x" * 5000 + b",a\n", "lists 2 files that do not exist"),
+    "a null byte": (b"image,mask\na\0b,c\n", "line contains NUL|lists 2 files that do not exist"),
+    "no UTF-8": (b"image,mask\n\xff,c\n", "is not text in UTF-8"),
+    "an open quote": (b'image,mask\n"a,b\n', "unexpected end of data"),
+    "a field of 200,000 letters": (b"image,mask\n" + b"x" * 200_000 + b",a\n", "field larger than field limit"),
+    "a column twice": (b"image,mask,image\n", "is given twice"),
+    "more fields than columns": (b"image,mask\na,b,c\n", "more fields than columns"),
+    "mpp of NaN": (b"image,mask,mpp\na,b,nan\n", "mpp must be"),
+    "mpp of 2^63 and more": (b"image,mask,mpp\na,b,1e400\n", "mpp must be"),
+    "a negative mpp": (b"image,mask,mpp\na,b,-1\n", "mpp must be"),
+    "nothing": (b"", "column 'image' is missing"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_hostile_tables_end_in_one_clear_error(name: str, tmp_path: Path) -> None:
+    """Found by the fuzzer, or like what it found."""
+    content, text = TABLES[name]
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    kind, said = limited(read_table, path, memory=512 << 20, seconds=2)
+    assert kind in ("OptionError", "ReadError", "MissingError"), (kind, said)
+    assert re.search(text, said)
+    assert "table.csv" in said
+
+
+def test_a_table_is_read_from_a_small_file_alone(tmp_path: Path) -> None:
+    """Neither a device, nor 8 GB of nothing."""
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    assert limited(read_table, tmp_path / "zero.csv")[0] == "MissingError"
+    with (tmp_path / "large.csv").open("wb") as file:
+        file.truncate(8 << 30)
+    kind, said = limited(read_table, tmp_path / "large.csv", memory=512 << 20, seconds=2)
+    assert kind == "ReadError"
+    assert "at most 64 MiB" in said
 
 
 def test_options_are_read_from_files_alone(tmp_path: Path) -> None:
