@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -81,7 +82,8 @@ def read(folder: Path, pipe: Connection, prepare: Callable[[], None], timeout: f
     except (KeyboardInterrupt, SystemExit) as error:
         pipe.send(("signal", type(error).__name__))
     except BaseException as error:
-        pipe.send(("WRONG", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
+        where = " > ".join(f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-5:])
+        pipe.send(("WRONG", f"{type(error).__name__}: {' '.join(str(error).split())[:300]} in {where}"))
 
 
 RAM: int = 0
