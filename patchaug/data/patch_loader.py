@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from patchaug.data.worker_notes import WorkerNotes, explain_signals, worker_notes_for
+from patchaug.data.worker_notes import WorkerNotes, explain_signals, out_of_room, worker_notes_for
 from patchaug.sampling.plan import Plan
 
 _GRACE = 2.0  # seconds after which torch's own timeout is late
@@ -65,7 +65,7 @@ class PatchLoader(DataLoader[Any]):
         except Exception as error:
             said = f"DataLoader timed out after {self.timeout:g} seconds" if ended.is_set() else ""
             notes = self._notes
-            explained = None if notes is None else notes.explained(error, timed_out=said)
+            explained = out_of_room(error) if notes is None else notes.explained(error, timed_out=said)
             if explained is None:
                 raise
             raise explained from error

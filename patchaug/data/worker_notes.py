@@ -137,6 +137,13 @@ class WorkerNotes:
         return ReadError(f"{text}; {reading}; {cure}")
 
 
+def out_of_room(error: Exception) -> ReadError | None:
+    """Return the error of a pass that the system has no room for; None for other errors."""
+    text = " ".join(str(error).split())
+    cure = next((cure for words, cure in _TRANSPORT.items() if words in text), None)
+    return None if cure is None or isinstance(error, PatchaugError) else ReadError(f"DataLoader: {text}; {cure}")
+
+
 def plain(error: PatchaugError) -> PatchaugError | None:
     """Return an error that torch has sent from a worker without the traceback in its text; None for others."""
     text, name = str(error), type(error).__name__

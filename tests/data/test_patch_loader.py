@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from patchaug import EpochSampler, PatchDataset
 from patchaug.data.patch_loader import PatchLoader
-from patchaug.data.worker_notes import worker_notes_for
+from patchaug.data.worker_notes import out_of_room, worker_notes_for
 
 forked = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are forked, and share memory")
 PLACE = r"worker \d has read slide s1\.tif, level 0, window x=\d+ y=\d+ 32 x 32, index \d+ for \d+\.\d s"
@@ -129,3 +129,6 @@ def test_errors_of_batches_on_their_way_have_a_cure(error: Exception, cure: str)
     assert cure in str(explained)
     assert "no worker was reading a window" in str(explained)
     assert notes.explained(ValueError("another")) is None
+    without = out_of_room(error)
+    assert without is None or cure in str(without)
+    assert (without is None) == isinstance(error, (ConnectionError, EOFError))

@@ -13,7 +13,7 @@ import pytest
 
 from patchaug import ReadError
 from patchaug.fastai import RandomPatch
-from patchaug.readers import TiffRaster
+from patchaug.readers import TiledRaster
 
 from .conftest import loaders
 
@@ -23,14 +23,14 @@ PLACE = r"worker \d has read slide s1\.tiff, level 0, window x=\d+ y=\d+ 32 x 32
 
 def harmed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Workers that read s1.tiff get a signal."""
-    parent, read = os.getpid(), TiffRaster.read
+    parent, read = os.getpid(), TiledRaster.read
 
-    def read_and_die(self: TiffRaster, window: Any) -> Any:
+    def read_and_die(self: TiledRaster, window: Any) -> Any:
         if os.getpid() != parent and self.name == "s1.tiff":
             os.kill(os.getpid(), number)
         return read(self, window)
 
-    monkeypatch.setattr(TiffRaster, "read", read_and_die)
+    monkeypatch.setattr(TiledRaster, "read", read_and_die)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
@@ -60,10 +60,10 @@ def test_a_worker_that_stops_answering_names_its_window(folder: Path, monkeypatc
 def test_other_errors_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A RuntimeError of a transform stays as it is."""
 
-    def fails(self: TiffRaster, window: Any) -> Any:
+    def fails(self: TiledRaster, window: Any) -> Any:
         raise RuntimeError("of a library")
 
     dls = loaders(folder, RandomPatch(32, per_slide=40, seed=7), num_workers=2)
-    monkeypatch.setattr(TiffRaster, "read", fails)
+    monkeypatch.setattr(TiledRaster, "read", fails)
     with pytest.raises(RuntimeError, match="of a library"):
         list(dls.train)
