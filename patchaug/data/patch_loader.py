@@ -16,7 +16,7 @@ from patchaug.sampling.plan import Plan
 _GRACE = 2.0  # seconds after which torch's own timeout is late
 
 
-class PatchLoader(DataLoader[Any]):
+class PatchLoader(DataLoader[Any]):  # type: ignore[misc, unused-ignore]
     """Load patches as torch's DataLoader does; takes its arguments, and a `PatchDataset`.
 
     A worker that is killed, or does not answer within `timeout` seconds, ends in one ReadError that names slide, level,
@@ -49,7 +49,7 @@ class PatchLoader(DataLoader[Any]):
             explain_signals(notes)
         return started
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override, unused-ignore]
         """Yield the batches of a pass."""
         notes, ended = self._notes, Event()
         try:
