@@ -1,6 +1,5 @@
 """How often places are seen: counted by hand, and drawn as the law states."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
