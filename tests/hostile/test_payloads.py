@@ -62,7 +62,7 @@ TIFFS: dict[str, tuple[int, Callable[[], bytes], str]] = {
     "LERC of many values": (34887, lambda: lerc(256, 9000), "claim 9000 channels"),
     "LERC in deflate": (34887, lambda: lerc_of_zeros("deflate"), "tile 0"),
     "LERC in zstd": (34887, lambda: lerc_of_zeros("zstd"), "tile 0"),
-    "JPEG XR": (34934, jpegxr, "claim 46000 x 46000 px"),
+    "JPEG XR": (34934, jpegxr, "JPEG XR is not supported"),
     "JPEG 2000 of many channels": (33005, jpeg2000_channels, "claim 16000 channels"),
 }
 
@@ -78,7 +78,7 @@ def test_tiles_claim_no_more_than_they_have(name: str, tmp_path: Path) -> None:
 
 ZARRS: dict[str, tuple[dict[str, object], Callable[[], bytes], str]] = {
     "imagecodecs_lerc": ({"id": "imagecodecs_lerc"}, lerc, "claim 46000 x 46000 px"),
-    "imagecodecs_jpegxr": ({"id": "imagecodecs_jpegxr"}, jpegxr, "claim 46000 x 46000 px"),
+    "imagecodecs_jpegxr": ({"id": "imagecodecs_jpegxr"}, jpegxr, "ends the whole process"),
     "imagecodecs_webp": ({"id": "imagecodecs_webp"}, lambda: b"RIFF0000WEBPVP8X" + bytes(8) + b"\xff" * 6, "claim"),
     "imagecodecs_zstd": ({"id": "imagecodecs_zstd"}, lambda: bytes(imagecodecs.zstd_encode(bytes(1 << 30))), "tile 0"),
     "imagecodecs_brotli": ({"id": "imagecodecs_brotli"}, lambda: bytes(imagecodecs.brotli_encode(bytes(1 << 28))),
@@ -109,12 +109,12 @@ def test_good_payloads_of_the_same_codecs_are_read(tmp_path: Path) -> None:
     from patchaug import Window
     from patchaug.readers import open_raster
 
-    for name in ("Lerc", "Jpegxr", "Png", "Brotli", "Zstd", "Lzw", "Webp", "Jpegxl", "Jpegls", "Qoi"):
+    for name in ("Lerc", "Png", "Brotli", "Zstd", "Lzw", "Webp", "Jpegxl", "Jpegls", "Qoi"):
         codec = getattr(codecs, name)(**({"level": 100, "lossless": True} if name == "Webp" else {}))
         path = zarr2(tmp_path / f"{name}.zarr", bytes(codec.encode(pixels)), compressor=codec.get_config())
         found = open_raster(path).read(Window(0, 0, 64, 64))
         assert found.shape == pixels.shape
-        if name not in ("Jpegxr", "Jpegxl"):
+        if name != "Jpegxl":
             assert np.array_equal(found, pixels), name
     for options in ({}, {"compression": "zstd"}, {"compression": "deflate"}):
         path = files.one_tile(tmp_path / "a.tif", bytes(imagecodecs.lerc_encode(SMALL, **options)), 34887)

@@ -116,7 +116,6 @@ KINDS: dict[str, tuple[str, Write, Levels]] = {
         ".tif", tiff(smooth().transpose(2, 0, 1).copy(), compression="jpeg", **SEPARATE, **TILES), by_tifffile),
     "JPEG by Pillow": (".tif", pillow(compression="jpeg"), by_pillow),
     "JPEG XL": (".tif", tiff(smooth(), compression="jpegxl", photometric="rgb", **TILES), by_tifffile),
-    "JPEG XR": (".tif", tiff(smooth(), compression="jpegxr", photometric="rgb", **TILES), by_tifffile),
     "JPEG 2000, lossy": (
         ".tif", tiff(smooth(), compression="jpeg2000", compressionargs={"level": 40}, photometric="rgb", **TILES),
         by_tifffile),

@@ -73,6 +73,9 @@ REFUSED: dict[str, tuple[str, Write, str, Cure]] = {
         f"{kind} samples": (".tif", tiff(GREY.astype(kind), photometric="minisblack", **TILES), kind, converted)
         for kind in ("int8", "uint32", "int32", "uint64", "int64", "float64", "bool")
     },
+    "JPEG XR": (
+        ".tif", tiff(smooth(), compression="jpegxr", photometric="rgb", **TILES), "JPEG XR is not supported", by_tiff
+    ),
     "two pictures in pages": (".tif", pages(HEIGHT, 50), "holds 2 pictures", with_argument),
     "levels that are not marked": (".tif", pages(HEIGHT, HEIGHT // 2, HEIGHT // 4), "holds 3 pictures", with_argument),
     "pages of one size": (".tif", pages(HEIGHT, HEIGHT), "holds 2 pictures|stack of 2", with_argument),

@@ -28,8 +28,6 @@ def frame_size(data: bytes) -> tuple[int, int] | None:
     try:
         if data[:6] == b"Lerc2 " or data[:10] == b"CntZImage ":
             return _lerc_size(data)[:2]
-        if data[:4] == b"II\xbc\x01":
-            return _jpegxr_size(data)
         if data[4:8] == b"ftyp":
             at = data.index(b"ispe") + 8
             width, height = struct.unpack_from(">II", data, at)
@@ -82,17 +80,6 @@ def _lerc_size(data: bytes) -> tuple[int, int, int]:
     height, width = struct.unpack_from("<ii", data, at)
     values = struct.unpack_from("<i", data, at + 8)[0] if version >= 4 else 1
     return width, height, values * max(1, data.count(b"Lerc2 "))
-
-
-def _jpegxr_size(data: bytes) -> tuple[int, int] | None:
-    """Return the size in the tag table of a JPEG XR file."""
-    (at,) = struct.unpack_from("<I", data, 4)
-    (fields,) = struct.unpack_from("<H", data, at)
-    sides = {}
-    for number in range(min(fields, 64)):
-        tag, kind, _ = struct.unpack_from("<HHI", data, at + 2 + 12 * number)
-        sides[tag] = struct.unpack_from("<H" if kind == 3 else "<I", data, at + 10 + 12 * number)[0]
-    return (sides[0xBC80], sides[0xBC81]) if {0xBC80, 0xBC81} <= set(sides) else None
 
 
 def require_jpeg_end(data: bytes) -> None:

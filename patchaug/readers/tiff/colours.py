@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
 _LOSSLESS = frozenset({1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000})  # CCITT, LZW, deflate, LZMA, Zstd
+_JPEG_XR = frozenset({22610, 34934})
 _ELSEWHERE = frozenset({6, 33003})  # old JPEG; JPEG 2000 whose YCbCr tifffile does not convert
 _WHITE_ZERO, _BLACK_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6  # photometric interpretations
 _ALPHA = (1, 2)  # extra samples: associated and unassociated alpha
@@ -115,6 +116,11 @@ def _of_palette(path: str, page: Any, channels: Channels | None) -> Interpretati
 def _require_image(path: str, page: Any) -> None:
     """Require a type and colours that are read here."""
     photometric, compression = int(page.photometric), int(page.compression)
+    if compression in _JPEG_XR:
+        raise ReadError(
+            f"{path}: JPEG XR is not supported, since damaged tiles end the whole process; save it as a tiled TIFF "
+            f"with deflate"
+        )
     if page.dtype is None or page.dtype.newbyteorder("=") not in FORMATS:
         raise ReadError(f"{path}: samples are {page.bitspersample}-bit {page.dtype}; {dtype_error(page.dtype)}")
     known = photometric in (_BLACK_ZERO, _RGB) or (photometric == _PALETTE and page.dtype == np.uint8)

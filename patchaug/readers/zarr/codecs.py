@@ -37,7 +37,6 @@ _PICTURES = {
     "jpeg2k",
     "jpegls",
     "jpegxl",
-    "jpegxr",
     "lerc",
     "png",
     "qoi",
@@ -140,6 +139,10 @@ def _rare(name: str, options: dict[str, Any]) -> Unpack:
     if name in _PROGRAMS:
         raise ReadError(f"its codec {name!r} runs programs that the file holds; save it with another one")
     plain = name.removeprefix("imagecodecs_")
+    if plain == "jpegxr":
+        raise ReadError(
+            f"its codec {name!r} ends the whole process on damaged data, and is not read; save it with zstd"
+        )
     if plain in _BOUNDED and name not in _COMMON:
         load(plain)
         return lambda data, most: unpack(plain, data, most)
