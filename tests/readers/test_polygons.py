@@ -352,3 +352,20 @@ def test_3712_polygons_window_by_window() -> None:
         inside = shapely.contains_xy(shapely.geometry.shape(one["geometry"]), l0[0] + 0.5, l0[1] + 0.5)
         expected[inside] = codes.index(one["properties"]["classification"]["name"])
     assert np.array_equal(coarse[y, x], expected)
+
+
+def test_names_of_properties_stay_on_one_line(tmp_path):
+    """Found by the fuzzer: a property of a vector file whose name holds a line break."""
+    squares = [((0, 0, 9, 9), "tumor"), ((20, 20, 9, 9), "stroma")]
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"\nlassification": name},
+            "geometry": {"type": "Polygon", "coordinates": [[[x, y], [x + w, y], [x + w, y + h], [x, y + h], [x, y]]]},
+        }
+        for (x, y, w, h), name in squares
+    ]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    with pytest.raises(LabelError, match=r'property "\\nlassification" holds.*Say label="\\nlassification"') as caught:
+        open_slide(np.zeros((60, 80, 3), np.uint8), tmp_path / "a.geojson", codes=["stroma", "tumor"])
+    assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from difflib import get_close_matches
 from typing import Any
@@ -73,13 +74,22 @@ def numbers_of(
             problems.append(f"{name!r} ({count} features{nearest})")
     if problems:
         others = [key for key in attributes or {} if key != label]
-        hint = f'; their properties are {", ".join(others)}: label="{others[0]}" names one' if others else ""
+        hint = (
+            f"; their properties are {', '.join(map(_quoted, others))}: label={_quoted(others[0])} names one"
+            if others
+            else ""
+        )
         hint = hint if None in found else ""
         raise LabelError(
             f"{what}: classes that are not in codes: {'; '.join(problems)}; codes are {', '.join(names)}: "
             f"add the classes to codes, or rename or delete them in the file{hint}"
         )
     return [known[feature.name] for feature in features if feature.name is not None]
+
+
+def _quoted(name: str) -> str:
+    """Return a name of the file in quotes, on one line."""
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _require_no_attribute(what: str, attributes: dict[str, Counter[str]], names: tuple[str, ...], label: str) -> None:
@@ -89,8 +99,8 @@ def _require_no_attribute(what: str, attributes: dict[str, Counter[str]], names:
         if key != label and (likely or set(values) & set(names)):
             listed = ", ".join(f"{value!r} ({count})" for value, count in values.most_common(5))
             raise LabelError(
-                f'{what}: features have no {label}, and their property "{key}" holds {listed}; is that the class? '
-                f'Say label="{key}", or delete the property if all features are {names[1]!r}'
+                f"{what}: features have no {label}, and their property {_quoted(key)} holds {listed}; is that the "
+                f"class? Say label={_quoted(key)}, or delete the property if all features are {names[1]!r}"
             )
 
 

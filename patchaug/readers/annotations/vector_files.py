@@ -34,7 +34,9 @@ def parse_vectors(path: str, label: str) -> Annotations:
     try:
         layers = [str(name) for name, _ in pyogrio.list_layers(path)]
         if len(layers) > 1:
-            raise ReadError(f"{path}: has {len(layers)} layers ({', '.join(layers)}); export one to a file of its own")
+            raise ReadError(
+                f"{path}: has {len(layers)} layers ({', '.join(map(repr, layers))}); export one to a file of its own"
+            )
         meta, _, geometries, columns = pyogrio.raw.read(path)
     except ReadError:
         raise
