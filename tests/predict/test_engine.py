@@ -111,4 +111,4 @@ def test_memory_is_a_band_of_the_map_whatever_the_height() -> None:
     peak(240, "probabilities")  # what is imported late
     high = peak(1024, "probabilities")
     assert high < 3.5 * band and high < peak(352, "probabilities") + band / 2
-    assert peak(352, "classes") < band * 16 / 112 + 2 * 8192 * 112 + 2**21
+    assert peak(352, "classes") < band * 16 / 112 + 2 * 8192 * 112 + 3 * 2**20
