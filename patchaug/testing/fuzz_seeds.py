@@ -85,7 +85,7 @@ def _more_tiffs(image: Array, mask: Array) -> dict[str, bytes]:
     grey, deep = image[..., 0], image.astype(np.uint16) * 257
     palette = np.arange(768, dtype=np.uint16).reshape(3, 256)
     tags = [(33550, "d", 3, (0.5, 0.5, 0.0), False), (33922, "d", 6, (0.0, 0.0, 0.0, 500.0, 900.0, 0.0), False)]
-    codecs = {name: _tiff(image, compression=name, **tiles) for name in ("webp", "lerc", "jpegxl", "jpegxr", "png")}
+    codecs = {name: _tiff(image, compression=name, **tiles) for name in ("webp", "lerc", "jpegxl", "png")}
     return {f"{name}.tif": content for name, content in codecs.items()} | {
         "openslide.tif": _tiff(image, software="MedScan", **tiles),
         "predictor.tif": _tiff(deep, predictor=True, compression="zlib", **tiles),
