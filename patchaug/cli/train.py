@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from patchaug.cli.cross_validation import train_folds
 from patchaug.cli.run_folder import DEFAULT, OPTIONS, RunFolder
 from patchaug.cli.split_pairs import Pairs, pairs_of
 from patchaug.core.messages import messages_from
+from patchaug.errors import MissingError
 from patchaug.options.fields import TrainOptions
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the results of an ended run in --out.")]
@@ -76,6 +77,17 @@ def _train_folds(options: TrainOptions, out: Path, *, overwrite: bool, as_json: 
     print_result({**summary, "out": str(out)}, *lines, f"results are in {out}", as_json=as_json)
 
 
+@contextmanager
+def _removal_in_one_line(out: Path) -> Iterator[None]:
+    """Raise MissingError if something is not found because the folder of the run was removed."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if out.is_dir() or isinstance(error, MissingError):
+            raise
+        raise MissingError(f"{out}: the folder of the run was removed; choose a folder that stays") from None
+
+
 def train_and_report(
     train_pairs: Pairs, valid_pairs: Pairs, options: TrainOptions, folder: RunFolder, *, as_json: bool,
     resume: bool = False, quiet: bool = False, started: float | None = None,
@@ -90,7 +102,7 @@ def train_and_report(
         from patchaug.cli.training import resume_command, run_training  # takes seconds, so wrong use is reported first
 
     out = folder.path
-    with messages_from(options.log_level):
+    with messages_from(options.log_level), _removal_in_one_line(out):
         report = run_training(
             train_pairs, valid_pairs, options=options, folder=folder, bars=bars_wanted(as_json), resume=resume,
             started=started,

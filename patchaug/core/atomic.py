@@ -81,13 +81,13 @@ def atomic_write(
             _synchronise_one(target.parent)
     except OSError as error:
         if error.errno == errno.ENOENT and not hidden.is_dir():
-            raise MissingError(
-                f"{target}: its folder was removed while the {content} was written; choose a folder that stays"
-            ) from None
+            raise _removed(target, content) from None
         if error.errno in _CURES and (error.filename is None or Path(error.filename).is_relative_to(hidden)):
             raise write_error(target, error) from None
         raise
     except Exception as error:  # of libraries that hide the system's error: torch.save, and safetensors in Rust
+        if "(os error 2)" in str(error) and not hidden.is_dir():
+            raise _removed(target, content) from None
         if "(os error 28)" in str(error):
             raise write_error(target, OSError(errno.ENOSPC, "No space left on device")) from None
         if "inline_container" in str(error) or "PytorchStreamWriter" in str(
@@ -101,6 +101,10 @@ def atomic_write(
         shutil.rmtree(hidden, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def _removed(target: Path, content: str) -> MissingError:
+    return MissingError(f"{target}: its folder was removed while the {content} was written; choose a folder that stays")
 
 
 def _target(path: str | os.PathLike[str]) -> Path:

@@ -105,6 +105,19 @@ def test_a_full_disk_behind_an_error_of_a_library_is_one_error(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_folder_that_is_removed_behind_an_error_of_a_library_is_one_error(tmp_path):
+    """As safetensors raises it, which writes a file of its own beside the temporary one."""
+    (tmp_path / "run").mkdir()
+
+    def write_meanwhile() -> None:
+        with atomic_write(tmp_path / "run" / "a", "model"):
+            shutil.rmtree(tmp_path / "run")
+            raise ValueError("Error while serializing: I/O error: No such file or directory (os error 2) at path ...")
+
+    with pytest.raises(MissingError, match="its folder was removed while the model was written"):
+        write_meanwhile()
+
+
 @pytest.mark.parametrize("call", ["os.replace", "os.fsync"])
 def test_a_failure_at_the_end_leaves_everything_as_it_was(tmp_path, monkeypatch, call):
     """A disk that fails when the content is written out, or renamed."""
