@@ -118,11 +118,11 @@ def check(
 
 def _with_scale(reports: list[Report], options: PatchOptions, *, isolated: bool) -> list[Report]:
     """Add what training says of the scale: a note where none is given, a problem where it has other channels."""
-    told: set[Any] = set()
+    done: set[Any] = set()
     for number, one in enumerate(reports):
-        if one.format is None or one.problems or one.format in told or (one.dtype == "uint8" and options.scale is None):
+        if one.format is None or one.problems or one.format in done or (one.dtype == "uint8" and options.scale is None):
             continue
-        told.add(one.format)
+        done.add(one.format)
         if isolated and options.scale is None:  # the slide is opened in no other process than its own
             reports[number] = one.with_note(f"pixels are {one.dtype}; patchaug stats finds --scale")
             continue

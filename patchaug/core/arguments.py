@@ -120,7 +120,7 @@ def _shown(hint: Any) -> str:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a value may be meant by an annotation; True where that cannot be told."""
+    """Return whether a value may be meant by an annotation; True where that is unknown."""
     if hint is Any or hint is object or isinstance(hint, (TypeVar, str)):
         return True
     arguments, origin = get_args(hint), get_origin(hint)

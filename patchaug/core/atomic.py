@@ -135,10 +135,15 @@ def require_replaceable(target: Path, content: str, replace: Callable[[Path], bo
         if not target.is_file() and target.exists():
             raise WriteError(f"{target} is not a regular file; choose another name for the {content}")
         if not (is_signed(target, content) if replace is None else replace(target)):
-            raise WriteError(
-                f"{target} exists, and patchaug did not write it as a {content}, or it was changed since; "
-                f"choose another name"
-            )
+            raise not_own(target, content)
+
+
+def not_own(target: str | os.PathLike[str], content: str) -> WriteError:
+    """Return the error for a file or folder that patchaug did not write, or that was changed since."""
+    return WriteError(
+        f"{os.fspath(target)} exists, and patchaug did not write it as a {content}, or it was changed since; "
+        f"choose another name"
+    )
 
 
 def write_text(

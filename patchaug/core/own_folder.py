@@ -12,9 +12,8 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from patchaug.core.atomic import atomic_write
+from patchaug.core.atomic import atomic_write, not_own
 from patchaug.core.signature import is_signed, sign
-from patchaug.errors import WriteError
 
 _LARGEST = 2**20  # bytes of the JSON file
 
@@ -74,9 +73,7 @@ def is_own_folder(path: str | os.PathLike[str], index: str, content: str) -> boo
 def require_own_folder(path: str | os.PathLike[str], index: str, content: str) -> None:
     """Raise WriteError if something of that name exists that patchaug did not write."""
     if os.path.lexists(path) and not is_own_folder(path, index, content):
-        raise WriteError(
-            f"{path} exists, and patchaug did not write it as a {content}, or it was changed since; choose another name"
-        )
+        raise not_own(path, content)
 
 
 def remove_own_folder(path: str | os.PathLike[str], index: str, content: str) -> None:

@@ -12,6 +12,29 @@ from patchaug.core.arguments import names_arguments_of_init
 from patchaug.errors import OptionError
 
 
+def count_labelled(labels: torch.Tensor, ignore_index: int, weight: torch.Tensor | None) -> torch.Tensor:
+    """Count the pixels that count, or sum their weights.
+
+    Args:
+        labels: Class numbers, integer of any shape.
+        ignore_index: Class number of pixels that do not count.
+        weight: Weight of each class, float (classes,), or None.
+
+    Returns:
+        A tensor without axes, on the labels' device.
+
+    Examples:
+        >>> from patchaug.data.segmentation_losses import count_labelled
+        >>> count_labelled(torch.tensor([0, 1, 255]), 255, torch.tensor([1.0, 3.0]))
+        tensor(4.)
+    """
+    labels = labels.as_subclass(torch.Tensor)
+    counts = labels != ignore_index
+    if weight is None:
+        return counts.sum()
+    return (weight.to(labels.device)[torch.where(counts, labels, 0).long()] * counts).sum()
+
+
 class SegmentationLoss:
     """Loss over the pixels that count, 0 where a batch has none.
 
@@ -49,11 +72,7 @@ class SegmentationLoss:
         Returns:
             A tensor without axes, on the labels' device.
         """
-        labels = labels.as_subclass(torch.Tensor)
-        counts = labels != self.ignore_index
-        if self.weight is None:
-            return counts.sum()
-        return (self.weight.to(labels.device)[torch.where(counts, labels, 0).long()] * counts).sum()
+        return count_labelled(labels, self.ignore_index, self.weight)
 
     def activation(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the probabilities of the classes."""

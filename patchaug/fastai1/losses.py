@@ -11,7 +11,7 @@ import torch
 from fastai.layers import FlattenedLoss
 from torch import nn
 
-from patchaug.data.segmentation_losses import SegmentationLoss
+from patchaug.data.segmentation_losses import SegmentationLoss, count_labelled
 
 
 class SlideCrossEntropy(FlattenedLoss):
@@ -59,10 +59,7 @@ class SlideCrossEntropy(FlattenedLoss):
         Returns:
             A tensor without axes, on the labels' device.
         """
-        counts = labels != self.ignore_index
-        if self.func.weight is None:
-            return counts.sum()
-        return (self.func.weight.to(labels.device)[torch.where(counts, labels, 0).long()] * counts).sum()
+        return count_labelled(labels, self.ignore_index, self.func.weight)
 
     def __call__(self, input: torch.Tensor, target: torch.Tensor, **kwargs: Any) -> Any:  # noqa: A002 - fastai's name
         """Return the loss: a tensor without axes, or one value a pixel while the reduction is "none".

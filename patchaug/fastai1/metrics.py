@@ -9,7 +9,7 @@ import torch
 from fastai.callback import Callback
 from fastai.torch_core import add_metrics
 
-from patchaug.predict.confusion import count_confusion, counts_by_class, mean_quotient
+from patchaug.predict.confusion import count_confusion, mean_score, share_of_right_pixels
 
 
 class PixelMetric(Callback):
@@ -48,10 +48,6 @@ class PixelMetric(Callback):
         """The score of the windows so far."""
         raise NotImplementedError
 
-    def by_class(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return pixels of each class that are right, that are labelled, and that are predicted; float64 (classes,)."""
-        return counts_by_class(self.confusion)
-
 
 class SlideDice(PixelMetric):
     """Average the Dice scores of the classes, over the pixels that count.
@@ -74,8 +70,7 @@ class SlideDice(PixelMetric):
     @property
     def value(self) -> float:
         """The mean of 2 |P and T| / (|P| + |T|)."""
-        right, labelled, predicted = self.by_class()
-        return mean_quotient(2 * right, labelled + predicted)
+        return mean_score(self.confusion, "dice")
 
 
 class SlideJaccard(PixelMetric):
@@ -99,8 +94,7 @@ class SlideJaccard(PixelMetric):
     @property
     def value(self) -> float:
         """The mean of |P and T| / |P or T|."""
-        right, labelled, predicted = self.by_class()
-        return mean_quotient(right, labelled + predicted - right)
+        return mean_score(self.confusion, "iou")
 
 
 class SlideAccuracy(PixelMetric):
@@ -122,8 +116,7 @@ class SlideAccuracy(PixelMetric):
     @property
     def value(self) -> float:
         """Right pixels by pixels that count."""
-        right, labelled, _ = self.by_class()
-        return mean_quotient(right.sum()[None], labelled.sum()[None])
+        return share_of_right_pixels(self.confusion)
 
 
 class SlidePrecision(PixelMetric):
@@ -147,8 +140,7 @@ class SlidePrecision(PixelMetric):
     @property
     def value(self) -> float:
         """The mean of |P and T| / |P|."""
-        right, _, predicted = self.by_class()
-        return mean_quotient(right, predicted)
+        return mean_score(self.confusion, "precision")
 
 
 class SlideRecall(PixelMetric):
@@ -172,8 +164,7 @@ class SlideRecall(PixelMetric):
     @property
     def value(self) -> float:
         """The mean of |P and T| / |T|."""
-        right, labelled, _ = self.by_class()
-        return mean_quotient(right, labelled)
+        return mean_score(self.confusion, "recall")
 
 
 def use_ignore_index(metrics: Iterable[Any], data: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 from fastai.learner import AvgLoss, Learner
 from fastai.losses import CrossEntropyLossFlat
 
-from patchaug.data.segmentation_losses import SegmentationLoss
+from patchaug.data.segmentation_losses import SegmentationLoss, count_labelled
 
 
 class SlideCrossEntropy(CrossEntropyLossFlat):
@@ -52,11 +52,7 @@ class SlideCrossEntropy(CrossEntropyLossFlat):
         Returns:
             A tensor without axes, on the labels' device.
         """
-        labels = labels.as_subclass(torch.Tensor)
-        counts = labels != self.ignore_index
-        if self.func.weight is None:
-            return counts.sum()
-        return (self.func.weight.to(labels.device)[torch.where(counts, labels, 0).long()] * counts).sum()
+        return count_labelled(labels, self.ignore_index, self.func.weight)
 
     def __call__(self, inp: torch.Tensor, targ: torch.Tensor, **kwargs: Any) -> Any:
         """Return the loss: a tensor without axes, or one value a pixel while the reduction is "none".

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from fastai.learner import Learner, Metric
 
-from patchaug.predict.confusion import count_confusion, counts_by_class, mean_quotient
+from patchaug.predict.confusion import count_confusion, mean_score, share_of_right_pixels
 
 
 class PixelMetric(Metric):
@@ -38,10 +38,6 @@ class PixelMetric(Metric):
         pixels = learn.to_detach(pixels).view(-1, *pixels.shape).sum(0)  # of all processes
         self.confusion = pixels if self.confusion is None else self.confusion + pixels
 
-    def by_class(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return pixels of each class that are right, that are labelled, and that are predicted; float64 (classes,)."""
-        return counts_by_class(self.confusion)
-
 
 class SlideDice(PixelMetric):
     """Average the Dice scores of the classes, over the pixels that count: fastai's `DiceMulti` on labelled pixels.
@@ -64,8 +60,7 @@ class SlideDice(PixelMetric):
     @property
     def value(self) -> float:
         """The mean of 2 |P and T| / (|P| + |T|)."""
-        right, labelled, predicted = self.by_class()
-        return mean_quotient(2 * right, labelled + predicted)
+        return mean_score(self.confusion, "dice")
 
 
 class SlideJaccard(PixelMetric):
@@ -89,8 +84,7 @@ class SlideJaccard(PixelMetric):
     @property
     def value(self) -> float:
         """The mean of |P and T| / |P or T|."""
-        right, labelled, predicted = self.by_class()
-        return mean_quotient(right, labelled + predicted - right)
+        return mean_score(self.confusion, "iou")
 
 
 class SlideAccuracy(PixelMetric):
@@ -112,8 +106,7 @@ class SlideAccuracy(PixelMetric):
     @property
     def value(self) -> float:
         """Right pixels by pixels that count."""
-        right, labelled, _ = self.by_class()
-        return mean_quotient(right.sum()[None], labelled.sum()[None])
+        return share_of_right_pixels(self.confusion)
 
 
 class SlidePrecision(PixelMetric):
@@ -137,8 +130,7 @@ class SlidePrecision(PixelMetric):
     @property
     def value(self) -> float:
         """The mean of |P and T| / |P|."""
-        right, _, predicted = self.by_class()
-        return mean_quotient(right, predicted)
+        return mean_score(self.confusion, "precision")
 
 
 class SlideRecall(PixelMetric):
@@ -162,8 +154,7 @@ class SlideRecall(PixelMetric):
     @property
     def value(self) -> float:
         """The mean of |P and T| / |T|."""
-        right, labelled, _ = self.by_class()
-        return mean_quotient(right, labelled)
+        return mean_score(self.confusion, "recall")
 
 
 def ignore_index_of(dls: Any) -> int | None:

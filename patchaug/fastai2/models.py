@@ -18,6 +18,7 @@ from torch import nn
 
 from patchaug.errors import OptionError
 from patchaug.options.learner_fields import parse_model
+from patchaug.predict.run_model import evaluating
 
 
 def build_model(path: str, n_in: int, n_out: int) -> nn.Module:
@@ -71,18 +72,13 @@ def require_segmentation(model: nn.Module, path: str, n_in: int, n_out: int, siz
     Raises:
         OptionError: It fails, or its answer is not scores of each class for each pixel.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
             scores = model(torch.zeros(1, n_in, *size))
-    except Exception as error:  # whatever the foreign model raises
-        raise OptionError(
-            f"model {path} fails on an image of {n_in} channels and {size[0]} x {size[1]} px: {_line(error)}"
-        ) from error
-    finally:
-        for module, training in modes:
-            module.training = training
+        except Exception as error:  # whatever the foreign model raises
+            raise OptionError(
+                f"model {path} fails on an image of {n_in} channels and {size[0]} x {size[1]} px: {_line(error)}"
+            ) from error
     found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
     if found != (1, n_out, *size):
         raise OptionError(
@@ -107,7 +103,7 @@ def split_encoder(model: nn.Module) -> L:
 
 
 def _own(path: str, module: str, name: str) -> Callable[..., Any]:
-    """Import a function of the user's; its errors are told in a line, and keep their trace as the cause."""
+    """Import a function of the user's; its errors are one line, and keep their trace as the cause."""
     folder = str(Path.cwd())
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)  # and leave it there: the exported learner needs the module too

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from patchaug.errors import OptionError
+from patchaug.predict.scores import class_quotients
 
 
 def count_confusion(scores: torch.Tensor, labels: torch.Tensor, axis: int, ignore_index: int | None) -> torch.Tensor:
@@ -36,12 +37,23 @@ def count_confusion(scores: torch.Tensor, labels: torch.Tensor, axis: int, ignor
     return pixels.view(classes, classes)
 
 
-def counts_by_class(confusion: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return pixels of each class that are right, that are labelled, and that are predicted; float64 (classes,)."""
-    confusion = (torch.zeros(0, 0) if confusion is None else confusion).double()
-    return confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+def mean_score(confusion: torch.Tensor | None, name: str) -> float:
+    """Return the mean of a score over the classes that have it; NaN where none does.
+
+    Args:
+        confusion: int64 (classes, classes), see `count_confusion`; None for no pixels.
+        name: "dice", "iou", "precision" or "recall".
+    """
+    confusion = _counts(confusion)
+    part, whole = class_quotients(confusion.diagonal(), confusion.sum(1), confusion.sum(0))[name]
+    return float((part / whole)[whole > 0].mean())
 
 
-def mean_quotient(parts: torch.Tensor, wholes: torch.Tensor) -> float:
-    """Return the mean of the quotients that exist; NaN where none does."""
-    return float((parts / wholes)[wholes > 0].mean())
+def share_of_right_pixels(confusion: torch.Tensor | None) -> float:
+    """Return the share of the counted pixels that are right; NaN where none counts."""
+    confusion = _counts(confusion)
+    return float(confusion.diagonal().sum() / confusion.sum())
+
+
+def _counts(confusion: torch.Tensor | None) -> torch.Tensor:
+    return (torch.zeros(0, 0) if confusion is None else confusion).double()

@@ -12,7 +12,7 @@ import numpy as np
 from patchaug.core.validation import SEED
 from patchaug.predict.bootstrap import SAMPLES, bootstrap_intervals
 from patchaug.predict.evaluation import SlideEvaluation, WorstWindow
-from patchaug.predict.scores import ScoreCounts, scores_of, sum_counts
+from patchaug.predict.scores import ScoreCounts, as_number, as_report, scores_of, sum_counts
 
 COVERAGE = 0.95
 
@@ -77,10 +77,9 @@ def _slide(one: SlideEvaluation) -> dict[str, Any]:
 def _entry(counts: ScoreCounts, codes: Sequence[str]) -> dict[str, Any]:
     scores = scores_of(counts)
     return {
-        "accuracy": _number(counts.accuracy()),
+        "accuracy": as_number(counts.accuracy()),
         "scores": {
-            code: {name: _number(values[number]) for name, values in scores.items()}
-            for number, code in enumerate(codes)
+            code: as_report([values[number] for values in scores.values()], scores) for number, code in enumerate(codes)
         },
         "confusion": counts.confusion.tolist(),
         "boundary": None if counts.boundary is None else counts.boundary.tolist(),
@@ -91,10 +90,6 @@ def _entry(counts: ScoreCounts, codes: Sequence[str]) -> dict[str, Any]:
 def _window(one: WorstWindow) -> dict[str, Any]:
     window = {name: getattr(one.window, name) for name in ("x", "y", "width", "height", "level")}
     return {**window, "wrong": one.wrong, "labelled": one.labelled}
-
-
-def _number(value: Any) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _pair(both: Any) -> list[float] | None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
 
-from patchaug.core.arrays import Array
 from patchaug.readers.georeference import Georeference, georeference_of
 from patchaug.slides.mask_alignment import whole_factors
 from patchaug.slides.slide import Slide
@@ -104,31 +101,3 @@ class MapFrame:
             slide.name, width, height, tuple(codes), level, per_pixel, mpp=mpp,
             georeference=None if place is None else place.of_part(0.0, 0.0, *per_pixel),
         )  # fmt: skip
-
-
-class MapWriter(Protocol):
-    """Takes the bands of a map from the top down, and writes one file, whole or not at all.
-
-    Used as a context manager: an exception inside removes what was written; otherwise the end of the block completes
-    the file and renames it to its final name. `patchaug.predict.writers.registry.open_writer` makes them.
-    """
-
-    def __enter__(self) -> Self:
-        """Open the temporary file."""
-        ...
-
-    def write(self, top: int, classes: Array, probabilities: Array | None) -> None:
-        """Write the next band.
-
-        Args:
-            top: Row of the band's first row; bands come in order and without gaps.
-            classes: Class numbers, uint8 or uint16 (rows, width).
-            probabilities: float32 (classes, rows, width), or None if only classes are predicted.
-        """
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Complete the file, or remove it."""
-        ...

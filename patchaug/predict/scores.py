@@ -6,7 +6,7 @@ than a small one. A score whose denominator is 0 does not exist: NaN in arrays, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +57,8 @@ def scores_of(counts: ScoreCounts) -> dict[str, Array]:
     """
     right = np.diagonal(counts.confusion, axis1=-2, axis2=-1)
     labelled, predicted = counts.confusion.sum(-1), counts.confusion.sum(-2)
-    found = {
-        "dice": _quotient(2 * right, labelled + predicted),
-        "iou": _quotient(right, labelled + predicted - right),
-        "precision": _quotient(right, predicted),
-        "recall": _quotient(right, labelled),
-    }
+    quotients = class_quotients(right, labelled, predicted)
+    found = {name: _quotient(part, whole) for name, (part, whole) in quotients.items()}
     if counts.boundary is not None:
         guess, near_truth, truth, near_guess = np.moveaxis(counts.boundary, -1, 0)
         precision, recall = _quotient(near_truth, guess), _quotient(near_guess, truth)
@@ -77,6 +73,30 @@ def scores_of(counts: ScoreCounts) -> dict[str, Array]:
         found["objects_f1"] = _quotient(2 * matched, truth + guess)
         found["objects_iou"] = _quotient(ious, matched)
     return found
+
+
+def class_quotients(right: Any, labelled: Any, predicted: Any) -> dict[str, tuple[Any, Any]]:
+    """Return numerator and denominator of the scores of each class.
+
+    Args:
+        right: Pixels of each class that are right, an array or a tensor (..., classes).
+        labelled: Pixels that are labelled as the class.
+        predicted: Pixels that are predicted as the class.
+
+    Returns:
+        {"dice", "iou", "precision", "recall": (numerator, denominator)}, of the arguments' kind and shape.
+
+    Examples:
+        >>> from patchaug.predict.scores import class_quotients
+        >>> class_quotients(3, 4, 5)
+        {'dice': (6, 9), 'iou': (3, 6), 'precision': (3, 5), 'recall': (3, 4)}
+    """
+    return {
+        "dice": (2 * right, labelled + predicted),
+        "iou": (right, labelled + predicted - right),
+        "precision": (right, predicted),
+        "recall": (right, labelled),
+    }
 
 
 def sum_counts(counts: Sequence[ScoreCounts]) -> ScoreCounts:
@@ -120,9 +140,14 @@ def count_pixels(truth: Array, predicted: Array, classes: int, ignore_index: int
     return np.bincount(both, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
-def as_report(values: Array, names: Sequence[str]) -> dict[str, float | None]:
+def as_report(values: Array | Sequence[Any], names: Iterable[str]) -> dict[str, float | None]:
     """Return values by name, None for NaN, as JSON writes them."""
-    return {name: None if np.isnan(value) else float(value) for name, value in zip(names, values, strict=True)}
+    return {name: as_number(value) for name, value in zip(names, values, strict=True)}
+
+
+def as_number(value: Any) -> float | None:
+    """Return a number, None for NaN, as JSON writes it."""
+    return None if np.isnan(value) else float(value)
 
 
 def _sum(parts: Sequence[Array | None]) -> Array | None:

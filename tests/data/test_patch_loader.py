@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from patchaug import ReadError, Uniform, open_slide
 from patchaug.readers import TiledRaster
 from patchaug.testing import coordinate_image, write_pyramid
+from tests.harmed_workers import harm_readers
 
 torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader
@@ -46,19 +46,6 @@ def test_batches_are_those_of_torch(options: dict[str, Any], data: PatchDataset)
         assert all(map(np.array_equal, ours, theirs))
 
 
-def harmed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Workers that read s1.tif get a signal."""
-    parent, read, done = os.getpid(), TiledRaster.read, list[bool]()
-
-    def read_and_die(self: TiledRaster, window: Any) -> Any:
-        if os.getpid() != parent and self.name == "s1.tif" and not done:
-            done.append(True)  # a worker that goes on is not stopped again
-            os.kill(os.getpid(), number)
-        return read(self, window)
-
-    monkeypatch.setattr(TiledRaster, "read", read_and_die)
-
-
 @forked
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
 def test_a_worker_that_dies_names_its_window(name: str, data: PatchDataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +53,7 @@ def test_a_worker_that_dies_names_its_window(name: str, data: PatchDataset, monk
     import faulthandler
 
     faulthandler.disable()
-    harmed(monkeypatch, getattr(signal, name))
+    harm_readers(monkeypatch, "s1.tif", getattr(signal, name))
     with pytest.raises(ReadError, match=rf"^DataLoader worker .*; {PLACE}.*patchaug check --isolated$"):
         list(PatchLoader(data, batch_size=4, num_workers=2))
 
@@ -76,7 +63,7 @@ def test_a_worker_that_stops_answering_names_its_window(data: PatchDataset, monk
     """As a disk that stalls; afterwards no worker is left."""
     import psutil
 
-    harmed(monkeypatch, signal.SIGSTOP)
+    harm_readers(monkeypatch, "s1.tif", signal.SIGSTOP)
     before = set(psutil.Process().children())
     with pytest.raises(ReadError, match=rf"^DataLoader timed out after 2 seconds; {PLACE}.*raise timeout="):
         list(PatchLoader(data, batch_size=4, num_workers=2, timeout=2))

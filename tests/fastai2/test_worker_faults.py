@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -14,24 +13,12 @@ import pytest
 from patchaug import ReadError
 from patchaug.fastai import RandomPatch
 from patchaug.readers import TiledRaster
+from tests.harmed_workers import harm_readers
 
 from .conftest import loaders
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are forked, and share memory")
 PLACE = r"worker \d has read slide s1\.tiff, level 0, window x=\d+ y=\d+ 32 x 32, index \d+ for \d+\.\d s"
-
-
-def harmed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Workers that read s1.tiff get a signal."""
-    parent, read, done = os.getpid(), TiledRaster.read, list[bool]()
-
-    def read_and_die(self: TiledRaster, window: Any) -> Any:
-        if os.getpid() != parent and self.name == "s1.tiff" and not done:
-            done.append(True)  # a worker that goes on is not stopped again
-            os.kill(os.getpid(), number)
-        return read(self, window)
-
-    monkeypatch.setattr(TiledRaster, "read", read_and_die)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
@@ -40,7 +27,7 @@ def test_a_worker_that_dies_names_its_window(number: int, folder: Path, monkeypa
     import faulthandler
 
     faulthandler.disable()
-    harmed(monkeypatch, number)
+    harm_readers(monkeypatch, "s1.tiff", number)
     dls = loaders(folder, RandomPatch(32, per_slide=40, seed=7), num_workers=2)
     start = time.monotonic()
     with pytest.raises(ReadError, match=rf"^DataLoader worker \(pid.*; {PLACE}.*patchaug check --isolated$"):
@@ -50,7 +37,7 @@ def test_a_worker_that_dies_names_its_window(number: int, folder: Path, monkeypa
 
 def test_a_worker_that_stops_answering_names_its_window(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGSTOP stands for a disk that stalls; `timeout=` is fastai's and torch's argument."""
-    harmed(monkeypatch, signal.SIGSTOP)
+    harm_readers(monkeypatch, "s1.tiff", signal.SIGSTOP)
     dls = loaders(folder, RandomPatch(32, per_slide=40, seed=7), num_workers=2, timeout=3)
     start = time.monotonic()
     with pytest.raises(ReadError, match=rf"^DataLoader timed out after 3 seconds; {PLACE}.*raise timeout="):

@@ -19,6 +19,7 @@ from patchaug import Foreground, FrameError, PatchaugError, Plan, ReadError, Win
 from patchaug.readers.gdal import GdalRaster
 from patchaug.testing import RasterTests
 from patchaug.testing.raster_contract import forked
+from tests.readers.test_kinds_by_reference import by_rasterio
 from tests.slides.test_georeference import geotiff
 
 rasterio = pytest.importorskip("rasterio")
@@ -67,17 +68,6 @@ def vrt(path: Path, pixels: np.ndarray, mask: np.ndarray | None = None, **option
     return copied(path, tiff(path.with_suffix(".tif"), pixels, mask, **options), "VRT")
 
 
-def theirs(path: Path) -> list[np.ndarray]:
-    """All levels, as rasterio reads them."""
-    with rasterio.open(path) as dataset:
-        levels = [dataset.read().transpose(1, 2, 0)]
-        number = len(dataset.overviews(1))
-    for level in range(number):
-        with rasterio.open(path, overview_level=level) as dataset:
-            levels.append(dataset.read().transpose(1, 2, 0))
-    return levels
-
-
 @pytest.mark.parametrize("kind", ["JPEG 2000", "VRT"])
 class TestGdal(RasterTests):
     """The contract, forks and threads included."""
@@ -90,7 +80,7 @@ class TestGdal(RasterTests):
 
     @pytest.fixture
     def expected(self, path):
-        return theirs(path)
+        return by_rasterio(path)
 
     @pytest.fixture
     def raster(self, path):
@@ -106,7 +96,7 @@ def test_pixels_are_those_of_rasterio(tmp_path: Path, write, channels: int, dtyp
     path = write(tmp_path / ("a.jp2" if write is jp2 else "a.vrt"), pixels)
     slide = open_slide(path, ram="64MB", channels=list(range(channels)))
     assert (slide.dtype, slide.channels) == (pixels.dtype, channels)
-    levels = theirs(path)
+    levels = by_rasterio(path)
     assert slide.level_dimensions == tuple(level.shape[1::-1] for level in levels)
     for number, level in enumerate(levels):
         assert np.array_equal(slide.read(Window(0, 0, *level.shape[1::-1], number)).image, level)

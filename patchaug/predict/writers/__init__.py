@@ -1,1 +1,1 @@
-"""Writers of predictions: one file for each format, each a `MapWriter` that is fed bands from the top down."""
+"""Writers of predictions: one file for each format, each a `BandWriter` that is fed bands from the top down."""

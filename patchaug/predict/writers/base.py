@@ -19,7 +19,10 @@ What = Literal["classes", "probabilities"]
 
 
 class BandWriter(ABC):
-    """Writes one file from the bands of a map; see `MapWriter`.
+    """Takes the bands of a map from the top down, and writes one file, whole or not at all.
+
+    Used as a context manager: an exception inside removes what was written; otherwise the end of the block completes
+    the file and renames it to its final name. `open_writer` of the registry makes them.
 
     A subclass defines `begin` (open what it writes to, below `self.temporary`), `write_band` and `finish`.
 
@@ -70,7 +73,7 @@ class BandWriter(ABC):
 
     @abstractmethod
     def write_band(self, top: int, classes: Array, probabilities: Array | None) -> None:
-        """Write a checked band; see `MapWriter.write`. `classes` is of `self.dtype`."""
+        """Write a checked band; see `write`. `classes` is of `self.dtype`."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -95,7 +98,12 @@ class BandWriter(ABC):
         return self
 
     def write(self, top: int, classes: Array, probabilities: Array | None = None) -> None:
-        """Write the next band; see `MapWriter`.
+        """Write the next band.
+
+        Args:
+            top: Row of the band's first row; bands come in order and without gaps.
+            classes: Class numbers, uint8 or uint16 (rows, width).
+            probabilities: float32 (classes, rows, width), or None if only classes are predicted.
 
         Raises:
             OptionError: The band is not the next one, or is not of the map's size.
