@@ -34,6 +34,7 @@ SCENES = [
     ("uint16", 6, "pixel"),
     ("uint8", 6, "band"),
     ("uint16", 6, "band"),
+    ("uint8", 4, "pixel, with alpha"),
 ]
 Read = Callable[[int, int], Any]
 
@@ -44,7 +45,12 @@ def scene(folder: Path, dtype: str, channels: int, interleave: str, side: int) -
     ramp = np.add.outer(np.arange(side), np.arange(side)) // 7 % 200
     planes = np.stack([ramp * (k + 1) // 2 + rng.integers(0, 9, ramp.shape) for k in range(channels)]).astype(dtype)
     path = folder / f"{dtype}-{channels}-{interleave}.tif"
+    alpha = "alpha" in interleave
+    if alpha:
+        planes[-1] = np.where(ramp > 5, 255, 0)
     options = {"photometric": "minisblack", "tile": (256, 256), "compression": "deflate", "metadata": None}
+    if alpha:
+        options |= {"photometric": "rgb", "extrasamples": ["unassalpha"]}
     if interleave == "band":
         tifffile.imwrite(path, planes, planarconfig="separate", **options)
     else:
@@ -89,7 +95,13 @@ def main() -> None:
             path = scene(Path(folder), *one, args.side)
             made = (ours(path, 0), theirs(path), ours(path, "4GB"))
             pixels = [read(*places[0]) for read in made]
-            assert all(np.array_equal(pixels[0], other) for other in pixels[1:])
+            colours = pixels[0].shape[2]
+            assert np.array_equal(pixels[0], pixels[2])
+            if "alpha" in one[2]:  # ours are white where they are transparent
+                opaque = pixels[1][..., 3] == 255
+                assert np.array_equal(pixels[0][opaque], pixels[1][opaque][:, :colours])
+            else:
+                assert np.array_equal(pixels[0], pixels[1])
             readers |= {(one, name): read for name, read in zip(names, made, strict=True)}
         took: dict[tuple[Any, str], list[float]] = {key: [] for key in readers}
         for _ in range(args.rounds):

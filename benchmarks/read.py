@@ -42,6 +42,14 @@ def ours_cold(slide: str, mask: str) -> Read:
     return lambda x, y: alone.read(Window(x, y, SIZE, SIZE)).image
 
 
+def ours_cold_pair(slide: str, mask: str) -> Read:
+    """Read image and mask with patchaug, without a cache."""
+    from patchaug import Window
+
+    pair, _ = _ours(slide, mask, 0)
+    return lambda x, y: pair.read(Window(x, y, SIZE, SIZE)).image
+
+
 def ours_warm(slide: str, mask: str) -> Read:
     """Read with patchaug, with all tiles cached."""
     from patchaug import Window
@@ -148,7 +156,7 @@ def tiatoolbox(slide: str, mask: str) -> Read:
     return lambda x, y: opened.read_rect((x, y), (SIZE, SIZE), resolution=0, units="level")
 
 
-READERS = [ours_cold, ours_warm, ours_warm_pair, decode_limit, copy_limit, copy_limit_pair]
+READERS = [ours_cold, ours_cold_pair, ours_warm, ours_warm_pair, decode_limit, copy_limit, copy_limit_pair]
 READERS += [openslide, tiffslide, cucim, monai, tiatoolbox]
 
 
