@@ -12,7 +12,7 @@ from patchaug.core.validation import SEED, Classes, OnError, Size, Small, checke
 from patchaug.data.slide_items import LazySlideItem, slide_of
 from patchaug.errors import OptionError
 from patchaug.fastai2.pixels import pixels_of
-from patchaug.sampling import Empty, PerSlide
+from patchaug.sampling import Balance, Empty, PerSlide
 from patchaug.sampling.plan import Edge
 from patchaug.sampling.splits import samplers_for
 
@@ -28,14 +28,16 @@ class RandomPatch(ItemTransform):
 
     Args:
         size: Side of the window in pixels of `level`, or (height, width).
-        per_slide: Windows of each slide in an epoch (random modes); or "area" or "tissue", to share out `windows`.
-        windows: Windows of all slides in an epoch, with per_slide "area" or "tissue"; see `Uniform`.
+        per_slide: Windows of each slide in an epoch (random modes); or "area", "tissue" or "foreground", to share out
+            `windows`.
+        windows: Windows of all slides in an epoch, with those words; see `Uniform` and `Foreground`.
         foreground: Probability that a draw is a foreground draw (mode "random"), see `Foreground`.
         classes: Classes that count as foreground; see `Foreground`. Default: all but 0 and `ignore_index`.
         min_fraction: Least share of a window's pixels that belongs to those classes; see `Foreground`.
         min_valid: Least share of a random window's pixels that hold data; see `Uniform`. Grids stay complete: labels
             of their invalid pixels are `ignore_index`.
         empty: What to do with a slide without foreground: "raise", "uniform" or "skip".
+        balance: "slide", or "dataset": foreground draws go to all slides by their pixels of a class; see `Foreground`.
         mode: Windows of the training slides: "random", "grid", or "random-grid" (a grid with a new offset each epoch).
         overlap: Pixels that neighbours of a grid share.
         valid: Windows of the validation slides: "grid", or "random" (the same ones in each epoch).
@@ -74,6 +76,7 @@ class RandomPatch(ItemTransform):
         min_fraction: float = 0.0,
         min_valid: float = 0.0,
         empty: Empty = "raise",
+        balance: Balance = "slide",
         mode: Literal["random", "grid", "random-grid"] = "random",
         overlap: int = 0,
         valid: Literal["grid", "random"] = "grid",
@@ -89,8 +92,9 @@ class RandomPatch(ItemTransform):
         super().__init__()
         self.samplers = samplers_for(
             mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, foreground=foreground,
-            classes=classes, min_fraction=min_fraction, min_valid=min_valid, empty=empty, overlap=overlap, level=level,
-            mpp=mpp, augment=as_augment(augment, halo), halo=halo, edge=edge, on_error=on_error, small=small,
+            classes=classes, min_fraction=min_fraction, min_valid=min_valid, empty=empty, balance=balance,
+            overlap=overlap, level=level, mpp=mpp, augment=as_augment(augment, halo), halo=halo, edge=edge,
+            on_error=on_error, small=small,
         )  # fmt: skip
         self.seed = checked_integer("seed", seed, 0)
 

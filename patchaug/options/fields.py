@@ -19,7 +19,7 @@ from patchaug.core.validation import MAX_HALO, OnError, Small
 from patchaug.errors import OptionError
 from patchaug.options import Settings
 from patchaug.options.learner_fields import LearnerOptions, Weight
-from patchaug.sampling.option_table import OPTIONS, REQUIRED, Edge, Empty, Mode, Valid
+from patchaug.sampling.option_table import OPTIONS, REQUIRED, Balance, Edge, Empty, Mode, Valid
 from patchaug.sampling.splits import Samplers, samplers_for
 from patchaug.sampling.statistics import checked_scale
 
@@ -81,13 +81,14 @@ class PatchOptions(Settings):
     """
 
     size: Annotated[int, Field(ge=1, title="one side")] | Pair = _option("size")
-    per_slide: Count | Literal["area", "tissue"] = _option("per_slide")
+    per_slide: Count | Literal["area", "tissue", "foreground"] = _option("per_slide")
     windows: Count | None = _option("windows")
     foreground: float = _option("foreground")
     classes: dict[int | str, Weight] | list[int | str] | None = _option("classes")
     min_fraction: float = _option("min_fraction")
     min_valid: float = _option("min_valid")
     empty: Empty = _option("empty")
+    balance: Balance = _option("balance")
     mode: Mode = _option("mode")
     overlap: int = _option("overlap")
     valid: Valid = _option("valid")

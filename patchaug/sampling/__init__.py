@@ -10,11 +10,12 @@ from __future__ import annotations
 from patchaug.sampling.base import NO_HALO, Halo, Sampler, halo_read
 from patchaug.sampling.foreground import Foreground
 from patchaug.sampling.grid import Grid
-from patchaug.sampling.option_table import Edge, Empty, PerSlide
+from patchaug.sampling.option_table import Balance, Edge, Empty, PerSlide
 from patchaug.sampling.uniform import Uniform, count_alone
 
 __all__ = [
     "NO_HALO",
+    "Balance",
     "Edge",
     "Empty",
     "Foreground",

@@ -1,4 +1,4 @@
-"""How many windows each of some slides gets: a number each, or a total shared out by area or tissue."""
+"""How many windows each of some slides gets: a number each, or a total shared out by area, tissue or foreground."""
 
 from __future__ import annotations
 
@@ -50,10 +50,12 @@ def _alone(sampler: Sampler, slide: Slide, halo: Halo, small: Small) -> WindowDi
 
 
 def _amount(slide: Slide, domain: WindowDomain, sampler: Uniform | Foreground) -> int:
-    """Pixels of a slide, or of its tissue, as the patches see them: at one resolution, whichever level is read."""
+    """Pixels of a slide, or of its tissue or classes, at the resolution of the patches, whichever level is read."""
     height, width = sides(sampler.size)
     if sampler.per_slide == "area":
         pixels = domain.length_x * domain.length_y
+    elif sampler.per_slide == "foreground" and isinstance(sampler, Foreground):
+        pixels = sampler.foreground_pixels(slide, domain.level)
     else:
         labels = tissue_labels(slide, domain.level)
         pixels = labels.pixels(TISSUE) if TISSUE in labels.runs else 0

@@ -154,6 +154,7 @@ class MixtureDistribution:
         foreground: Probability of a foreground draw; 0 where there are no classes.
         weights: Weights of the classes; they sum to 1.
         classes: One part for each class.
+        class_weights: Number and requested weight of each of them, for a balance over several slides.
     """
 
     domain: WindowDomain
@@ -162,6 +163,7 @@ class MixtureDistribution:
     foreground: float = 0.0
     weights: tuple[float, ...] = ()
     classes: tuple[MixtureComponent, ...] = ()
+    class_weights: tuple[tuple[int | str, float], ...] = ()
 
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
         """Draw a window; return it with its exact probability in the mixture, whichever component drew it."""

@@ -15,9 +15,10 @@ class Draw:
         index: epoch * len(plan) + place.
         epoch: Epoch, from 0.
         slide: Position of the slide in the plan's list.
-        draw: Number of the window within slide and epoch, from 0.
+        draw: Number of the window within slide and epoch, from 0; within the epoch with `balance="dataset"`.
         window: The window, in pixels of its level.
-        probability: Probability of that window in the sampler's distribution on that slide; 1 for grids.
+        probability: Probability of that window in the sampler's distribution on that slide, or on all slides with
+            `balance="dataset"`; 1 for grids.
 
     Examples:
         >>> import numpy as np

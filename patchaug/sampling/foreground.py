@@ -6,17 +6,23 @@ from dataclasses import dataclass, field
 
 from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.validation import Classes, Size, checked_fraction, checked_weights, refuses_old_names
-from patchaug.errors import ForegroundError
+from patchaug.errors import ForegroundError, OptionError
 from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of
 from patchaug.sampling.class_component import ClassComponent
 from patchaug.sampling.distributions import MixtureComponent, MixtureDistribution, UniformComponent, WindowDomain
 from patchaug.sampling.min_fraction import QualifyingWindows, least_pixels
 from patchaug.sampling.min_valid import invalid_limit, require_valid_windows, valid_windows
-from patchaug.sampling.option_table import Empty, PerSlide, check_choice
+from patchaug.sampling.option_table import Balance, Empty, PerSlide, check_choice
 from patchaug.sampling.uniform import check_count, count_alone
 from patchaug.slides.labels import Labels
 from patchaug.slides.slide import Slide
 from patchaug.slides.tissue import TISSUE, tissue_labels
+
+_TISSUE_CLASS = "tissue"  # class of slides without a mask, in a balance over several slides
+NO_FOREGROUND_DRAWS = (
+    'balance="dataset" says where foreground draws go, and foreground=0 asks for none; set foreground=0.5, or leave '
+    "balance out"
+)
 
 
 @names_arguments_of_init
@@ -30,8 +36,9 @@ class Foreground:
 
     Args:
         size: Side of the window in pixels of `level`, or (height, width).
-        per_slide: Windows drawn from each slide in an epoch; or "area" or "tissue", see `Uniform`.
-        windows: Windows of all slides in an epoch, with per_slide "area" or "tissue".
+        per_slide: Windows drawn from each slide in an epoch; or "area" or "tissue", see `Uniform`; or "foreground", to
+            share out `windows` by the pixels of the classes.
+        windows: Windows of all slides in an epoch, with per_slide "area", "tissue" or "foreground".
         foreground: Probability that a draw is a foreground draw, 0 to 1.
         classes: Classes that count as foreground: numbers or names of `codes`, or a mapping of them to weights. On a
             slide that lacks some, the weights of those present count. Default: all but 0 and `ignore_index`, equally.
@@ -41,6 +48,10 @@ class Foreground:
             `Uniform`.
         empty: What to do with a slide that has none of the classes: "raise" an error, draw "uniform" windows from it,
             or "skip" it.
+        balance: "slide": each slide gets its number of foreground draws, whatever it holds. "dataset": a foreground
+            draw takes a class, then a window of any slide with probability proportional to its pixels of the class;
+            the slides' numbers of windows are shares of the other draws only. A slide without the classes then draws
+            uniform windows; it is an error if no slide has any.
         level: Pyramid level to read.
         mpp: Micrometres per pixel of the patches, in place of a level; see `Uniform`.
 
@@ -66,6 +77,7 @@ class Foreground:
     min_fraction: float = field(default=0.0, kw_only=True)
     min_valid: float = field(default=0.0, kw_only=True)
     empty: Empty = field(default="raise", kw_only=True)
+    balance: Balance = field(default="slide", kw_only=True)
     level: int = field(default=0, kw_only=True)
     mpp: float | None = field(default=None, kw_only=True)
 
@@ -77,6 +89,9 @@ class Foreground:
         checked_fraction("min_valid", self.min_valid, "a share of the window's pixels")
         check_choice("empty", self.empty, Empty)
         checked_weights(self.classes)
+        check_choice("balance", self.balance, Balance)
+        if self.balance == "dataset" and self.foreground == 0:
+            raise OptionError(NO_FOREGROUND_DRAWS)
 
     def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureDistribution:
         """Return the distribution of windows on one slide, as if it were the only one; reads its mask once.
@@ -106,11 +121,14 @@ class Foreground:
             if self.min_fraction == 0 and invalid is None
             else self._qualifying(slide, labels, weights, domain, invalid, most)
         )
+        if not components:
+            return MixtureDistribution(domain, count, uniform)
         total = sum(weights[value] for value in components)
         normalized = tuple(weights[value] / total for value in components)
         return MixtureDistribution(
-            domain, count, uniform, float(self.foreground), normalized, tuple(components.values())
-        )
+            domain, count, uniform, float(self.foreground), normalized, tuple(components.values()),
+            tuple((_TISSUE_CLASS if slide.mask is None else value, weights[value]) for value in components),
+        )  # fmt: skip
 
     def _weighted(
         self, slide: Slide, labels: Labels, weights: dict[int, float], domain: WindowDomain
@@ -121,7 +139,7 @@ class Foreground:
             for value in weights
         }
         components: dict[int, MixtureComponent] = {value: one for value, one in by_class.items() if one.total}
-        if not components:
+        if not components and self.balance == "slide":
             raise ForegroundError(
                 f"{slide.name}: the classes {sorted(weights)} lie within {domain.margin_x} x {domain.margin_y} px "
                 f"of its border, where a halo of that size leaves no window; transform by less, leave the slide "
@@ -150,6 +168,16 @@ class Foreground:
             )
         return windows.uniform(), components
 
+    def foreground_pixels(self, slide: Slide, level: int) -> int:
+        """Count the pixels of the classes on a level of a slide, or of its tissue where it has no mask.
+
+        Raises:
+            ForegroundError: The slide has no mask, and `classes` names some; or it has none of them, and `empty` is
+                "raise".
+        """
+        labels, weights = self._present_classes(slide, level)
+        return sum(labels.pixels(value) for value in weights)
+
     def _present_classes(self, slide: Slide, level: int) -> tuple[Labels, dict[int, float]]:
         """Return the slide's labels, and the weights of the requested classes that it has."""
         if slide.mask is None:
@@ -167,7 +195,7 @@ class Foreground:
             asked = "all but 0" if self.classes is None else sorted(weights)
             what = f"no pixel of the classes asked for ({asked})"
         present = {value: weight for value, weight in weights.items() if value in labels.runs and weight > 0}
-        if not present and self.empty == "raise":
+        if not present and self.empty == "raise" and self.balance == "slide":
             raise ForegroundError(
                 f"{slide.name}: {what} at level {level}, where it has the classes {sorted(labels.runs)}; leave "
                 f'the slide out, or set empty to "uniform" or "skip"'

@@ -18,8 +18,9 @@ from typing import Any, Literal, get_args
 from patchaug.core.validation import SEED
 from patchaug.errors import OptionError
 
-PerSlide = int | Literal["area", "tissue"]
+PerSlide = int | Literal["area", "tissue", "foreground"]
 Empty = Literal["raise", "uniform", "skip"]
+Balance = Literal["slide", "dataset"]
 Mode = Literal["random", "grid", "random-grid"]
 Valid = Literal["grid", "random"]
 Offset = Literal["fixed", "random"]
@@ -59,11 +60,13 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         ),
         "per_slide": Option(
             1, "Windows per slide",
-            'windows of each slide in an epoch, or what to share "windows" out by: "area" or "tissue"', (64, "tissue"),
+            'windows of each slide in an epoch, or what to share "windows" out by: "area", "tissue" or "foreground"',
+            (64, "tissue"),
         ),
         "windows": Option(
             None, "Windows in all",
-            'windows of all slides in an epoch, shared out where per_slide is "area" or "tissue"', (1000,),
+            'windows of all slides in an epoch, shared out where per_slide is "area", "tissue" or "foreground"',
+            (1000,),
         ),
         "foreground": Option(
             0.0, "Foreground share", "probability that a draw is a foreground draw, 0 to 1", (0.5,),
@@ -84,6 +87,11 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             (0.9,), limits={"ge": 0, "le": 1},
         ),
         "empty": Option("raise", "Slides without foreground", "what to do with slides without foreground", ("skip",)),
+        "balance": Option(
+            "slide", "Balance",
+            'foreground draws of each slide alike ("slide"), or of all slides by their pixels of a class ("dataset")',
+            ("dataset",),
+        ),
         "mode": Option("random", "Training windows", "windows of the training slides", ("random-grid",)),
         "overlap": Option(0, "Overlap", "pixels that neighbours of a grid share", (32,), unit="px", limits=_COUNT),
         "valid": Option("grid", "Validation windows", "windows of the validation slides", ("random",)),

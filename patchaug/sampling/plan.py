@@ -20,7 +20,6 @@ import numpy as np
 
 from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.memory.anonymous import is_starting_process
-from patchaug.core.memory.budget import most_memory
 from patchaug.core.validation import (
     SEED,
     OnError,
@@ -34,15 +33,19 @@ from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
 from patchaug.sampling.allocation import distributions_of
 from patchaug.sampling.base import NO_HALO, Halo, PatchTransform, Sampler, halo_read
+from patchaug.sampling.dataset_balance import DatasetDistribution, dataset_distribution
 from patchaug.sampling.distributions import WindowDistribution
 from patchaug.sampling.draw import Draw as Draw
 from patchaug.sampling.option_table import Edge as Edge
-from patchaug.sampling.plan_arguments import ReadNotes, checked_slides, plan_halo
+from patchaug.sampling.plan_arguments import ReadNotes, checked_slides, plan_halo, require_order_fits
 from patchaug.sampling.replacement_counts import ReplacementCounts
 from patchaug.sampling.slide_ids import slide_ids
 from patchaug.slides.slide import Patch, Slide
 
-_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT = range(5)  # streams: never renumber, or old windows would move
+_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT, _DATASET = range(
+    6
+)  # streams: never renumber, or old windows would move
+_UNMADE: dict[str, Any] = {"_distributions": None, "_over_slides": None}  # made again when a plan draws
 TRIES = 8  # windows that are tried in place of one that cannot be read
 
 
@@ -106,6 +109,7 @@ class Plan:
                     augment.require_known_labels(member)
         self.halo: Halo = plan_halo(augment, halo, edge, sampler)
         self.small = checked_small(small)
+        self._over_slides: DatasetDistribution | None = None  # with balance="dataset"
         self._distributions: list[WindowDistribution] | None = self._make_distributions()
         self._warn_of_small()
         self._starts = list(accumulate((one.count for one in self._distributions), initial=0))
@@ -114,7 +118,8 @@ class Plan:
                 f'no slide is left: {sampler} skips all {len(self.slides)}; set empty and small to "raise" to see why'
             )
         self.on_error = checked_on_error(on_error)
-        self._replaced = ReplacementCounts(self._starts) if on_error == "resample" else None
+        by_place = self._over_slides is not None
+        self._replaced = ReplacementCounts(self._starts, by_place=by_place) if on_error == "resample" else None
         self._reported: Counter[str] = Counter()
         self._order: tuple[int, Any] | None = None  # of the last epoch that was read
         self.notes: ReadNotes | None = None  # of what this worker reads
@@ -130,7 +135,9 @@ class Plan:
 
     def _make_distributions(self) -> list[WindowDistribution]:
         halo = self.halo if self.edge == "shift" else NO_HALO
-        return distributions_of(self.sampler, self.slides, halo, small=self.small)
+        laws = distributions_of(self.sampler, self.slides, halo, small=self.small)
+        self._over_slides = dataset_distribution(self.sampler, laws)
+        return laws if self._over_slides is None else self._over_slides.laws
 
     def _warn_of_small(self) -> None:
         """Name the slides that `small="skip"` leaves out."""
@@ -143,8 +150,13 @@ class Plan:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Windows of each slide in an epoch."""
+        """Windows of each slide in an epoch; with balance="dataset" its share of the uniform draws."""
         return tuple(b - a for a, b in zip(self._starts, self._starts[1:], strict=False))
+
+    @property
+    def draws_slides(self) -> bool:
+        """Whether the slide of a window is drawn too, so that `counts` are not those of an epoch."""
+        return self._over_slides is not None
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -154,7 +166,7 @@ class Plan:
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker shares the distributions; any other copy makes them anew, so that it pickles small.
-        return {**self.__dict__, "_order": None, **({} if is_starting_process() else {"_distributions": None})}
+        return {**self.__dict__, "_order": None, **({} if is_starting_process() else _UNMADE)}
 
     def __getitem__(self, index: int) -> Draw:
         """Return the draw of an index; any index from 0 on, epoch after epoch.
@@ -174,8 +186,17 @@ class Plan:
             distribution = self.distributions[slide]
         except (ReadError, MissingError) as error:  # a worker opens the slides itself
             raise placed(error, f"seed {self.seed}, index {index}") from error
+        if self._over_slides is not None:
+            return Draw(index, epoch, *self._draw_of_all(epoch, place))
         window, probability = distribution.draw(draw, lambda number: self._generator(_WINDOWS, epoch, slide, number))
         return Draw(index, epoch, slide, draw, window, probability)
+
+    def _draw_of_all(self, epoch: int, place: int) -> tuple[int, int, Window, float]:
+        """Return slide, number, window and probability of a draw whose slide is drawn, too."""
+        assert self._over_slides is not None
+        generator = np.random.default_rng([self.seed, _DATASET, epoch, 0, place])
+        slide, window, probability = self._over_slides.draw(generator)
+        return slide, place, window, probability
 
     def __iter__(self) -> Any:
         """Iterate over the draws of epoch 0."""
@@ -220,7 +241,8 @@ class Plan:
                 continue
             if not self._replaced.counts()[draw.slide]:  # the first of a slide is reported at once, the sum later
                 warnings.warn(f"{slide.name}: a window was replaced by another: {error}", stacklevel=4)
-            self._replaced.add(self._starts[draw.slide] + draw.draw)
+            place = draw.draw if self._over_slides is not None else self._starts[draw.slide] + draw.draw
+            self._replaced.add(place, draw.slide)
             return patch
         raise type(error)(f"{TRIES} windows drawn in place of this one could not be read either: {error}")
 
@@ -271,11 +293,7 @@ class Plan:
     def _permutation(self, epoch: int, place: int) -> int:
         cached = self._order  # one read: another thread may put another epoch there
         if cached is None or cached[0] != epoch:
-            if 16 * len(self) > most_memory():
-                raise OptionError(
-                    f"an epoch of {len(self):,} windows needs {8 * len(self):,} bytes to be shuffled, and this process "
-                    f"may have {most_memory():,}; lower per_slide or windows, or pass shuffle=False"
-                )
+            require_order_fits(len(self))
             order = np.random.default_rng([self.seed, _ORDER, epoch, 0, 0]).permutation(len(self))
             self._order = cached = (epoch, order)
         return int(cached[1][place])

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from patchaug.core.memory.budget import most_memory
 from patchaug.core.validation import checked_halo, sides
 from patchaug.errors import OptionError
 from patchaug.sampling.base import Halo, PatchTransform, Sampler
@@ -43,3 +44,12 @@ def plan_halo(augment: PatchTransform | None, halo: int, edge: str, sampler: Sam
         return augment.needed(*sides(sampler.size))
     both = checked_halo(halo)
     return both, both
+
+
+def require_order_fits(windows: int) -> None:
+    """Raise OptionError if the shuffled order of an epoch of so many windows exceeds the memory of this process."""
+    if 16 * windows > most_memory():
+        raise OptionError(
+            f"an epoch of {windows:,} windows needs {8 * windows:,} bytes to be shuffled, and this process may have "
+            f"{most_memory():,}; lower per_slide or windows, or pass shuffle=False"
+        )

@@ -10,6 +10,7 @@ from patchaug.core.validation import OnError, Small, checked_halo, checked_on_er
 from patchaug.errors import OptionError
 from patchaug.sampling import Edge, Foreground, Grid, Uniform
 from patchaug.sampling.base import PatchTransform, Sampler
+from patchaug.sampling.foreground import NO_FOREGROUND_DRAWS
 from patchaug.sampling.option_table import OPTIONS, Mode, Valid, check_choice
 from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
@@ -82,7 +83,10 @@ def sampler_for(*, mode: str, **options: Any) -> Sampler:
     values = {name: option.default for name, option in OPTIONS.items()} | options
     kind: type[Uniform | Foreground | Grid]
     if mode == "random":
-        kind = Foreground if values["foreground"] or values["min_fraction"] else Uniform
+        by_class = values["foreground"] or values["min_fraction"] or values["per_slide"] == "foreground"
+        if values["balance"] == "dataset" and not values["foreground"]:
+            raise OptionError(NO_FOREGROUND_DRAWS)
+        kind = Foreground if by_class else Uniform
     else:
         kind, values["offset"] = Grid, "fixed" if mode == "grid" else "random"
     return kind(**{one.name: values[one.name] for one in fields(kind)})

@@ -99,8 +99,12 @@ def check_count(sampler: RandomSampler) -> None:
         OptionError: One is of a wrong type or out of its limits, or the two do not go together.
     """
     if isinstance(sampler.per_slide, str):
-        if sampler.per_slide not in ("area", "tissue"):
-            raise OptionError(f'per_slide must be a number, "area" or "tissue", got {sampler.per_slide!r}')
+        if sampler.per_slide not in ("area", "tissue", "foreground"):
+            raise OptionError(
+                f'per_slide must be a number, "area", "tissue" or "foreground", got {sampler.per_slide!r}'
+            )
+        if sampler.per_slide == "foreground" and not hasattr(sampler, "foreground"):
+            raise OptionError('per_slide="foreground" counts pixels of classes: take Foreground(...), not Uniform')
         if sampler.windows is None:
             raise OptionError(
                 f'per_slide="{sampler.per_slide}" shares out a total: say how many windows, as windows=1000'
@@ -110,6 +114,6 @@ def check_count(sampler: RandomSampler) -> None:
         put(sampler, "per_slide", checked_integer("per_slide", sampler.per_slide, 1))
         if sampler.windows is not None:
             raise OptionError(
-                f'windows={sampler.windows} is shared out with per_slide="area" or "tissue"; got per_slide '
-                f"{sampler.per_slide}"
+                f'windows={sampler.windows} is shared out with per_slide="area", "tissue" or "foreground"; '
+                f"got per_slide {sampler.per_slide}"
             )

@@ -22,7 +22,10 @@ def test_options_are_values() -> None:
         ({"size": 8, "zzz": 4}, "there is no option 'zzz'; options are size, per_slide"),
         ({}, "option 'size' is missing"),
         ({"size": "big"}, "option 'size.*got 'big'"),
-        ({"size": 8, "per_slide": "4"}, "option 'per_slide' should be a valid integer, or 'area' or 'tissue', got '4'"),
+        (
+            {"size": 8, "per_slide": "4"},
+            "option 'per_slide' should be a valid integer, or 'area', 'tissue' or 'foreground', got '4'",
+        ),
         ({"size": 8, "foreground": float("nan")}, "option .foreground. should be a finite number, got nan"),
         ({"size": 8, "foreground": 2.0}, "option .foreground. should be less than or equal to 1, got 2.0"),
         ({"size": 8, "mode": "rnd"}, "option 'mode' should be 'random', 'grid' or 'random-grid', got 'rnd'"),

@@ -23,7 +23,15 @@ def test_the_options_are_the_table() -> None:
         assert option.default is REQUIRED or found[name].default == option.default
         assert (found[name].title, found[name].description) == (option.title, option.help)
         for example in option.examples:
-            more = {"windows": 9} if example == "tissue" else {"per_slide": "area"} if name == "windows" else {}
+            more = (
+                {"foreground": 0.5}
+                if name == "balance"
+                else {"windows": 9}
+                if example == "tissue"
+                else {"per_slide": "area"}
+                if name == "windows"
+                else {}
+            )
             PatchOptions(**{"size": 64, name: example, **more})
 
 

@@ -257,6 +257,7 @@ def test_the_schema_says_enough_for_a_form(model: type[PatchOptions]) -> None:
         assert option.get("examples") or option["type"] == "boolean", name
         for example in option.get("examples", []):
             more = {"per_slide": "area"} if name == "windows" else {"windows": 9} if example == "tissue" else {}
+            more |= {"foreground": 0.5} if name == "balance" else {}
             more |= {"mode": "grid"} if name == "overlap" else {"folds": 2} if name == "fold" else {}
             more |= {"images": None} if name == "table" else {}
             more |= {"codes": ["background", "nucleus"]} if name == "class_weights" else {}
@@ -300,6 +301,7 @@ def test_help_shows_values(model: type[PatchOptions]) -> None:
         name: metavar_of(name, model) for name, field in model.model_fields.items() if field.annotation is not bool
     }
     assert (
-        shown.items() >= {"size": "N|N,N", "per_slide": "N|area|tissue", "mpp": "X", "seed": "N", "ram": "8GB"}.items()
+        shown.items()
+        >= {"size": "N|N,N", "per_slide": "N|area|tissue|foreground", "mpp": "X", "seed": "N", "ram": "8GB"}.items()
     )
     assert not [name for name, text in shown.items() if text.lower() in name.split("_")]

@@ -78,6 +78,24 @@ FAULTS = {
         "probability += self.foreground * weight * one.probability(x, y) * (one is self.classes[0])",
         "tests/sampling/test_samplers.py",
     ),
+    "slides balanced by their labelled pixels, without the windows around them": (
+        "sampling/dataset_balance.py",
+        "amounts = [one.total * factor for one, factor in zip(components, factors, strict=True)]",
+        "amounts = [one.labels.pixels(one.value) for one in components]",
+        "tests/sampling/test_dataset_balance.py",
+    ),
+    "slides of a class drawn alike": (
+        "sampling/dataset_balance.py",
+        "number = bisect_right(one.below, integer_below(generator, one.below[-1]))",
+        "number = int(generator.integers(len(one.below)))",
+        "tests/sampling/test_dataset_balance.py",
+    ),
+    "probability of the window alone, without its slide": (
+        "sampling/dataset_balance.py",
+        "return self.of_slides[slide] * _mixture(self.laws[slide]).probability(x, y)",
+        "return _mixture(self.laws[slide]).probability(x, y)",
+        "tests/sampling/test_dataset_balance.py",
+    ),
 }
 
 

@@ -279,7 +279,7 @@ def test_classes_that_no_slide_has() -> None:
         ),
         (lambda: Foreground(3, min_fraction=float("nan")), "min_fraction must be"),
         (lambda: Foreground(3, classes={1: "1"}), "weight of class 1"),
-        (lambda: Uniform(3, per_slide="mass"), 'per_slide must be a number, "area" or "tissue", got'),
+        (lambda: Uniform(3, per_slide="mass"), 'per_slide must be a number, "area", "tissue" or "foreground", got'),
         (lambda: Uniform(3, per_slide="area"), "say how many windows, as windows=1000"),
         (lambda: Uniform(3, per_slide="area", windows=0), "windows must be in 1.."),
         (lambda: Foreground(3, per_slide=2, windows=9), "windows=9 is shared out with per_slide="),
@@ -300,7 +300,7 @@ def test_samplers_are_values() -> None:
     assert Grid([4, 6]) == Grid((4, 6))
     assert repr(Foreground(512, foreground=0.5)) == (
         "Foreground(size=512, per_slide=1, windows=None, foreground=0.5, classes=None, min_fraction=0.0, "
-        "min_valid=0.0, empty='raise', level=0, mpp=None)"
+        "min_valid=0.0, empty='raise', balance='slide', level=0, mpp=None)"
     )
     with pytest.raises(AttributeError):
         Uniform(5).size = 6

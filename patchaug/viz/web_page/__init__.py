@@ -118,6 +118,9 @@ def _describe(sampler: Any) -> str:
 def _draws(plan: Plan, number: int, epoch: int) -> list[Draw]:
     """Return the draws of a slide in an epoch, in the order of their numbers."""
     ordered = plan.ordered(False)
+    if plan.draws_slides:
+        every = (ordered[index] for index in range(epoch * len(plan), (epoch + 1) * len(plan)))
+        return [draw for draw in every if draw.slide == number]
     first = epoch * len(plan) + sum(plan.counts[:number])
     return [ordered[index] for index in range(first, first + plan.counts[number])]
 
