@@ -27,7 +27,8 @@ FLOORS = {
     "__main__": 8,
 }
 LOOSE = {"__init__", "__main__", "errors", "fastai"}
-# Packages inside packages. `core.memory` builds on nothing else of `core` but its arrays and validation.
+# Packages inside packages. `core.memory` builds on nothing else of `core` but its arrays, validation,
+# messages and ranks.
 NESTED = {
     "core.memory", "predict.writers", "readers.annotations", "readers.codecs", "readers.tiff", "readers.zarr",
     "viz.web_page",

@@ -16,7 +16,7 @@ import numpy as np
 from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.arrays import Array
 from patchaug.core.memory.anonymous import LostDescriptorError, is_starting_process
-from patchaug.core.memory.arena import Arena, arena
+from patchaug.core.memory.arena import UNIT, Arena, arena
 from patchaug.core.memory.tile_cache import PrivateTileCache, SharedTileCache, TileCache
 from patchaug.core.windows import Window
 from patchaug.errors import MissingError, ReadError
@@ -281,4 +281,4 @@ class TiledRaster(FileRaster):
         return ()
 
     def _cache_limit(self) -> int:
-        return self.ram
+        return self.ram - self.ram // UNIT // 1024 * UNIT  # less what the records of that many units take

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.class_codes import ClassCodes
-from patchaug.core.memory.budget import budget
+from patchaug.core.memory.room import room_for
 from patchaug.core.outputs import checked_output
 from patchaug.core.progress import progress
 from patchaug.core.validation import Size, checked_integer
@@ -92,7 +92,7 @@ def audit_slides(
     """
     if sample is not None:
         checked_integer("sample", sample, 1)
-    room = budget(ram)
+    room = room_for(ram)
     images = list(_images(paths))
     if new_manifest is not None:  # before the hours that tiles may take
         checked_output(new_manifest, "manifest", [".json"], inputs=[*(image for _, image in images), manifest])

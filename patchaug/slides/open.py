@@ -10,9 +10,9 @@ from typing import Any
 
 from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
-from patchaug.core.memory.budget import budget
+from patchaug.core.memory.room import room_for
 from patchaug.core.validation import refuses_old_names
-from patchaug.readers import Raster, cached_bytes, open_mask, open_raster, path_of
+from patchaug.readers import Raster, open_mask, open_raster, path_of
 from patchaug.readers.channels import Channels
 from patchaug.readers.georeference import georeference_of
 from patchaug.slides.slide import Codes, Slide
@@ -79,7 +79,7 @@ def open_slide(
         >>> open_slide(image, mask, name="liver", codes=["background", "nucleus"])
         Slide('liver', 80 x 60 px, 1 levels, mask)
     """
-    room = budget(ram, cached_bytes())
+    room = room_for(ram)
     path = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
     opened = open_raster(image, ram=room, channels=channels, series=series)
     if opened is not image and path_of(opened) is not None:  # the raster of "a.zarr/0" has a better name than "0"

@@ -38,6 +38,11 @@ class LostDescriptorError(OSError):
     """Raised when another part of the program has closed a descriptor of shared memory."""
 
 
+def can_name_memory() -> bool:
+    """Return whether anonymous memory has a name, by which other processes find it in `/proc` (Linux)."""
+    return _MEMFD and HAS_FILE_LOCKS and os.path.isdir("/proc/self/fd")
+
+
 def identity(fd: int) -> tuple[int, int] | None:
     """Return device and inode of an open file; None for a closed descriptor."""
     try:
@@ -63,7 +68,7 @@ class OwnedDescriptor:
     @property
     def intact(self) -> bool:
         """Return whether the descriptor still belongs to its file."""
-        return identity(self.fd) == self._identity
+        return self._identity is not None and identity(self.fd) == self._identity
 
     def verified(self) -> int:
         """Return the descriptor.
@@ -74,6 +79,11 @@ class OwnedDescriptor:
         if not self.intact:
             raise LostDescriptorError(f"descriptor {self.fd} of shared memory was closed elsewhere in the program")
         return self.fd
+
+    def give_up(self) -> None:
+        """Never use or close a lost descriptor again, also where its number becomes one of the same file."""
+        if not self.intact:
+            self._identity = None
 
     def close(self) -> None:
         """Close the descriptor, unless it belongs to another file now."""
@@ -89,14 +99,15 @@ class MemoryFile:
     Args:
         size: Bytes, at least 1.
         fd: File descriptor of an existing memory file, which this object will close.
+        name: Name of a new file in `/proc`, where the system has such names.
 
     Raises:
         OSError: The system has no room for the file, or has no anonymous files.
     """
 
-    def __init__(self, size: int, fd: int | None = None) -> None:
+    def __init__(self, size: int, fd: int | None = None, *, name: str = "patchaug") -> None:
         self.size = size
-        self.descriptor = OwnedDescriptor(_new_memory(size) if fd is None else fd)
+        self.descriptor = OwnedDescriptor(_new_memory(size, name) if fd is None else fd)
         weakref.finalize(self, _close, self.descriptor, self.__dict__).atexit = False
 
     @property
@@ -131,15 +142,15 @@ def _close(descriptor: OwnedDescriptor, attributes: dict[str, Any]) -> None:
     descriptor.close()
 
 
-def _new_memory(size: int) -> int:
+def _new_memory(size: int, name: str) -> int:
     if _MEMFD:
-        fd = os.memfd_create("patchaug")
+        fd = os.memfd_create(name)
     else:  # macOS
         import _posixshmem
 
-        name = f"/patchaug{os.getpid()}"
-        fd = _posixshmem.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
-        _posixshmem.shm_unlink(name)
+        path = f"/patchaug{os.getpid()}"
+        fd = _posixshmem.shm_open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
+        _posixshmem.shm_unlink(path)
     os.ftruncate(fd, size)
     return fd
 
@@ -156,10 +167,11 @@ class ByteLocks:
 
     Args:
         fd: File descriptor of an existing lock file.
+        name: Name of a new one in `/proc`, where the system has such names.
     """
 
-    def __init__(self, fd: int | None = None) -> None:
-        self.descriptor = OwnedDescriptor(_new_lock_file() if fd is None else fd)
+    def __init__(self, fd: int | None = None, *, name: str = "patchaug locks") -> None:
+        self.descriptor = OwnedDescriptor(_new_lock_file(name) if fd is None else fd)
 
     @property
     def fd(self) -> int:
@@ -210,9 +222,9 @@ class ByteLocks:
         return False
 
 
-def _new_lock_file() -> int:
+def _new_lock_file(name: str) -> int:
     if _MEMFD:
-        return os.memfd_create("patchaug locks")
+        return os.memfd_create(name)
     fd, path = tempfile.mkstemp()  # macOS supports no locks on memory
     os.unlink(path)
     return fd

@@ -20,9 +20,11 @@ import numpy as np
 
 from patchaug.core.memory.anonymous import HAS_FILE_LOCKS, ByteLocks, MemoryFile
 from patchaug.core.memory.budget import most_memory
+from patchaug.core.memory.rank_memory import open_rank_memory
+from patchaug.core.ranks import read_ranks
 
 UNIT = 1 << 14  # bytes; allocations are rounded up to whole units
-_USED, _CURSOR, _OWNERS, _SWEPT = range(4)  # words at the start of the memory
+_USED, _CURSOR, _OWNERS, _SWEPT, _TOP = range(5)  # words at the start of the memory; rank_memory has another
 _HEADS = 16  # word at which the offsets of the chains' first records begin
 _CHAINS = 1024  # of a hash table: each is a linked list of tables
 _FREES_PAGES = hasattr(mmap, "MADV_REMOVE")  # whether freed pages go back to the system, and are zero afterwards
@@ -40,6 +42,7 @@ class Arena:
     Args:
         file: The memory.
         locks: Locks that all its processes share.
+        parts: Number of processes of this machine among which a budget is divided, since they do not share the memory.
 
     Attributes:
         memory: Map of the whole file.
@@ -48,8 +51,8 @@ class Arena:
         barrier: A lock that orders writes: taken between the pixels of a tile and its entry.
     """
 
-    def __init__(self, file: MemoryFile, locks: ByteLocks) -> None:
-        self.file, self.locks, self.memory = file, locks, file.map
+    def __init__(self, file: MemoryFile, locks: ByteLocks, parts: int = 1) -> None:
+        self.file, self.locks, self.parts, self.memory = file, locks, parts, file.map
         units = file.size // UNIT
         self._words = memoryview(self.memory)[: (_HEADS + _CHAINS) * 8].cast("q")
         self._owner_of = np.frombuffer(self.memory, np.int32, units, (_HEADS + _CHAINS) * 8)
@@ -76,7 +79,7 @@ class Arena:
         return self.intact and self.file.descriptor.intact
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arena_of_parent, (self.file, self.locks)
+        return _arena_of_parent, (self.file, self.locks, self.parts)
 
     @property
     def used(self) -> int:
@@ -170,16 +173,18 @@ class Arena:
             if gap is None:
                 return None
             at = gap
+        self._words[_USED] += units  # first: a process killed after it leaves too little room until the next sweep
+        self._words[_TOP] = max(self._words[_TOP], at + units)  # above it no record was ever read or written
         self._owner_of[at : at + units] = owner
         self._words[_CURSOR] = at + units
-        self._words[_USED] += units
         if not _FREES_PAGES:
             self.memory[at * UNIT : (at + units) * UNIT] = bytes(units * UNIT)
         return at * UNIT
 
     def _gap(self, units: int) -> int | None:
         """Find the first of so many free units in a row."""
-        edges = np.flatnonzero(np.diff(self._owner_of[self._first :] == 0, prepend=False, append=False))
+        free = self._owner_of[self._first : self._words[_TOP] + units] == 0
+        edges = np.flatnonzero(np.diff(free, prepend=False, append=False))
         starts, ends = edges[::2], edges[1::2]
         fitting = starts[ends - starts >= units]
         return int(fitting[0]) + self._first if len(fitting) else None
@@ -211,10 +216,11 @@ class Arena:
                 else:
                     before[3] = after
                 at = after
-        freed = ~np.isin(self._owner_of, used)  # also what a killed process had allocated
+        owners = self._owner_of[: self._words[_TOP]]
+        freed = ~np.isin(owners, used)  # also what a killed process had allocated
         edges = np.flatnonzero(np.diff(freed, prepend=False, append=False)).tolist()
-        self._owner_of[freed] = 0
-        self._words[_USED] = int(np.count_nonzero(self._owner_of))
+        owners[freed] = 0
+        self._words[_USED] = int(np.count_nonzero(owners))
         if _FREES_PAGES:
             for start, end in zip(edges[::2], edges[1::2], strict=True):
                 self.memory.madvise(mmap.MADV_REMOVE, start * UNIT, (end - start) * UNIT)
@@ -228,17 +234,21 @@ _lock = threading.Lock()
 
 
 def arena() -> Arena | None:
-    """Return this program's arena, created at the first call; None on systems without file locks or without room.
+    """Return this program's arena, opened at the first call; None on systems without file locks or without room.
 
-    Where another part of the program has closed its descriptors, a new one takes its place.
+    The ranks of one machine share an arena where the system lets them. Where another part of the program has closed its
+    descriptors, a new one takes its place.
     """
     global _arena
     if HAS_FILE_LOCKS and (_arena is None or not _arena.intact):
         with _lock:
             if _arena is None or not _arena.intact:
+                if _arena is not None:
+                    _arena.file.descriptor.give_up()
+                    _arena.locks.descriptor.give_up()
+                ranks = read_ranks()
                 try:
-                    capacity = most_memory() // UNIT * UNIT
-                    _arena = Arena(MemoryFile(capacity), ByteLocks())
+                    _arena = Arena(*open_rank_memory(most_memory() // UNIT * UNIT, ranks))
                 except (OSError, ValueError):  # a limit on address space, with no room or little
                     return None
     return _arena
@@ -249,12 +259,12 @@ def cached_bytes() -> int:
     return 0 if _arena is None else _arena.used
 
 
-def _arena_of_parent(file: MemoryFile, locks: ByteLocks) -> Arena:
+def _arena_of_parent(file: MemoryFile, locks: ByteLocks, parts: int) -> Arena:
     """Open the parent's arena in a process that was started by spawn or forkserver."""
     global _arena
     if _arena is not None and os.path.sameopenfile(file.fd, _arena.file.fd):
         return _arena
-    opened = Arena(file, locks)
+    opened = Arena(file, locks, parts)
     if _arena is None:
         _arena = opened
     return opened
