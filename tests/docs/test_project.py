@@ -108,3 +108,17 @@ def test_the_reader_of_contributing_passes_its_contract(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
+
+
+def test_tests_that_need_torch_run_where_it_is() -> None:
+    """`core` skips them, so the command of `py311` names each of them, or its folder."""
+    section = (ROOT / "tox.ini").read_text().split("[testenv:py311]")[1].split("\n[")[0]
+    given = re.findall(r"tests/\S+", section)
+    assert all((ROOT / path).exists() for path in given)
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        path = file.relative_to(ROOT).as_posix()
+        if path.startswith(("tests/docs/", "tests/fastai1/")):  # have environments of their own
+            continue
+        needs = re.search(r'(importorskip|find_spec)\("(torch|fastai|patchaug\.fastai)|^(import|from) (torch|fastai)\b',
+                          file.read_text(), re.M)  # fmt: skip
+        assert not needs or any(path == one or path.startswith(f"{one}/") for one in given), path
