@@ -52,6 +52,7 @@ ONLY = {
     "safetensors": {"fastai2"},
     "tifffile": {"predict", "readers", "testing"},
     "numcodecs": {"readers"},
+    "obstore": {"readers"},
     "google_crc32c": {"readers", "testing"},
     "zarr": set(),
     "PIL": {"predict", "readers", "testing", "viz"},

@@ -23,6 +23,7 @@ from patchaug.readers.annotations.vector_files import MAGIC as VECTORS
 from patchaug.readers.array import ArrayRaster
 from patchaug.readers.base import Raster, Sizes
 from patchaug.readers.channels import Channels
+from patchaug.readers.file import open_file
 from patchaug.readers.formats import FORMATS, dtype_error
 from patchaug.readers.gdal import GdalRaster
 from patchaug.readers.gdal_calls import is_gdal
@@ -32,6 +33,7 @@ from patchaug.readers.registry import HEAD_BYTES, register_reader
 from patchaug.readers.tiff.header import MAGIC
 from patchaug.readers.tiff.reader import TiffRaster
 from patchaug.readers.tiff.scenes import Scene
+from patchaug.readers.urls import is_url
 from patchaug.readers.whole_image import ImageRaster
 from patchaug.readers.zarr.reader import ZarrRaster, opened_array
 from patchaug.readers.zarr.store import ZIP, is_zarr
@@ -72,7 +74,7 @@ def register_builtin() -> None:
         suffixes=[".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".czi", ".dcm", ".svslide"],
     )  # fmt: skip
     register_reader(
-        "Pillow", image=_with_mask(_open_whole, False), mask=_with_mask(_open_whole, True), accepts=_is_file,
+        "Pillow", image=_with_mask(_open_whole, False), mask=_with_mask(_open_whole, True), accepts=_is_content,
         suffixes=[".png", ".jpg", ".jpeg", ".bmp"], priority=PRIORITY, replace=True,
     )  # fmt: skip
 
@@ -83,6 +85,11 @@ def _with_mask(opener: Callable[..., Raster], mask: bool) -> Callable[..., Raste
 
 def _is_file(source: Any) -> bool:
     return isinstance(source, str) and os.path.isfile(source)
+
+
+def _is_content(source: Any) -> bool:
+    """Return whether a source is a file or an object that can be fetched whole."""
+    return isinstance(source, str) and (is_url(source) or os.path.isfile(source))
 
 
 def _open_zarr(
@@ -204,9 +211,9 @@ def _is_annotations(source: Any) -> bool:
     """Return whether a source is parsed GeoJSON, or a file of JSON, XML or vectors, compressed by gzip or not."""
     if not isinstance(source, str):
         return isinstance(source, (Mapping, list)) or hasattr(source, "__geo_interface__")
-    if not os.path.isfile(source):
+    if not _is_content(source):
         return False
-    with open(source, "rb") as file:
+    with open_file(source, whole=False) as file:
         head = file.read(HEAD_BYTES)
     if head.startswith(VECTORS):
         return True

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import weakref
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, BinaryIO, ClassVar
 
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers.file_handles import ChangedError, Descriptor
+from patchaug.readers.remote import ObjectState, Range, RemoteSource, forget, state_of
+from patchaug.readers.remote_file import RemoteFile, fetch_whole
+from patchaug.readers.urls import absolute_path, as_url, is_url
 
-Fingerprint = tuple[int, int, int]  # bytes, nanoseconds of the last change, inode
+Fingerprint = tuple[int, int, int | str]  # bytes, nanoseconds of the last change, inode; of a URL its ETag
 
 
 class UnsupportedError(ReadError):
@@ -30,12 +36,15 @@ def describe(error: BaseException) -> str:
 
 
 def fingerprint(path: str) -> Fingerprint:
-    """Return size, time of change and inode of a regular file that is not empty.
+    """Return size, time of change and inode of a regular file that is not empty; of a URL its ETag for the inode.
 
     Raises:
         MissingError: The file does not exist.
         ReadError: It is a directory or special file, is empty, or access is denied.
     """
+    if is_url(path):
+        state = state_of(path)
+        return state.size, state.modified, state.tag
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -63,17 +72,52 @@ def require_same(path: str, expected: Fingerprint, status: os.stat_result) -> No
 def require_equal(path: str, expected: Fingerprint, now: Fingerprint) -> None:
     """Raise ReadError if a fingerprint differs from that of the first use."""
     if now != expected:
+        if is_url(path):
+            forget(path)
+        parts = f"size, time, {'ETag' if is_url(path) else 'inode'}"
         raise ChangedError(
-            f"{path}: file changed since it was first opened (size, time, inode were {expected}, are {now}); open the "
-            f"slide again"
+            f"{path}: file changed since it was first opened ({parts} were {expected}, are {now}); open the slide again"
         )
+
+
+def open_file(path: str, *, whole: bool = True) -> BinaryIO:
+    """Open a file or object to read; close it after use.
+
+    Args:
+        path: The file, or a URL.
+        whole: Whether most of it will be read: an object is then fetched at once, into memory.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ReadError: The object cannot be read, or is too large to be fetched whole.
+    """
+    url = as_url(path)
+    if url is None:
+        return open(path, "rb")
+    if whole:
+        return io.BytesIO(fetch_whole(url))
+    return io.BufferedReader(RemoteFile(url), 1 << 16)
+
+
+def open_source(path: str, expected: Fingerprint, check: Callable[[], Fingerprint]) -> Descriptor | RemoteSource:
+    """Open a file or object for reads at offsets.
+
+    Args:
+        path: The file, or a URL.
+        expected: Its fingerprint at the first use; each read verifies it.
+        check: Called before the file is opened.
+    """
+    if is_url(path):
+        size, modified, tag = expected
+        return RemoteSource(path, ObjectState(size, modified, str(tag)))
+    return Descriptor(path, partial(require_same, path, check()))
 
 
 class FileRaster:
     """Base class of rasters that read a file.
 
     Args:
-        path: The file; it is not opened before the first use.
+        path: The file, or a URL; it is not opened before the first use.
         name: Name in errors about windows; by default the file's name.
 
     The file's fingerprint is taken at the first use and is part of the pickle. A process that later finds another
@@ -83,8 +127,9 @@ class FileRaster:
     _lazy: ClassVar[tuple[str, ...]] = ("_handle",)  # attributes that each process derives itself
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
-        self.path = os.path.abspath(os.fsdecode(path))
+        self.path = absolute_path(path)
         self.name = os.path.basename(self.path) if name is None else name
+        self.remote = is_url(self.path)
         self._fingerprint: Fingerprint | None = None
         self._handle: weakref.ref[Descriptor] | None = None  # the file, where this process has it open
 
@@ -101,6 +146,15 @@ class FileRaster:
     def _current_fingerprint(self) -> Fingerprint:
         """Return the fingerprint of the file now."""
         return fingerprint(self.path)
+
+    def stored_ranges(self, level: int, numbers: Iterable[int]) -> list[Range]:
+        """Return where tiles of an object are stored; by default nowhere, and each is fetched by itself.
+
+        Args:
+            level: The level.
+            numbers: Row-major numbers of tiles within the level.
+        """
+        return []
 
     def require_unchanged(self) -> Fingerprint:
         """Check that the path still holds the file of the first use, and return its fingerprint.
@@ -123,7 +177,7 @@ class FileRaster:
         Raises:
             ReadError: The file was rewritten.
         """
-        if self._fingerprint is None:
+        if self._fingerprint is None or self.remote:  # each range of an object is checked
             return
         handle = None if self._handle is None else self._handle()
         try:

@@ -13,9 +13,11 @@ from patchaug.core.validation import checked_integer
 from patchaug.errors import OptionError, PatchaugError, ReadError
 from patchaug.readers.base import Raster
 from patchaug.readers.channels import Channels
-from patchaug.readers.file import UnsupportedError, describe, fingerprint
+from patchaug.readers.file import UnsupportedError, describe, fingerprint, open_file
 from patchaug.readers.file_handles import open_with_room
 from patchaug.readers.picked_channels import PickedChannels
+from patchaug.readers.remote import forget
+from patchaug.readers.urls import absolute_path
 
 Opener = Callable[..., Raster]
 # Options of annotations that an opener may leave out of its parameters, and their defaults.
@@ -200,7 +202,8 @@ def open_registered(
     """
     is_path = isinstance(source, (str, os.PathLike))
     if is_path:
-        source = os.path.abspath(os.fsdecode(source))
+        source = absolute_path(source)
+        forget(source)  # an object is looked at anew when it is opened
         return open_with_room(source, lambda: _first(source, options, channels, series))
     return _first(source, options, channels, series)
 
@@ -287,7 +290,9 @@ def _head(path: str) -> bytes:
     """Return the first bytes of a regular file."""
     fingerprint(path)
     try:
-        with open(path, "rb") as file:
+        with open_file(path, whole=False) as file:
             return file.read(HEAD_BYTES)
+    except PatchaugError:
+        raise
     except OSError as error:
         raise ReadError(f"{path} cannot be opened: {describe(error)}") from None

@@ -23,6 +23,8 @@ from patchaug.errors import MissingError, ReadError
 from patchaug.readers.base import Sizes, downsamples, require_inside
 from patchaug.readers.file import FileRaster, describe
 from patchaug.readers.file_handles import ChangedError
+from patchaug.readers.remote import staging
+from patchaug.readers.remote_tiles import read_window_ahead, stage_rows
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class TiledRaster(FileRaster):
         return self.decode_tile(level, number, window)
 
     def is_stored(self, level: int, number: int) -> bool:
-        """Return whether the file stores a tile; others are not cached. By default it does."""
+        """Return whether the file stores a tile, by default True; others are not cached."""
         return True
 
     def tile_error(self, level: int, number: int, window: Window, error: Exception) -> ReadError | MissingError:
@@ -146,17 +148,16 @@ class TiledRaster(FileRaster):
             return ReadError(f"{self.path}: no memory for tile {number} of level {level}, {place}; {MORE_MEMORY}")
         why = str(error) if isinstance(error, ReadError) else describe(error)
         return ReadError(
-            f"{self.path}: tile {number} of level {level} cannot be read ({why}), needed for window "
-            f"x={window.x} y={window.y} {window.width} x {window.height}; copy or export the file again"
+            f"{self.path}: tile {number} of level {level} cannot be read ({why}), {place}; copy or export the "
+            f"file again"
         )
 
     @property
     def layout(self) -> Layout:
         """Tile grids, dtype and channels."""
-        layout = self._layout
-        if layout is None:
-            self._layout = layout = self.read_layout()
-        return layout
+        if self._layout is None:
+            self._layout = self.read_layout()
+        return self._layout
 
     def tile_size(self, level: int) -> tuple[int, int]:
         """Return (width, height) of the tiles of a level, in its pixels."""
@@ -207,7 +208,18 @@ class TiledRaster(FileRaster):
             WindowError: The window leaves its level, or the level does not exist.
             ReadError: A tile is missing, cut short or damaged, or the file has changed.
         """
-        layout, level = self._layout or self.layout, window.level
+        if not self.remote:
+            return self._read(window)
+        with staging():
+            return self._read(window)
+
+    def read_ahead(self, window: Window) -> None:
+        """Start to fetch the tiles of a window of a URL that will be read soon."""
+        if self.remote:
+            read_window_ahead(self, self._open_cache(), window)
+
+    def _read(self, window: Window) -> Array:
+        layout, level, staged = self._layout or self.layout, window.level, 0
         x, y, width, height = window.x, window.y, window.width, window.height
         grid = layout.grids[level] if level < len(layout.grids) else None
         if grid is None or not (0 <= x <= grid.width - width and 0 <= y <= grid.height - height):
@@ -224,6 +236,8 @@ class TiledRaster(FileRaster):
             for column in range(x // tw, (x + width - 1) // tw + 1)
         ]
         for row in range(y // th, (y + height - 1) // th + 1):
+            if self.remote and row >= staged:
+                staged = stage_rows(self, cache, window, row)
             top, bottom, down = max(y - row * th, 0), min(y + height - row * th, th), max(row * th - y, 0)
             band = out[down : down + bottom - top]
             for column, left, right, over in columns:

@@ -6,6 +6,7 @@ is read from later, so none can cross a fork.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from patchaug.core.arrays import Array
 from patchaug.errors import PatchaugError, ReadError
 from patchaug.readers.base import Sizes
 from patchaug.readers.channels import Channels
-from patchaug.readers.file import UnsupportedError, describe
+from patchaug.readers.file import UnsupportedError, describe, open_file
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.tiff.colours import Interpretation, interpretation_of, require_mask
 from patchaug.readers.tiff.levels import Level, level_of
@@ -24,6 +25,7 @@ from patchaug.readers.tiff.metadata import mpp_of, place_of
 from patchaug.readers.tiff.missing_values import mask_pages, nodata_of
 from patchaug.readers.tiff.preflight import require_sound
 from patchaug.readers.tiff.scenes import Plane, Scene, choose_scene, plane_names, planes_of, stack_error
+from patchaug.readers.urls import is_url
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -112,7 +114,8 @@ def read_header(path: str, *, mask: bool, channels: Channels | None = None, seri
 
     checked = require_sound(path)
     try:
-        with tifffile.TiffFile(path) as tiff:
+        remote = open_file(path, whole=False) if is_url(path) else None
+        with nullcontext() if remote is None else remote, tifffile.TiffFile(remote or path) as tiff:
             _require_general(path, tiff)
             scene = choose_scene(path, tiff, series, mask=mask)
             return _header(path, tiff, scene, mask=mask, channels=channels)

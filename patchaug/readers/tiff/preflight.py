@@ -11,7 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from patchaug.errors import ReadError
+from patchaug.errors import PatchaugError, ReadError
+from patchaug.readers.file import open_file
 
 TILE_LIMIT = 64 << 20  # pixels
 PAGES = 4096
@@ -99,8 +100,8 @@ def require_sound(path: str) -> bool:
     """
     page = 0
     try:
-        with open(path, "rb") as file:
-            tiff = _Tiff(file, os.fstat(file.fileno()).st_size)
+        with open_file(path, whole=False) as file:
+            tiff = _Tiff(file, file.seek(0, os.SEEK_END))
             for page, fields in enumerate(_pages(tiff)):
                 if page >= PAGES:
                     raise ReadError(
@@ -114,7 +115,7 @@ def require_sound(path: str) -> bool:
                         f"{path}: tiles of {width} x {height} px are above the limit of {TILE_LIMIT >> 20} Mpx; "
                         f"save it with tiles of 256 px"
                     )
-    except ReadError:
+    except PatchaugError:
         raise
     except ValueError as error:
         raise ReadError(f"{path}: broken TIFF header (page {page} {error}); copy or export the file again") from None

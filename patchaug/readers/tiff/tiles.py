@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers.codecs.decompress import require_claims, unpack_tile, unwrap_lerc
 from patchaug.readers.codecs.image_headers import first_rows, require_jpeg_end
-from patchaug.readers.file import require_same
+from patchaug.readers.file import open_source
 from patchaug.readers.file_handles import Descriptor, get_or_open
+from patchaug.readers.remote import Range, RemoteSource
 from patchaug.readers.tiff.header import Header
 from patchaug.readers.tiff.levels import Level, Part
 from patchaug.readers.tiled import Layout, TiledRaster
@@ -130,7 +131,7 @@ class TiffTiles(TiledRaster):
         if offset + count > size:  # before the bytes are allocated
             raise ReadError(f"cut off: bytes {offset} to {offset + count} of a file of {size} bytes")
         file = get_or_open(("tiff", self.path, self._fingerprint), self._open)
-        if self._handle is None or self._handle() is not file:
+        if isinstance(file, Descriptor) and (self._handle is None or self._handle() is not file):
             self._handle = weakref.ref(file)
         data = file.read(offset, count)
         if len(data) < count:
@@ -156,8 +157,23 @@ class TiffTiles(TiledRaster):
         plane: Array = pixels[0] if part.samples > 1 else pixels[0, :, :, 0]
         return plane
 
-    def _open(self) -> Descriptor:
-        return Descriptor(self.path, partial(require_same, self.path, self.require_unchanged()))
+    def _open(self) -> Descriptor | RemoteSource:
+        assert self._fingerprint is not None
+        return open_source(self.path, self._fingerprint, self.require_unchanged)
+
+    def stored_ranges(self, level: int, numbers: Iterable[int]) -> list[Range]:
+        """Return where the tiles of a level lie in the file."""
+        header, found = self.header, []
+        assert self._fingerprint is not None
+        size, _, tag = self._fingerprint
+        one = header.levels[level]
+        parts = {0} if header.direct else {sample // one.parts[0].samples for sample in header.colours.samples}
+        for part in (one.parts[number] for number in sorted(parts)):
+            for number in numbers:
+                offset, count = int(part.offsets[number]), int(part.counts[number])
+                if count and offset + count <= size:
+                    found.append(Range(self.path, str(tag), offset, count))
+        return found
 
 
 def _layout(header: Header) -> Layout:

@@ -1,0 +1,299 @@
+"""Requests to object stores, in a process of their own: only the standard library and obstore are imported here.
+
+obstore runs threads inside the process that uses it, and a forked child, in which they are missing, hangs or crashes.
+So no process that may fork loads it: each starts this file as a program and talks to it by pipes, see `remote_client`.
+The program ends when its pipe closes. Windows has no fork; there the client uses `Engine` directly.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as LateError
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+REQUESTS = 32  # at the same time, of what is waited for, and as many of what is read ahead
+TRIES = 6
+GAP = 128 << 10  # bytes between two ranges that one request covers
+MERGED = 8 << 20  # bytes of a request, beyond which neighbours are not merged
+AHEAD = 64 << 20  # bytes that are read ahead
+_STALL = 10.0  # seconds without a byte, after which a request is tried again
+_FINAL = {
+    "NotFoundError": "missing", "FileNotFoundError": "missing", "PreconditionError": "changed",
+    "PermissionDeniedError": "denied", "UnauthenticatedError": "denied", "NotSupportedError": "unsupported",
+    "InvalidPathError": "denied", "UnknownConfigurationKeyError": "denied",
+}  # fmt: skip
+_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL|AUTHORIZATION", re.IGNORECASE)
+
+# Store such as "s3://bucket", key, ETag that the object must have, offset, and bytes; of a negative size -n the whole
+# object, if it has at most n bytes; of size 0 its size and ETag alone.
+Item = tuple[str, str, str | None, int, int]
+Answer = tuple[dict[str, Any], memoryview | bytes]
+
+
+class FetchError(Exception):
+    """A request that failed for good.
+
+    Args:
+        kind: "missing", "changed", "denied", "unsupported", "large", "failed" or "late".
+        text: Why, without secrets.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind, self.text = kind, text
+
+
+class _Piece:
+    """One request that covers several ranges."""
+
+    def __init__(self, future: Future[Answer], item: Item) -> None:
+        self.future, self.start = future, item[3]
+        self.size = min(abs(item[4]), 1 << 20) if item[4] <= 0 else item[4]
+        self.items: list[Item] = []
+
+    def cut(self, item: Item, until: float) -> Answer:
+        """Return the bytes of one range; raise FetchError where there are none, or the time is over."""
+        try:
+            state, data = self.future.result(max(until - time.monotonic(), 0))
+        except LateError:
+            raise FetchError("late", "the store did not answer in time") from None
+        if item[4] <= 0:
+            return state, data
+        at = item[3] - self.start
+        return state, memoryview(data)[at : at + item[4]]
+
+
+class Engine:
+    """Stores, requests in flight, and what was read ahead.
+
+    Args:
+        seconds: Time after which any request is given up, all tries together.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._stores: dict[str, Any] = {}
+        self._opening, self._lock = threading.Lock(), threading.Lock()
+        self._now = ThreadPoolExecutor(REQUESTS, "patchaug-now")
+        self._later = ThreadPoolExecutor(REQUESTS, "patchaug-ahead")
+        self._ahead: OrderedDict[int, _Piece] = OrderedDict()  # pieces by identity, the oldest first
+        self._piece_of: dict[Item, _Piece] = {}
+        self._bytes = 0
+
+    def get(self, items: list[Item]) -> list[Answer | FetchError]:
+        """Fetch ranges: neighbours by one request, requests side by side.
+
+        Returns:
+            For each range what the store says of the object, and the bytes; or why there are none.
+        """
+        until = time.monotonic() + self.seconds
+        with self._lock:
+            ready = {item: piece for item in items if (piece := self._piece_of.get(item)) is not None}
+        started = self._start([item for item in dict.fromkeys(items) if item not in ready], self._now, until)
+        answers: list[Answer | FetchError] = []
+        for item in items:
+            try:
+                if item in ready:
+                    answers.append(ready[item].cut(item, until - self.seconds / 2))
+                else:
+                    answers.append(started[item].cut(item, until))
+            except FetchError as error:
+                answers.append(self._again(item, ready[item], error, until) if item in ready else error)
+        return answers
+
+    def _again(self, item: Item, piece: _Piece, error: FetchError, until: float) -> Answer | FetchError:
+        """Ask in earnest for what could not be read ahead."""
+        with self._lock:
+            self._forget(piece)
+        if error.kind not in ("failed", "late"):
+            return error
+        try:
+            return self._start([item], self._now, until)[item].cut(item, until)
+        except FetchError as again:
+            return again
+
+    def reason(self, error: Exception) -> dict[str, Any]:
+        """Return an error as an answer."""
+        if isinstance(error, FetchError):
+            return {"error": error.kind, "text": error.text}
+        return {"error": "failed", "text": describe(error)}
+
+    def ahead(self, items: list[Item]) -> None:
+        """Start to fetch ranges that will be asked for; those read ahead longest ago make room for them."""
+        with self._lock:
+            new = [item for item in dict.fromkeys(items) if item not in self._piece_of]
+            started = self._start(new, self._later, time.monotonic() + self.seconds)
+            for item, piece in started.items():
+                self._piece_of[item] = piece
+                piece.items.append(item)
+                if id(piece) not in self._ahead:
+                    self._ahead[id(piece)] = piece
+                    self._bytes += piece.size
+            while self._bytes > AHEAD:
+                self._forget(next(iter(self._ahead.values())))
+
+    def _forget(self, piece: _Piece) -> None:
+        if self._ahead.pop(id(piece), None) is not None:
+            self._bytes -= piece.size
+        for item in piece.items:
+            self._piece_of.pop(item, None)
+
+    def _start(self, items: Iterable[Item], pool: ThreadPoolExecutor, until: float) -> dict[Item, _Piece]:
+        started: dict[Item, _Piece] = {}
+        for group in merged(items):
+            place, key, tag, start, count = group[0]
+            if count > 0:
+                count = max(one[3] + one[4] for one in group) - start
+            whole = place, key, tag, start, count
+            started.update(dict.fromkeys(group, _Piece(pool.submit(_retried, partial(self._ask, whole), until), whole)))
+        return started
+
+    def _ask(self, item: Item) -> Answer:
+        import obstore
+
+        place, key, tag, start, count = item
+        store = self._store(place)
+        if count == 0:
+            return _state(obstore.head(store, _inside(place, key))), b""
+        options: Any = {}
+        if count > 0:
+            options["range"] = (start, start + count)
+        if tag is not None and tag.startswith('"'):  # a weak one is compared afterwards, as HTTP has it
+            options["if_match"] = tag
+        found = obstore.get(store, _inside(place, key), options=options)
+        state = _state(found.meta)
+        if tag is not None and state["tag"] != tag:
+            raise FetchError("changed", f"its ETag was {tag} and is {state['tag']}")
+        if count < 0 and state["size"] > -count:
+            raise FetchError("large", f"{state['size']}")
+        data = memoryview(found.bytes())
+        wanted = min(max(state["size"] - start, 0), count) if count > 0 else state["size"]
+        if len(data) != wanted or found.range[0] != start:
+            raise OSError(f"the store sent {len(data)} of {wanted} bytes")
+        return state, data
+
+    def _store(self, place: str) -> Any:
+        with self._opening:
+            if place not in self._stores:
+                self._stores[place] = _open_store(place, self.seconds)
+            return self._stores[place]
+
+    def list(self, place: str, prefix: str, deep: bool) -> list[tuple[str, int, str]]:
+        """List the objects below a key: key, size and ETag.
+
+        Args:
+            place: The store.
+            prefix: The key, "" for all.
+            deep: Whether objects in folders are listed too; else folders are, as keys that end in a slash.
+
+        Raises:
+            FetchError: The store cannot list, or does not answer.
+        """
+        import obstore
+
+        def ask() -> Answer:
+            store = self._store(place)
+            if deep:
+                metas = [meta for chunk in obstore.list(store, prefix or None, chunk_size=1000) for meta in chunk]
+                folders: list[str] = []
+            else:
+                found = obstore.list_with_delimiter(store, prefix or None)
+                metas, folders = list(found["objects"]), [f"{one.rstrip('/')}/" for one in found["common_prefixes"]]
+            rows = [(meta["path"], meta["size"], _state(meta)["tag"]) for meta in metas]
+            return {"rows": [*rows, *((folder, 0, "") for folder in folders)]}, b""
+
+        found: list[tuple[str, int, str]] = _retried(ask, time.monotonic() + self.seconds)[0]["rows"]
+        return found
+
+
+def merged(items: Iterable[Item]) -> list[list[Item]]:
+    """Group ranges that one request covers: of one object, close to each other, and not too long together."""
+    groups: list[list[Item]] = []
+    end = 0
+    for item in sorted(items, key=lambda one: (one[0], one[1], one[2] or "", one[3], one[4])):
+        last = groups[-1][0] if groups else None
+        stop = item[3] + item[4]
+        joins = last is not None and last[:3] == item[:3] and min(last[4], item[4]) > 0
+        if last is not None and joins and item[3] - end <= GAP and max(stop, end) - last[3] <= MERGED:
+            groups[-1].append(item)
+            end = max(stop, end)
+        else:
+            groups.append([item])
+            end = stop
+    return groups
+
+
+def _retried(ask: Callable[[], Answer], until: float) -> Answer:
+    """Try until an answer is whole, an error is one that stays, or the time is over.
+
+    Raises:
+        FetchError: There is no answer.
+    """
+    for number in range(1, TRIES + 1):
+        if time.monotonic() > until:
+            raise FetchError("late", "the store did not answer in time")
+        try:
+            return ask()
+        except FetchError:
+            raise
+        except Exception as error:  # obstore's errors derive from Exception alone
+            kind, pause = _FINAL.get(type(error).__name__, "failed"), random.uniform(0.03, 0.06) * 3 ** (number - 1)
+            if kind != "failed" or number == TRIES or time.monotonic() + pause > until:
+                tried = f", tried {number} times" if kind == "failed" and number > 1 else ""
+                raise FetchError(kind, f"{describe(error)}{tried}") from None
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _state(meta: Any) -> dict[str, Any]:
+    """Return size, time in nanoseconds, and ETag of an object; the time stands for an ETag that a server lacks."""
+    modified = meta["last_modified"]
+    tag = meta["e_tag"] or (f"modified {modified.isoformat()}" if modified.timestamp() > 0 else "")
+    return {"size": meta["size"], "modified": int(modified.timestamp() * 1000) * 10**6, "tag": tag}
+
+
+def _inside(place: str, key: str) -> str:
+    return unquote(key) if place.startswith("http") else key  # obstore quotes it again
+
+
+def _open_store(place: str, seconds: float) -> Any:
+    """Open a store with what the environment says of it."""
+    from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
+
+    scheme, _, name = place.partition("://")
+    endpoints = (os.environ.get(one, "") for one in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
+    plain = scheme == "http" or any(one.startswith("http://") for one in endpoints)
+    options: dict[str, Any] = {
+        "client_options": {
+            "timeout": timedelta(seconds=seconds), "read_timeout": timedelta(seconds=min(_STALL, seconds / 4)),
+            "connect_timeout": timedelta(seconds=min(5.0, seconds / 4)), **({"allow_http": True} if plain else {}),
+        },
+        "retry_config": {"max_retries": 0},
+    }  # fmt: skip
+    if scheme in ("http", "https"):
+        return HTTPStore.from_url(place, **options)
+    return {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[scheme](name, **options)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as a short text without secrets: queries of URLs, and values of secret variables."""
+    text = str(error)
+    reasons = re.findall(r'message: "([^"]+)"|kind: (\w+)', text)
+    first = " ".join(text.partition("\n\nDebug source")[0].split())[:300]
+    reason = next((message for message, _ in reversed(reasons) if message), reasons[-1][1] if reasons else "")
+    text = f"{first} ({reason})" if reason and reason not in first else first
+    text = re.sub(r"(://)[^/\s]*@", r"\1***@", re.sub(r"\?[^\s'\")]*", "?***", text))
+    for name, value in os.environ.items():
+        if len(value) > 5 and _SECRET.search(name):
+            text = text.replace(value, "***")
+    return text
