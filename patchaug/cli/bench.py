@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from patchaug.advise.pace import measure_pace
 from patchaug.cli.common import Json, Options, bars_wanted, print_result, require, require_picture, with_options
 from patchaug.core.progress import bars
 from patchaug.options.fields import PatchOptions
@@ -38,8 +39,10 @@ def bench(
     opened_slide = open_slide(slide, mask, ram=settings.ram, channels=settings.channels, series=settings.series)
     plan = Plan([opened_slide], settings.samplers().train, seed=settings.seed)
     opened = time.perf_counter() - started
-    drawn = _draws_a_second(plan)
-    took, pixels = _read(plan, seconds, bars_wanted(json))
+    with bars(bars_wanted(json)) as display:
+        task: Any = display.add_task("reading windows", total=None)
+        pace = measure_pace(plan, seconds, on_read=lambda: display.advance(task))
+    drawn, took, pixels = pace.draws, pace.seconds, pace.pixels
     rate = len(took) / sum(took)
     median, slow = (float(value) for value in np.percentile(took, (50, 95)) * 1e3)
     print_result(
@@ -51,32 +54,3 @@ def bench(
         f"median {median:.1f} ms, 95th percentile {slow:.1f} ms",
         as_json=json,
     )  # fmt: skip
-
-
-def _draws_a_second(plan: Plan) -> float:
-    started = time.perf_counter()
-    number = 0
-    while number < 10_000 and time.perf_counter() - started < 1:
-        plan[number]
-        number += 1
-    return number / (time.perf_counter() - started)
-
-
-def _read(plan: Plan, seconds: float, show: bool) -> tuple[list[float], int]:
-    """Return seconds of each read, and pixels in total. Ctrl-C ends the measurement early."""
-    took: list[float] = []
-    pixels, started = 0, time.perf_counter()
-    with bars(show) as display:
-        task: Any = display.add_task("reading windows", total=None)
-        try:
-            while not took or time.perf_counter() - started < seconds:
-                draw = plan[len(took)]
-                before = time.perf_counter()
-                patch = plan.read(draw)
-                took.append(time.perf_counter() - before)
-                pixels += patch.image.shape[0] * patch.image.shape[1]
-                display.advance(task)
-        except KeyboardInterrupt:
-            if not took:
-                raise
-    return took, pixels

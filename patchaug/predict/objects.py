@@ -71,6 +71,24 @@ class ObjectCounter:
         return result
 
 
+def label_objects(mask: Array) -> Array:
+    """Number the objects of a mask.
+
+    Args:
+        mask: bool (height, width).
+
+    Returns:
+        int64 (height, width): 1, 2, ... on the objects, 0 outside.
+
+    Examples:
+        >>> from patchaug.predict.objects import label_objects
+        >>> label_objects(np.array([[True, False, True], [True, False, False]])).tolist()
+        [[1, 0, 2], [1, 0, 0]]
+    """
+    numbers, lengths = _Components().add(mask)
+    return _spread((numbers + 1, lengths), mask).reshape(mask.shape)
+
+
 class _Components:
     """Connected components of a mask that comes by rows; they are joined where rows meet."""
 
