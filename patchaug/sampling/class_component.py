@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -47,9 +48,13 @@ class Axis(SharedArraysMixin):
 
     @classmethod
     def of(cls, length: int, size: int, edges: Array | None, margin: int = 0) -> Axis:
-        """Make the axis of a level of `length` pixels; `edges` as in `Labels`."""
-        below = np.concatenate(([0], np.cumsum(reach(length, size, margin))))
-        return cls(size, margin, below, below if edges is None else below[edges])
+        """Make the axis of a level of `length` pixels; `edges` as in `Labels`. Levels of one length share one axis."""
+        key = (length, size, margin)
+        axis = _axes.get(key)
+        if axis is None:
+            below = np.concatenate(([0], np.cumsum(reach(length, size, margin))))
+            _axes[key] = axis = cls(size, margin, below, below)
+        return axis if edges is None else cls(size, margin, axis.below, axis.below[edges])
 
     @cached_property
     def below_view(self) -> memoryview:
@@ -62,6 +67,9 @@ class Axis(SharedArraysMixin):
         pixel = bisect_right(below, rank) - 1
         # The windows that contain the pixel start at these origins, one after the other.
         return max(pixel - self.size + 1, self.margin) + rank - below[pixel]
+
+
+_axes: WeakValueDictionary[tuple[int, int, int], Axis] = WeakValueDictionary()  # of (length, size, margin)
 
 
 @dataclass(frozen=True, eq=False)

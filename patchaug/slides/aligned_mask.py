@@ -10,8 +10,8 @@ from patchaug.core.progress import progress
 from patchaug.core.windows import Window
 from patchaug.readers import Raster
 from patchaug.slides.class_raster import ClassRaster
-from patchaug.slides.label_index import index_labels, read_at, same_labels
-from patchaug.slides.label_runs import index_mask
+from patchaug.slides.label_index import MaskReader, index_labels, read_at, same_labels
+from patchaug.slides.label_runs import Read, index_mask
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_place import align
 from patchaug.slides.mask_values import explained, require_known_classes
@@ -38,7 +38,7 @@ class AlignedMask:
         self.slide, self.ignore_index = slide, ignore_index
         self.classes = ClassRaster(mask, classes, ignore_index, slide)
         self.alignment = align(slide, image, self.classes.raster, ignore_index)
-        self._same_labels: dict[int, bool] = {}  # whether the mask's own level holds those of its level 0
+        self.same_labels: dict[int, bool] = {}  # whether the mask's own level holds those of its level 0
 
     @property
     def raster(self) -> Raster:
@@ -58,7 +58,7 @@ class AlignedMask:
     def _own_level(self, level: int) -> int | None:
         """The mask's level that holds the labels of an image level pixel by pixel; None where it must be level 0."""
         own = self.alignment.same_level[level]
-        if own is None or own == 0 or self.classes.exact_levels or self._same_labels.get(level):
+        if own is None or own == 0 or self.classes.exact_levels or self.same_labels.get(level):
             return own
         return None
 
@@ -73,20 +73,23 @@ class AlignedMask:
             LabelError: The mask holds a value that no class names; or pixels are invalid, and there is no ignore_index.
             ReadError: The mask cannot be read.
         """
-        if self.alignment.same_level[level] and not self.classes.exact_levels and level not in self._same_labels:
-            self._same_labels[level] = same_labels(self.classes, self.alignment, level)
+        if self.alignment.same_level[level] and not self.classes.exact_levels and level not in self.same_labels:
+            self.same_labels[level] = same_labels(self.classes, self.alignment, level)
         with explained(self.slide, self.classes):
-            if INVALID in invalid.runs:
-                labels = self._index_valid(level, invalid)
-            else:
-                labels = index_labels(self.slide, self.classes, self.alignment, level, self._own_level(level))
+            reader = self.reader(level, invalid)
+            labels = index_labels(reader) if isinstance(reader, MaskReader) else self._index_valid(invalid, reader)
         require_known_classes(self.slide, self.classes, labels, level)
         return labels
 
-    def _index_valid(self, level: int, invalid: Labels) -> Labels:
+    def reader(self, level: int, invalid: Labels) -> Read:
+        """Return what reads the labels that `index` indexes, in the coordinates of its runs."""
+        if INVALID in invalid.runs:
+            return partial(_read_valid, self, invalid, level)
+        return MaskReader(self.slide, self.classes, self.alignment, level, self._own_level(level))
+
+    def _index_valid(self, invalid: Labels, read: Read) -> Labels:
         """Index the labels pixel by pixel of the image's level, where those of invalid pixels are ignored."""
         width, height = invalid.width, invalid.height
-        read = partial(_read_valid, self, invalid, level)
         bands = list(valid_bands(invalid))
         each = progress(bands, len(bands), f"{self.slide}: indexing its mask")
         runs = index_mask(width, height, (read(0, top, width, rows) for top, rows in each), read)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers import Raster
 from patchaug.slides.class_raster import ClassRaster
-from patchaug.slides.label_runs import BLOCK, index_mask
+from patchaug.slides.label_runs import BLOCK, LIMIT, index_mask
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment, Cells
 
@@ -35,46 +36,79 @@ class Reads(Protocol):
         """Read integers, (height, width)."""
 
 
-def index_labels(name: str, mask: Reads, alignment: Alignment, level: int, own: int | None = None) -> Labels:
-    """Index the labels of a mask on a level of the image; reads the mask once, in bands.
+@dataclass(frozen=True, eq=False)
+class MaskReader:
+    """Read the pixels of a mask that a level of the image asks for, again and again; it holds no arrays.
 
-    Args:
-        name: The slide, for errors and the progress bar.
+    Attributes:
+        name: The slide, for errors.
         mask: The mask.
         alignment: The image's levels over the mask's.
         level: The level of the image.
-        own: Level of the mask to read in place of its level 0: one that holds the same labels.
+        own: Level of the mask that has a pixel for each of the image's level; None for its level 0.
+    """
+
+    name: str
+    mask: Reads = field(repr=False)
+    alignment: Alignment = field(repr=False)
+    level: int
+    own: int | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(columns, rows) of the mask that the level asks for."""
+        if self.own is not None:
+            return self.alignment.image[self.level]
+        cells = _cells_of(self.alignment, self.level)
+        return len(cells.columns), len(cells.rows)
+
+    @property
+    def edges(self) -> tuple[Array | None, Array | None]:
+        """`columns` and `lines` of the `Labels` of the level."""
+        cells = None if self.own is not None else _cells_of(self.alignment, self.level)
+        return (None, None) if cells is None or cells.one_to_one else (cells.column_edges, cells.row_edges)
+
+    @property
+    def read_per_row(self) -> int:
+        """Pixels of the mask that are read for a row of it."""
+        if self.own is not None:
+            return self.alignment.image[self.level][0]
+        cells = _cells_of(self.alignment, self.level)
+        return max(int(cells.columns[-1]) + 1, 1) * max(int(cells.rows[-1]) + 1, 1) // len(cells.rows)
+
+    def __call__(self, x: int, y: int, width: int, height: int) -> Array:
+        """Read integers, (height, width)."""
+        try:
+            if self.own is not None:
+                return self.mask.read(Window(x, y, width, height, self.own))
+            cells = _cells_of(self.alignment, self.level)
+            return read_at(self.mask, cells.columns[x : x + width], cells.rows[y : y + height])
+        except ReadError as error:
+            raise ReadError(f"{error}; mask of slide {self.name}") from error
+
+
+@lru_cache(maxsize=4)  # slides of one size share them, and no index holds its own
+def _cells_of(alignment: Alignment, level: int) -> Cells:
+    return alignment.cells(level)
+
+
+def index_labels(reader: MaskReader, *, limit: float = LIMIT) -> Labels:
+    """Index the labels of a mask on a level of the image; reads the mask once, in bands.
+
+    Args:
+        reader: Reads the mask.
+        limit: Bytes per pixel that the index of one class may take, see `label_runs`.
 
     Raises:
         ReadError: The mask cannot be read.
     """
-    cells = alignment.cells(level) if own is None else _every_cell(alignment.image[level], own)
-    width, height = len(cells.columns), len(cells.rows)
+    width, height = reader.size
     # A multiple of the usual tile heights, so that no tile is decoded for two bands; of a block at least.
-    read_per_row = max(int(cells.columns[-1]) + 1, 1) * max(int(cells.rows[-1]) + 1, 1) // height
-    rows = max(_BAND_PIXELS // max(read_per_row, 1), BLOCK)
+    rows = max(_BAND_PIXELS // max(reader.read_per_row, 1), BLOCK)
     rows -= rows % (1024 if rows >= 1024 else BLOCK)
-    read = partial(_read_cells, name, mask, cells)
-    tops = progress(range(0, height, rows), -(-height // rows), f"{name}: indexing its mask")
-    runs = index_mask(width, height, (read(0, top, width, min(rows, height - top)) for top in tops), read)
-    columns, lines = (None, None) if cells.one_to_one else (cells.column_edges, cells.row_edges)
-    return Labels(*alignment.image[level], columns, lines, runs)
-
-
-def _every_cell(size: tuple[int, int], level: int) -> Cells:
-    """Return one pixel of a mask's level for each of the image's."""
-    columns, rows = (np.arange(length, dtype=np.int64) for length in size)
-    return Cells(level, columns, rows, np.arange(size[0] + 1), np.arange(size[1] + 1))
-
-
-def _read_cells(name: str, mask: Reads, cells: Cells, x: int, y: int, width: int, height: int) -> Array:
-    """The mask's integers that a level of the image asks for, (height, width) of them."""
-    try:
-        if cells.level:
-            return mask.read(Window(x, y, width, height, cells.level))
-        return read_at(mask, cells.columns[x : x + width], cells.rows[y : y + height])
-    except ReadError as error:
-        raise ReadError(f"{error}; mask of slide {name}") from error
+    tops = progress(range(0, height, rows), -(-height // rows), f"{reader.name}: indexing its mask")
+    bands = (reader(0, top, width, min(rows, height - top)) for top in tops)
+    return Labels(*reader.alignment.image[reader.level], *reader.edges, index_mask(width, height, bands, reader, limit))
 
 
 def read_at(mask: Reads, columns: Array, rows: Array) -> Array:

@@ -200,7 +200,9 @@ def _pixels(starts: Array, lasts: Array, left: int, end: int) -> int:
     return int(np.add.reduce(lasts - starts + np.uint8(1), dtype=np.int64))
 
 
-def index_mask(width: int, height: int, bands: Iterable[Array], read: Read) -> dict[int, RunLengthIndex]:
+def index_mask(
+    width: int, height: int, bands: Iterable[Array], read: Read, limit: float = LIMIT
+) -> dict[int, RunLengthIndex]:
     """Index all classes of a mask in one pass.
 
     Args:
@@ -209,6 +211,7 @@ def index_mask(width: int, height: int, bands: Iterable[Array], read: Read) -> d
         bands: The mask as bands of full rows, top to bottom, each (rows, width) of integers; all but the last have a
             multiple of 64 rows.
         read: Reads a part of it again.
+        limit: Bytes per pixel that the index of one class may take.
 
     Raises:
         ForegroundError: The bands hold another number of rows.
@@ -219,7 +222,7 @@ def index_mask(width: int, height: int, bands: Iterable[Array], read: Read) -> d
     for band in bands:
         for y in range(0, len(band), lines):
             piece = band[y : y + lines]
-            _index_piece(piece, top + y, down, parts)
+            _index_piece(piece, top + y, down, parts, limit)
         top += len(band)
     if top != height:
         raise ForegroundError(f"the mask's bands hold {top} rows, its level has {height}")
@@ -238,7 +241,9 @@ def _stretches(cells: Array) -> tuple[Array, Array, Array, Array]:
     return cells[rows, starts], rows, starts, lasts
 
 
-def _index_piece(piece: Array, top: int, down: int, parts: dict[int, list[tuple[Array, ...]]]) -> None:
+def _index_piece(
+    piece: Array, top: int, down: int, parts: dict[int, list[tuple[Array, ...]]], limit: float
+) -> None:
     """Add the runs of some rows to what is known of each class: block numbers, amounts, runs in blocks, runs."""
     values, rows, starts, lasts = _stretches(piece)
     strips = (starts // STRIP).astype(np.uint16)
@@ -256,7 +261,7 @@ def _index_piece(piece: Array, top: int, down: int, parts: dict[int, list[tuple[
         blocks, counts = block[new], np.diff(new, append=len(block))
         amounts = np.add.reduceat(lasts[begin:end] - starts[begin:end] + 1, new)
         kept = runs_of_all[:, begin:end]
-        room = LIMIT * piece.size - _BLOCK_BYTES * len(blocks)
+        room = limit * piece.size - _BLOCK_BYTES * len(blocks)
         if _RUN_BYTES * len(block) > room:  # too many: those of the blocks that are richest in them are let go
             poorest = np.argsort(counts, kind="stable")
             dropped = poorest[np.cumsum(counts[poorest]) * _RUN_BYTES > room]

@@ -6,15 +6,18 @@ Transactions on Systems, Man, and Cybernetics 9 (1979), on the S of HSV, as scik
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from patchaug.core.arrays import Array
 from patchaug.errors import ForegroundError
 from patchaug.readers import ArrayRaster
 from patchaug.slides.class_raster import ClassRaster
-from patchaug.slides.label_index import index_labels
+from patchaug.slides.label_index import MaskReader, index_labels
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment
 from patchaug.slides.slide import Slide
@@ -76,4 +79,11 @@ def _index_tissue(slide: Slide, level: int) -> Labels:
         for l0_length, length in zip(slide.dimensions, slide.level_dimensions[read], strict=True)
     )
     alignment = Alignment(slide.level_dimensions, raster.level_dimensions, (scale[0], scale[1]))
-    return index_labels(slide.name, ClassRaster(raster, None, None, slide.name), alignment, level)
+    reader = MaskReader(slide.name, ClassRaster(raster, None, None, slide.name), alignment, level, None)
+    labels = index_labels(reader, limit=math.inf)  # all runs are kept, and so the picture is not
+    return replace(labels, runs={value: replace(runs, read=_read_nothing) for value, runs in labels.runs.items()})
+
+
+def _read_nothing(x: int, y: int, width: int, height: int) -> Array:
+    """Stand for the reader of an index that keeps all runs."""
+    raise AssertionError("an index of tissue keeps all runs")
