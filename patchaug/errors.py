@@ -24,6 +24,8 @@ Examples:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PatchaugError(Exception):
     """Base of all errors that patchaug raises on purpose.
@@ -133,6 +135,32 @@ class WriteError(PatchaugError, OSError):
     """
 
 
+def collected(errors: Sequence[PatchaugError], total: int, what: str = "slides") -> PatchaugError:
+    r"""Return one error for those of several slides: how many there are, and the first of them, a line each.
+
+    Args:
+        errors: The errors, at least one.
+        total: Number of slides that were looked at.
+        what: What was looked at.
+
+    Returns:
+        The error itself where it is the only one; else one of their class, or of the root where classes differ.
+
+    Examples:
+        >>> collected([ReadError("a.tiff is empty"), ReadError("b.tiff is cut off")], 9)
+        ReadError('2 of 9 slides cannot be used:\n- a.tiff is empty\n- b.tiff is cut off')
+    """
+    if len(errors) == 1:
+        return errors[0]
+    lines = [f"{len(errors)} of {total} {what} cannot be used:", *(f"- {error}" for error in errors[:_LISTED])]
+    if len(errors) > _LISTED:
+        lines.append(f"- and {len(errors) - _LISTED} more")
+    kinds = {type(error) for error in errors}
+    kind = kinds.pop() if len(kinds) == 1 else PatchaugError
+    return kind("\n".join(lines))
+
+
+_LISTED = 20  # errors of one that stands for several
 _MAX_LINE = 250  # characters; with seed and index the last line of an error stays below 300
 
 

@@ -11,6 +11,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import LabelError
 from patchaug.readers.base import Raster, Sizes
 from patchaug.readers.hooks import tile_size, uncached
+from patchaug.readers.identity import Identity, identity_of
 
 _SAMPLED = 16 << 20  # pixels in which colours are counted for an error's text
 
@@ -67,6 +68,11 @@ class ColourRaster:
     def uncached(self) -> ColourRaster:
         """Return a raster of the same pixels that caches none."""
         return ColourRaster(uncached(self.picture))
+
+    def identity(self) -> Identity | None:
+        """Return what identifies the pixels: those of the picture."""
+        found = identity_of(self.picture)
+        return None if found is None else ("colours", found)
 
     def __repr__(self) -> str:
         return f"ColourRaster({self.picture!r})"

@@ -7,6 +7,7 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.readers.base import Sizes, downsamples, require_inside
+from patchaug.readers.identity import Identity
 
 
 class ConstantRaster:
@@ -36,6 +37,10 @@ class ConstantRaster:
     def level_downsamples(self) -> tuple[float, ...]:
         """Level-0 pixels per pixel of each level."""
         return downsamples(self.level_dimensions)
+
+    def identity(self) -> Identity:
+        """Return what identifies the pixels: all of them."""
+        return "constant", self.value, tuple((int(width), int(height)) for width, height in self.level_dimensions)
 
     def __repr__(self) -> str:
         return f"ConstantRaster({self.value}, {self.level_dimensions})"

@@ -14,6 +14,8 @@ A raster needs only the names of the protocol `Raster`. It may also define:
 - `channel_names`: name of each channel, or None.
 - `read_valid(window)`: the pixels, and whether each is valid, bool (height, width) or None where all are.
 - `read_validity(window)`: the latter alone, where it needs no pixels.
+- `identity()`: what identifies its pixels across runs, a tuple, see `patchaug.readers.identity`; indexes of labels are
+  kept on disk for such rasters alone.
 - `complete`: True where every pixel is known to be valid; by default only of rasters without `read_valid`.
 """
 

@@ -17,6 +17,7 @@ from patchaug.errors import ReadError
 from patchaug.readers.base import Sizes, require_inside
 from patchaug.readers.file import UnsupportedError, describe
 from patchaug.readers.file_handles import discard, get_or_open
+from patchaug.readers.identity import Identity, identify_file, identify_folder
 from patchaug.readers.openslide_origins import SIDE, Piece, pieces
 from patchaug.readers.tiff.preflight import TILE_LIMIT
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
@@ -196,6 +197,14 @@ class OpenSlideRaster(TiledRaster):
 
     def _rgba(self, l0_origin: tuple[int, int], level: int, size: tuple[int, int]) -> Array:
         return np.asarray(self._slide().read_region(l0_origin, level, size))
+
+    def identity(self) -> Identity | None:
+        """Return what identifies the pixels: the file, and the folder of a MIRAX; None for other slides of files."""
+        suffix = os.path.splitext(self.path)[1].lower()
+        if suffix in (".dcm", ".vms", ".vmu"):
+            return None
+        folder = identify_folder(os.path.splitext(self.path)[0]) if suffix == ".mrxs" else ()
+        return "openslide", identify_file(self.path), folder, repr(self.layout), self.require_unchanged()[:2]
 
     @property
     def _key(self) -> tuple[object, ...]:

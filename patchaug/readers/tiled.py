@@ -98,7 +98,7 @@ class TiledRaster(FileRaster):
     """
 
     _lazy: ClassVar[tuple[str, ...]] = (*FileRaster._lazy, "_layout", "_tile_cache", "_cache_token")
-    _needs_all: ClassVar[bool] = False  # whether nothing can be read without room for all pixels
+    needs_all: ClassVar[bool] = False  # whether nothing can be read without room for all pixels
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, ram: int = 0) -> None:
         super().__init__(path, name=name)
@@ -286,8 +286,8 @@ class TiledRaster(FileRaster):
             return None  # refused a moment ago: asking again at each window of each slide would be slow
         identity = repr((type(self).__name__, self.path, self._fingerprint, self._cache_key(), layout))
         digest = blake2b(identity.encode(), digest_size=16).digest()
-        table = self._arena.attach(digest, entries, self._cache_limit(), sweep=self._needs_all)
-        self._refused = table is None and not self._needs_all
+        table = self._arena.attach(digest, entries, self._cache_limit(), sweep=self.needs_all)
+        self._refused = table is None and not self.needs_all
         return None if table is None else SharedTileCache(self._arena, *table, entries, self._cache_limit())
 
     def _cache_key(self) -> tuple[object, ...]:

@@ -21,6 +21,7 @@ from patchaug.readers.file import UnsupportedError
 from patchaug.readers.file_handles import open_with_room
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.hooks import BLOCK
+from patchaug.readers.identity import Identity, identify_file
 from patchaug.readers.tiff.header import is_tiff
 from patchaug.readers.tiff.reader import TiffRaster
 from patchaug.readers.tiff.scenes import Scene
@@ -71,7 +72,7 @@ class ImageRaster(TiledRaster):
     """
 
     _lazy = (*TiledRaster._lazy, "_parsed", "_tiff")
-    _needs_all = True
+    needs_all = True
 
     def __init__(
         self, path: str | os.PathLike[str], *, mask: bool, ram: int, name: str | None = None,
@@ -169,6 +170,10 @@ class ImageRaster(TiledRaster):
         if not info.alpha:
             return stored, None
         return split_alpha(self.path, stored, strict=True, place=f", window x={window.x} y={window.y}")
+
+    def identity(self) -> Identity:
+        """Return what identifies the pixels: file and options."""
+        return "image", identify_file(self.path), self._cache_key(), repr(self.layout), self.require_unchanged()[:2]
 
     def _cache_key(self) -> tuple[object, ...]:
         return self.mask, self.series, repr(self.chosen)

@@ -45,6 +45,13 @@ class AlignedMask:
         """The mask as its file holds it."""
         return self.classes.raster
 
+    def with_raster(self, raster: Raster) -> AlignedMask:
+        """Return the same mask, read by another raster of the same pixels."""
+        other = object.__new__(AlignedMask)
+        classes = ClassRaster(raster, self.classes.classes, self.ignore_index, self.slide)
+        other.__dict__.update({**self.__dict__, "classes": classes, "same_labels": dict(self.same_labels)})
+        return other
+
     def read(self, window: Window) -> Array:
         """Read the class numbers of a window of the image, integer (height, width)."""
         level = self._own_level(window.level)

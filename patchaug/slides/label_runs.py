@@ -241,9 +241,7 @@ def _stretches(cells: Array) -> tuple[Array, Array, Array, Array]:
     return cells[rows, starts], rows, starts, lasts
 
 
-def _index_piece(
-    piece: Array, top: int, down: int, parts: dict[int, list[tuple[Array, ...]]], limit: float
-) -> None:
+def _index_piece(piece: Array, top: int, down: int, parts: dict[int, list[tuple[Array, ...]]], limit: float) -> None:
     """Add the runs of some rows to what is known of each class: block numbers, amounts, runs in blocks, runs."""
     values, rows, starts, lasts = _stretches(piece)
     strips = (starts // STRIP).astype(np.uint16)

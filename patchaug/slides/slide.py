@@ -6,7 +6,7 @@ resolution: each pixel of the window gets the mask pixel under its centre (`patc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,13 @@ from patchaug.slides.patch import Patch as Patch
 from patchaug.slides.patch import mirror_patch, resize_patch
 from patchaug.slides.pixel_format import CheckedRaster
 from patchaug.slides.slide_id import id_of as id_of
-from patchaug.slides.valid_pixels import finite_where_invalid, ignore_invalid, index_invalid, require_ignore_index
+from patchaug.slides.valid_pixels import finite_where_invalid, ignore_invalid, require_ignore_index
 
 Codes = Sequence[str] | Mapping[str, Any] | ClassCodes
 
 
 @names_arguments_of_init
-class Slide:
+class Slide(SlideIndexes):
     """One image and its mask in one frame; `open_slide` makes it from paths and arrays.
 
     Args:
@@ -245,51 +245,10 @@ class Slide:
         valid = self.read_valid(window)
         return ignore_invalid(self._require_mask().read(window), valid, self.ignore_index, self.name, window)
 
-    def labels(self, level: int = 0) -> Labels:
-        """Return the label index of a level; the first call reads the whole mask and checks it against the codes.
-
-        It also reads the image where pixels may be invalid (alpha, nodata), whose labels are `ignore_index`.
-
-        Raises:
-            FrameError: There is no mask.
-            WindowError: There is no such level.
-            LabelError: The mask holds a value that is neither a code nor `ignore_index`; or a pixel is invalid, and
-                there is no ignore_index.
-        """
-        mask = self._require_mask()
-        return self.label_index("mask", level, lambda: mask.index(level, self.invalid_pixels(level)))
-
     def _require_mask(self) -> AlignedMask:
         if self._mask is None:
             raise FrameError(f"{self.name}: it has no mask to read")
         return self._mask
-
-    def label_index(self, kind: str, level: int, build: Callable[[], Labels]) -> Labels:
-        """Return a label index of the slide; build it at the first request.
-
-        Started workers share the indexes of their parent.
-
-        Args:
-            kind: What is indexed, such as "mask" or "tissue".
-            level: Level of the image.
-            build: Makes the index.
-
-        Raises:
-            WindowError: There is no such level.
-        """
-        if (kind, level) not in self._label_indexes:
-            self.level_size(level)
-            self._label_indexes[kind, level] = build()
-        return self._label_indexes[kind, level]
-
-    def invalid_pixels(self, level: int = 0) -> Labels:
-        """Return the index of the invalid pixels of a level, see `index_invalid`; the first call may read the image.
-
-        Raises:
-            WindowError: There is no such level.
-            ReadError: The file cannot be read.
-        """
-        return self.label_index("invalid", level, lambda: index_invalid(self.name, self._image, level))
 
     def class_number(self, code: int | str) -> int:
         """Return the mask's integer for a class given by number or name.

@@ -7,8 +7,10 @@ Transactions on Systems, Man, and Cybernetics 9 (1979), on the S of HSV, as scik
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,12 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.errors import ForegroundError
 from patchaug.readers import ArrayRaster
+from patchaug.readers.hooks import uncached
+from patchaug.readers.identity import Identity, identity_of
 from patchaug.slides.class_raster import ClassRaster
+from patchaug.slides.index_tasks import IndexTask
 from patchaug.slides.label_index import MaskReader, index_labels
+from patchaug.slides.label_runs import Read
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment
 from patchaug.slides.slide import Slide
@@ -60,7 +66,63 @@ def tissue_labels(slide: Slide, level: int) -> Labels:
         WindowError: There is no such level.
         ReadError: The slide cannot be read.
     """
-    return slide.label_index("tissue", level, lambda: _index_tissue(slide, level))
+    return slide.label_index("tissue", level, lambda: tissue_task(slide, level))
+
+
+def tissue_task(slide: Slide, level: int) -> IndexTask:
+    """Return what builds the index of `tissue_labels`."""
+    return TissueIndex(slide.without_mask(), level)
+
+
+@dataclass(frozen=True, eq=False)
+class TissueIndex:
+    """The tissue of a slide on a level; an `IndexTask`.
+
+    Attributes:
+        image: The slide, without its mask.
+        level: The level.
+    """
+
+    image: Slide
+    level: int
+
+    @property
+    def slide(self) -> str:
+        """Name of the slide."""
+        return self.image.name
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the level that the thumbnail reads."""
+        width, height = self.image.level_dimensions[thumbnail_level(self.image, _MAX_SIZE)[0]]
+        return width * height
+
+    def identity(self) -> Identity | None:
+        """Return the identity of the image, the level, and the versions of what decodes pixels and finds tissue."""
+        found = identity_of(self.image.image)
+        return None if found is None else ("tissue", found, self.level, _MAX_SIZE, version("scikit-image"))
+
+    def __call__(self) -> Labels:
+        """Build the index; see `tissue_labels` for its errors."""
+        return _index_tissue(self.image, self.level)
+
+    def facts(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def accept(self, facts: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def reader(self) -> Read:
+        """Return what reads nothing: the index keeps all runs."""
+        return _read_nothing
+
+    def for_other_process(self) -> TissueIndex | None:
+        """Return the task with an uncached image; None where that is decoded whole, or is an array."""
+        raster = uncached(self.image.image)
+        if identity_of(raster) is None or getattr(raster, "needs_all", False):
+            return None
+        return replace(self, image=Slide(raster, name=self.image.name, path=self.image.path))
 
 
 def _index_tissue(slide: Slide, level: int) -> Labels:

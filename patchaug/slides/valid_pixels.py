@@ -115,7 +115,7 @@ def index_invalid(name: str, image: CheckedRaster, level: int) -> Labels:
         return Labels(width, height, None, None, {})
     rows = band_rows(width)
     tops = progress(range(0, height, rows), -(-height // rows), f"{name}: finding its valid pixels")
-    read = partial(_read_invalid, name, image, level)
+    read = partial(read_invalid, name, image, level)
     with ThreadPoolExecutor() as threads:
         bands = (_band(threads, read, top, width, min(rows, height - top)) for top in tops)
         runs = index_mask(width, height, bands, read)
@@ -141,7 +141,7 @@ def _band(threads: ThreadPoolExecutor, read: partial[Array], top: int, width: in
     return band
 
 
-def _read_invalid(name: str, image: CheckedRaster, level: int, x: int, y: int, width: int, height: int) -> Array:
+def read_invalid(name: str, image: CheckedRaster, level: int, x: int, y: int, width: int, height: int) -> Array:
     """Return `INVALID` where pixels are invalid and 0 elsewhere, uint8 (height, width)."""
     try:
         valid = image.read_validity(Window(x, y, width, height, level))

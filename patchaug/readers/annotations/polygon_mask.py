@@ -33,6 +33,7 @@ from patchaug.readers.annotations.vector_files import MAGIC, parse_vectors
 from patchaug.readers.base import Sizes, downsamples, require_inside
 from patchaug.readers.file import FileRaster
 from patchaug.readers.georeference import Georeference
+from patchaug.readers.identity import Identity, identify_file, identify_shapes
 
 
 @dataclass(eq=False)
@@ -131,6 +132,15 @@ class PolygonRaster(FileRaster):
         self._outside, self.label, self.invalid, self.place = outside, label, checked_invalid(invalid), place
         self._is_file = is_file
         self._parsed = None if is_file else self._polygons(parse_geojson(self.name, source, label or LABEL))
+
+    def identity(self) -> Identity | None:
+        """Return what identifies the pixels: the file and how it is drawn; None for parsed GeoJSON."""
+        if not self._is_file:
+            return None
+        drawn = self.codes, self.ignore_index, self._outside, self.label, self.invalid, self.place
+        is_shape = self.path.lower().endswith(".shp")
+        files = identify_shapes(self.path) if is_shape else identify_file(self.path)
+        return "polygons", files, repr(drawn), repr(self.level_dimensions)
 
     @property
     def level_downsamples(self) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import blake2b
 from typing import Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.readers.channels import Channels, split_alpha
 from patchaug.readers.georeference import Georeference
+from patchaug.readers.identity import Identity, identify_file
 from patchaug.readers.tiff.header import Header, read_header
 from patchaug.readers.tiff.inside_mask import InsideMask
 from patchaug.readers.tiff.missing_values import has_data
@@ -68,6 +70,14 @@ class TiffRaster(TiffTiles):
     def codec(self) -> str:
         """Compression of the tiles: "JPEG", "LZW", "NONE", ..."""
         return self.header.codec
+
+    def identity(self) -> Identity:
+        """Return what identifies the pixels: file, options, and where each tile lies."""
+        tables = blake2b(digest_size=16)
+        for part in (part for level in self.header.levels for part in level.parts):
+            tables.update(part.offsets.tobytes() + part.counts.tobytes())
+        options = self._cache_key(), repr(self.layout), str(self.header.nodata), tables.hexdigest()
+        return "tiff", identify_file(self.path), *options, self.require_unchanged()[:2]
 
     def _cache_key(self) -> tuple[object, ...]:
         return self.mask, self.header.colours.samples, self.series

@@ -23,6 +23,7 @@ from patchaug.errors import OptionError, ReadError
 from patchaug.readers.channels import Channels, channel_numbers
 from patchaug.readers.file import Fingerprint, require_equal
 from patchaug.readers.formats import FORMATS, dtype_error
+from patchaug.readers.identity import Identity, identify_file, identify_folder
 from patchaug.readers.tiff.preflight import TILE_LIMIT
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 from patchaug.readers.zarr.chunks import Chunks, count_missing
@@ -145,6 +146,11 @@ class ZarrRaster(TiledRaster):
         """Labels of the channels that are read; None where the metadata lack them."""
         names = self._header[1].names
         return names if names is None or self._numbers is None else tuple(names[number] for number in self._numbers)
+
+    def identity(self) -> Identity:
+        """Return what identifies the pixels: size and time of every file, and options."""
+        files = identify_folder(self.path) if os.path.isdir(self.path) else identify_file(self.path)
+        return "zarr", files, self._cache_key(), repr(self.layout)
 
     def _cache_key(self) -> tuple[object, ...]:
         return (self.inside, self.mask, self._numbers)

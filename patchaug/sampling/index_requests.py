@@ -1,0 +1,77 @@
+"""Which indexes of labels a sampler needs of its slides, all built before a plan asks for them one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from patchaug.errors import PatchaugError, collected
+from patchaug.sampling.base import Sampler
+from patchaug.slides.index_build import Workers, build_indexes
+from patchaug.slides.index_tasks import IndexTask
+from patchaug.slides.resolution import region
+from patchaug.slides.slide import Slide
+from patchaug.slides.tissue import tissue_task
+
+
+def prepare_indexes(sampler: Sampler, slides: Sequence[Slide], *, workers: Workers = "auto") -> None:
+    """Build the indexes that a plan of a sampler will ask for; slides and samplers that need none are left alone.
+
+    Raises:
+        PatchaugError: Slides cannot be indexed; one error names them all.
+    """
+    wanted: list[tuple[Slide, str, int]] = []
+    for slide in slides:
+        kinds = needed_kinds(sampler, slide)
+        if kinds:
+            try:
+                level = region(slide, sampler.size, sampler.level, sampler.mpp)[0]
+            except PatchaugError:  # the plan raises it, or skips the slide
+                continue
+            wanted += [(slide, kind, level) for kind in kinds]
+    build_all(wanted, workers=workers)
+
+
+def needed_kinds(sampler: Sampler, slide: Slide) -> set[str]:
+    """Return which indexes a sampler needs of a slide: "mask", "tissue" and "invalid"; none for grids."""
+    kinds = set()
+    if getattr(sampler, "foreground", 0) or getattr(sampler, "min_fraction", 0):
+        kinds.add("tissue" if slide.mask is None else "mask")
+    if getattr(sampler, "per_slide", 1) == "tissue":
+        kinds.add("tissue")
+    if getattr(sampler, "min_valid", 0):
+        kinds.add("invalid")
+    return kinds
+
+
+def build_all(wanted: Iterable[tuple[Slide, str, int]], *, workers: Workers = "auto") -> None:
+    """Build indexes of slides in parallel, or take them from the current cache; those in memory stay.
+
+    Args:
+        wanted: Slide, kind and level of each.
+        workers: Number of processes, see `build_indexes`.
+
+    Raises:
+        PatchaugError: Some cannot be built; one error names them all.
+    """
+    wanted = [(slide, kind, level) for slide, kind, level in wanted if not slide.has_index(kind, level)]
+    # Labels of invalid pixels are ignored: what is invalid must be known first.
+    first = {(id(slide), level): (slide, "invalid", level) for slide, kind, level in wanted if kind != "tissue"}
+    done = [one for one in first.values() if not one[0].has_index("invalid", one[2]) and one[0].may_be_invalid]
+    _build(done, workers)
+    _build([one for one in wanted if one[1] != "invalid"], workers)
+
+
+def _build(wanted: Sequence[tuple[Slide, str, int]], workers: Workers) -> None:
+    tasks: list[IndexTask] = [
+        tissue_task(slide, level) if kind == "tissue" else slide.index_task(kind, level)
+        for slide, kind, level in wanted
+    ]
+    results = build_indexes(tasks, workers=workers)
+    errors = []
+    for (slide, kind, level), result in zip(wanted, results, strict=True):
+        if isinstance(result, PatchaugError):
+            errors.append(result)
+        else:
+            slide.put_index(kind, level, result)
+    if errors:
+        raise collected(errors, len(wanted))
