@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from patchaug.sampling.index_requests import build_all
+
 
 def class_pixels(loader: Any, classes: int) -> list[int]:
     """Count the pixels of each class in the masks of a loader's slides, at the level of their windows.
@@ -14,6 +16,12 @@ def class_pixels(loader: Any, classes: int) -> list[int]:
         classes: Number of classes.
     """
     levels = [one.domain.level for one in loader.plan.distributions]
+    plan = loader.plan
+    with plan.indexing.keeping():
+        build_all(
+            [(slide, "mask", level) for slide, level in zip(loader.slides, levels, strict=True)],
+            workers=plan.indexing.workers,
+        )
     labels = [slide.labels(level) for slide, level in zip(loader.slides, levels, strict=True)]
     return [sum(one.pixels(number) for one in labels if number in one.runs) for number in range(classes)]
 

@@ -36,7 +36,17 @@ from patchaug.options.learner_fields import PIPELINES
 from patchaug.viz.curves import show_curves
 
 # Options that may change when a run is resumed: neither windows nor weights change, but for a device's rounding.
-FREE = {"workers", "ram", "checkpoint_minutes", "device", "time_limit", "log", "log_level"}
+FREE = {
+    "workers",
+    "ram",
+    "index_cache",
+    "index_workers",
+    "checkpoint_minutes",
+    "device",
+    "time_limit",
+    "log",
+    "log_level",
+}
 _COPIES = 10  # of the weights, that a run may need on the disk at a time: checkpoints hold two averages besides them
 
 

@@ -37,6 +37,8 @@ class PatchDataset(Dataset[Patch]):
         edge: "shift" or "reflect", see `Plan`.
         on_error: "raise" or "resample", see `Plan`; `plan.replaced` has the counts.
         small: "raise" or "skip", see `Plan`.
+        index_cache: Folder that keeps indexes of labels, see `Plan`.
+        index_workers: Processes that index labels, see `Plan`.
 
     Raises:
         PatchaugError: See `Plan`.
@@ -59,10 +61,13 @@ class PatchDataset(Dataset[Patch]):
         edge: Edge = "shift",
         on_error: OnError = "raise",
         small: Small = "raise",
+        index_cache: str | None = None,
+        index_workers: int | Literal["auto"] = "auto",
     ) -> None:
         self.plan = Plan(
             slides, sampler, seed=seed, shuffle=shuffle, augment=as_augment(augment, halo),
             halo=halo if isinstance(halo, int) else 0, edge=edge, on_error=on_error, small=small,
+            index_cache=index_cache, index_workers=index_workers,
         )  # fmt: skip
         same = isinstance(sampler, Grid) and sampler.offset == "fixed" and augment is None  # in each epoch
         self._repeats = None if same else RepeatedEpochs(len(self.plan))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -10,16 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from patchaug.core.progress import progress
 from patchaug.data.image_pixels import ImagePixels
-from patchaug.errors import FrameError, OptionError
+from patchaug.errors import FrameError, OptionError, PatchaugError, collected
 from patchaug.readers import ArrayRaster
 from patchaug.sampling import Sampler
+from patchaug.sampling.index_requests import Indexing, build_all, needed_kinds
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.discovery import require_files
 from patchaug.slides.open import open_slide
 from patchaug.slides.resolution import SlideTooSmallError, region
 from patchaug.slides.slide import Codes, Slide
 from patchaug.slides.slide_group import SlideGroup
+
+CHECKED_AT_START = 1 << 31  # pixels of masks that are checked before training where no plan needs their labels
 
 
 class LazySlideItem:
@@ -157,12 +162,20 @@ def _open_pair(image: SlideImage, mask: SlideMask | None, name: str) -> Slide:
     )
 
 
-def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
+def slides_of(
+    items: Sequence[Iterable[Any]],
+    sampler: Sampler,
+    indexing: Indexing = Indexing(),  # noqa: B008 - is immutable
+) -> list[Slide]:
     """Open the slides of all items, and check their masks against the codes before anything is trained.
+
+    Where the sampler needs no labels, and the masks have more pixels than a start may take, each window is checked when
+    it is read instead.
 
     Args:
         items: For each slide, its `SlideImage` and, where it has one, its `SlideMask`.
         sampler: What will be drawn from them.
+        indexing: How indexes of labels are built and kept.
 
     Raises:
         MissingError: Files do not exist; all of them are named.
@@ -173,10 +186,11 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
     for kind, what in ((SlideImage, "slides"), (SlideMask, "masks")):
         paths = [element.path for item in items for element in item if isinstance(element, kind)]
         require_files([path for path in paths if path is not None], what)
-    slides = [slide_of(item, name=f"array {number}") for number, item in enumerate(items)]
+    slides = _opened(items)
     images = [[element for element in item if isinstance(element, SlideImage)] for item in items]
     for number, first in enumerate(images[0] if images else []):
         first.pixels.require_format([slide.members[number] for slide in slides])
+    wanted = []
     for slide in slides:
         try:
             level = region(slide, sampler.size, sampler.level, sampler.mpp)[0]
@@ -184,9 +198,24 @@ def slides_of(items: Sequence[Iterable[Any]], sampler: Sampler) -> list[Slide]:
             continue
         if isinstance(slide, SlideGroup):
             slide.require_level(level)
-        for member in slide.members:
-            if member.mask is not None and member.codes is not None:
-                member.labels(level)
+        wanted += [(one, "mask", level) for one in slide.members if one.mask is not None and one.codes is not None]
+    pixels = sum(math.prod(one.mask.level_dimensions[0]) for one, _, _ in wanted if one.mask is not None)
+    if pixels <= CHECKED_AT_START or any("mask" in needed_kinds(sampler, slide) for slide in slides):
+        with indexing.keeping():
+            build_all(wanted, workers=indexing.workers)
+    return slides
+
+
+def _opened(items: Sequence[Iterable[Any]]) -> list[Slide]:
+    """Open the slides of all items; one error names all that cannot be opened."""
+    slides, errors = [], []
+    for number, item in enumerate(progress(items, len(items), "opening slides")):
+        try:
+            slides.append(slide_of(item, name=f"array {number}"))
+        except PatchaugError as error:
+            errors.append(error)
+    if errors:
+        raise collected(errors, len(items))
     return slides
 
 

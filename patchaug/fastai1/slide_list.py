@@ -161,7 +161,7 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
             options = {"ram": ram, **{name: getattr(self.masks, name) for name in names}}
             for pair, mask in zip(pairs, self.masks.items, strict=True):
                 pair.append(SlideMask(source_of(mask), **options))
-        slides = slides_of(pairs, sampler)
+        slides = slides_of(pairs, sampler, samplers.indexing)
         self.plan = samplers.plan(self.split, slides, seed=seed, shuffle=self.split == "train")
         self.items = np.arange(len(self.plan))
 

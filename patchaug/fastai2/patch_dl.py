@@ -128,7 +128,7 @@ class PatchDL(RunState, WorkerPickling, GroupedBatches, TfmdDL):
         self.layout = layout_of(self.lazy_items) or layout
         if plan is None and self.lazy_items:
             options = random_patch(kwargs.get("after_item"))
-            slides = slides_of(self.lazy_items, options.samplers.of(self.split))
+            slides = slides_of(self.lazy_items, options.samplers.of(self.split), options.samplers.indexing)
             plan = options.samplers.plan(self.split, slides, seed=options.seed, shuffle=shuffle)
         self.plan = None if plan is None else plan.ordered(shuffle)
         patches = 0 if plan is None else len(plan)

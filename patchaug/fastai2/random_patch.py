@@ -50,6 +50,8 @@ class RandomPatch(ItemTransform):
         edge: "shift" keeps windows far enough inside for the halo; "reflect" mirrors at the border, see `Plan`.
         small: What to do with a slide that is smaller than the window: "raise" or "skip".
         on_error: What to do with a window that cannot be read: "raise" or "resample"; see `Plan`.
+        index_cache: Folder that keeps indexes of labels, so that the next start reads no mask; see `Plan`.
+        index_workers: Processes that index labels; see `Plan`.
         seed: 0 to 2^32 - 1.
 
     Raises:
@@ -87,6 +89,8 @@ class RandomPatch(ItemTransform):
         edge: Edge = "shift",
         small: Small = "raise",
         on_error: OnError = "raise",
+        index_cache: str | None = None,
+        index_workers: int | Literal["auto"] = "auto",
         seed: int = SEED,
     ) -> None:
         super().__init__()
@@ -95,6 +99,7 @@ class RandomPatch(ItemTransform):
             classes=classes, min_fraction=min_fraction, min_valid=min_valid, empty=empty, balance=balance,
             overlap=overlap, level=level, mpp=mpp, augment=as_augment(augment, halo), halo=halo, edge=edge,
             on_error=on_error, small=small,
+            index_cache=index_cache, index_workers=index_workers,
         )  # fmt: skip
         self.seed = checked_integer("seed", seed, 0)
 

@@ -98,6 +98,8 @@ class PatchOptions(Settings):
     edge: Edge = _option("edge")
     small: Small = _option("small")
     on_error: OnError = _option("on_error")
+    index_cache: Annotated[str, Field(min_length=1)] | None = _option("index_cache")
+    index_workers: Annotated[int, Field(ge=1)] | Literal["auto"] = _option("index_workers")
     seed: int = _option("seed")
     channels: list[int | str] | int | None = Field(
         None, title="Channels", examples=[[0, 1, 2], ["nir", "red"]],

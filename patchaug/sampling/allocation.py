@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import heapify, heapreplace
 
 from patchaug.core.validation import Small, sides
-from patchaug.errors import OptionError
+from patchaug.errors import OptionError, PatchaugError, collected
 from patchaug.sampling import NO_HALO, Foreground, Halo, Sampler, Uniform, count_alone
 from patchaug.sampling.distributions import MixtureDistribution, UniformComponent, WindowDistribution, WindowDomain
 from patchaug.slides.resolution import SlideTooSmallError
@@ -22,10 +23,18 @@ def distributions_of(
     With small="skip" a slide that is smaller than the window has no windows.
 
     Raises:
-        PatchaugError: As `law` of the sampler.
+        PatchaugError: As `distribution` of the sampler; one error names all slides that it refuses.
         OptionError: There are fewer windows to share out than slides.
     """
-    laws: list[WindowDistribution] = [_alone(sampler, slide, halo, small) for slide in slides]
+    laws: list[WindowDistribution] = []
+    errors: list[PatchaugError] = []
+    for slide in slides:
+        try:
+            laws.append(_alone(sampler, slide, halo, small))
+        except PatchaugError as error:
+            errors.append(error)
+    if errors:
+        raise collected(errors, len(slides))
     if not isinstance(sampler, (Uniform, Foreground)) or isinstance(sampler.per_slide, int):
         return laws
     # A slide that the sampler skips takes no part.
@@ -82,9 +91,12 @@ def shared_out(total: int, amounts: Sequence[int], ids: Sequence[int]) -> list[i
     by_remainder = sorted(range(len(ids)), key=lambda k: (-(total * amounts[k] % whole), ids[k]))
     for k in by_remainder[: total - sum(counts)]:
         counts[k] += 1
+    richest = [(-count, -ids[k], k) for k, count in enumerate(counts)]
+    heapify(richest)
     for k in range(len(counts)):
         if counts[k] == 0:
-            richest = max(range(len(counts)), key=lambda j: (counts[j], ids[j]))
-            counts[richest] -= 1
-            counts[k] = 1
+            count, by_id, most = richest[0]
+            counts[most] -= 1
+            heapreplace(richest, (count + 1, by_id, most))
+            counts[k] = 1  # never the richest: that has two at least
     return counts

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
-from patchaug.errors import PatchaugError, collected
+from patchaug.core.memory.anonymous import is_starting_process
+from patchaug.errors import OptionError, PatchaugError, collected
 from patchaug.sampling.base import Sampler
-from patchaug.slides.index_build import Workers, build_indexes
+from patchaug.slides.index_build import Workers, build_indexes, checked_workers
+from patchaug.slides.index_cache import IndexCache, keeping_indexes
 from patchaug.slides.index_tasks import IndexTask
 from patchaug.slides.resolution import region
 from patchaug.slides.slide import Slide
 from patchaug.slides.tissue import tissue_task
+
+
+@dataclass(frozen=True)
+class Indexing:
+    """How indexes of labels are built and kept; a pickle of it, but for a process that is being started, has no cache.
+
+    Args:
+        cache: Folder that keeps them, see `IndexCache`; None keeps none.
+        workers: Number of processes that build them, see `build_indexes`.
+
+    Raises:
+        OptionError: The cache is no path, or the number of processes is below 1.
+    """
+
+    cache: str | None = None
+    workers: Workers = "auto"
+
+    def __post_init__(self) -> None:
+        if self.cache is not None:
+            if not isinstance(self.cache, (str, os.PathLike)) or not os.fspath(self.cache):
+                raise OptionError(f"index_cache must be the path of a folder, got {self.cache!r}")
+            object.__setattr__(self, "cache", os.path.abspath(self.cache))
+        object.__setattr__(self, "workers", checked_workers(self.workers))
+
+    def __getstate__(self) -> dict[str, object]:
+        # A learner that is exported must not name folders of this machine.
+        return {"cache": self.cache if is_starting_process() else None, "workers": self.workers}
+
+    def __copy__(self) -> Indexing:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Indexing:
+        return self
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Let slides look for their indexes in the cache within a context; the folder is made and checked.
+
+        Raises:
+            MissingError, WriteError: The folder cannot be made or written.
+        """
+        return keeping_indexes(None if self.cache is None else IndexCache(self.cache))
 
 
 def prepare_indexes(sampler: Sampler, slides: Sequence[Slide], *, workers: Workers = "auto") -> None:
@@ -34,9 +80,10 @@ def prepare_indexes(sampler: Sampler, slides: Sequence[Slide], *, workers: Worke
 def needed_kinds(sampler: Sampler, slide: Slide) -> set[str]:
     """Return which indexes a sampler needs of a slide: "mask", "tissue" and "invalid"; none for grids."""
     kinds = set()
-    if getattr(sampler, "foreground", 0) or getattr(sampler, "min_fraction", 0):
+    per_slide = getattr(sampler, "per_slide", 1)
+    if getattr(sampler, "foreground", 0) or getattr(sampler, "min_fraction", 0) or per_slide == "foreground":
         kinds.add("tissue" if slide.mask is None else "mask")
-    if getattr(sampler, "per_slide", 1) == "tissue":
+    if per_slide == "tissue":
         kinds.add("tissue")
     if getattr(sampler, "min_valid", 0):
         kinds.add("invalid")

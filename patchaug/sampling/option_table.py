@@ -115,6 +115,15 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             "raise", "Unreadable windows",
             "what to do with a window that cannot be read: stop, or read another in its place", ("resample",),
         ),
+        "index_cache": Option(
+            None, "Cache of indexes", "folder that keeps indexes of labels, so that the next start reads no mask",
+            ("indexes",),
+        ),
+        "index_workers": Option(
+            "auto", "Index processes",
+            'processes that index labels: a number, or "auto" for one a core, and none besides for small slides',
+            (4, "auto"),
+        ),
         "seed": Option(SEED, "Seed", "0 to 2^32 - 1; same seed, same windows", (42,), limits=_COUNT),
     }
 )  # fmt: skip

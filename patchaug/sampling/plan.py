@@ -8,6 +8,7 @@ window in any order and in any process.
 
 from __future__ import annotations
 
+import os
 import warnings
 from bisect import bisect_right
 from collections import Counter
@@ -36,10 +37,12 @@ from patchaug.sampling.base import NO_HALO, Halo, PatchTransform, Sampler, halo_
 from patchaug.sampling.dataset_balance import DatasetDistribution, dataset_distribution
 from patchaug.sampling.distributions import WindowDistribution
 from patchaug.sampling.draw import Draw as Draw
+from patchaug.sampling.index_requests import Indexing, prepare_indexes
 from patchaug.sampling.option_table import Edge as Edge
-from patchaug.sampling.plan_arguments import ReadNotes, checked_slides, plan_halo, require_order_fits
+from patchaug.sampling.plan_arguments import ReadNotes, checked_slides, plan_halo, require_order_fits, warn_of_small
 from patchaug.sampling.replacement_counts import ReplacementCounts
 from patchaug.sampling.slide_ids import slide_ids
+from patchaug.slides.index_build import Workers
 from patchaug.slides.slide import Patch, Slide
 
 _WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT, _DATASET = range(
@@ -66,6 +69,8 @@ class Plan:
             that; the caller transforms and crops them.
         edge: "shift" keeps windows far enough inside for the halo, so that pixels near the border are drawn less.
             "reflect" draws them all; beyond the border real pixels are mirrored, and their labels are `ignore_index`.
+        index_cache, index_workers: Folder that keeps indexes of labels, and number of processes that build them, by
+            default one a core, and none besides this one for small slides; see `Indexing`.
 
     Raises:
         OptionError: The seed, the halo, `edge` or `on_error` is out of its limits, there is no slide, or two slides
@@ -95,6 +100,8 @@ class Plan:
         edge: Edge = "shift",
         on_error: OnError = "raise",
         small: Small = "raise",
+        index_cache: str | os.PathLike[str] | None = None,
+        index_workers: Workers = "auto",
     ) -> None:
         self.slides, self.sampler = checked_slides(slides, sampler), sampler
         self.seed, self.shuffle = checked_integer("seed", seed, 0), bool(shuffle)
@@ -110,8 +117,10 @@ class Plan:
         self.halo: Halo = plan_halo(augment, halo, edge, sampler)
         self.small = checked_small(small)
         self._over_slides: DatasetDistribution | None = None  # with balance="dataset"
+        self.indexing = Indexing(index_cache, index_workers)  # type: ignore[arg-type]
         self._distributions: list[WindowDistribution] | None = self._make_distributions()
-        self._warn_of_small()
+        if self.small == "skip":
+            warn_of_small(self.slides, self._distributions)
         self._starts = list(accumulate((one.count for one in self._distributions), initial=0))
         if not len(self):
             raise OptionError(
@@ -135,18 +144,11 @@ class Plan:
 
     def _make_distributions(self) -> list[WindowDistribution]:
         halo = self.halo if self.edge == "shift" else NO_HALO
-        laws = distributions_of(self.sampler, self.slides, halo, small=self.small)
+        with self.indexing.keeping():
+            prepare_indexes(self.sampler, self.slides, workers=self.indexing.workers)
+            laws = distributions_of(self.sampler, self.slides, halo, small=self.small)
         self._over_slides = dataset_distribution(self.sampler, laws)
         return laws if self._over_slides is None else self._over_slides.laws
-
-    def _warn_of_small(self) -> None:
-        """Name the slides that `small="skip"` leaves out."""
-        if self.small == "skip":
-            each = zip(self.slides, self.distributions, strict=True)
-            out = [slide.name for slide, one in each if not one.count and one.domain.height == 1]
-            if out:
-                names = ", ".join(out[:20])
-                warnings.warn(f"{len(out)} slides are smaller than the window and skipped: {names}", stacklevel=3)
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ from patchaug.core.memory.budget import most_memory
 from patchaug.core.validation import checked_halo, sides
 from patchaug.errors import OptionError
 from patchaug.sampling.base import Halo, PatchTransform, Sampler
+from patchaug.sampling.distributions import WindowDistribution
 from patchaug.sampling.draw import Draw
 from patchaug.sampling.option_table import Edge, check_choice
 from patchaug.slides.slide import Slide
@@ -53,3 +55,12 @@ def require_order_fits(windows: int) -> None:
             f"an epoch of {windows:,} windows needs {8 * windows:,} bytes to be shuffled, and this process may have "
             f"{most_memory():,}; lower per_slide or windows, or pass shuffle=False"
         )
+
+
+def warn_of_small(slides: Sequence[Slide], distributions: Sequence[WindowDistribution]) -> None:
+    """Name the slides that `small="skip"` leaves out."""
+    each = zip(slides, distributions, strict=True)
+    out = [slide.name for slide, one in each if not one.count and one.domain.height == 1]
+    if out:
+        names = ", ".join(out[:20])
+        warnings.warn(f"{len(out)} slides are smaller than the window and skipped: {names}", stacklevel=3)

@@ -11,8 +11,10 @@ from patchaug.errors import OptionError
 from patchaug.sampling import Edge, Foreground, Grid, Uniform
 from patchaug.sampling.base import PatchTransform, Sampler
 from patchaug.sampling.foreground import NO_FOREGROUND_DRAWS
+from patchaug.sampling.index_requests import Indexing
 from patchaug.sampling.option_table import OPTIONS, Mode, Valid, check_choice
 from patchaug.sampling.plan import Plan
+from patchaug.slides.index_build import Workers
 from patchaug.slides.slide import Slide
 
 
@@ -28,6 +30,7 @@ class Samplers(NamedTuple):
         edge: See `Plan`.
         on_error: See `Plan`; for all splits.
         small: See `Plan`; for all splits.
+        indexing: `index_cache` and `index_workers` of `Plan`; for all splits.
     """
 
     train: Sampler
@@ -38,6 +41,7 @@ class Samplers(NamedTuple):
     edge: Edge = "shift"
     on_error: OnError = "raise"
     small: Small = "raise"
+    indexing: Indexing = Indexing()
 
     def plan(self, split: str, slides: Sequence[Slide], *, seed: int, shuffle: bool) -> Plan:
         """Make the plan of a split: only patches of training slides are augmented.
@@ -45,13 +49,13 @@ class Samplers(NamedTuple):
         Raises:
             PatchaugError: See `of` and `Plan`.
         """
-        sampler = self.of(split)
-        if split != "train":
-            return Plan(slides, sampler, seed=seed, shuffle=shuffle, on_error=self.on_error, small=self.small)
-        return Plan(
-            slides, sampler, seed=seed, shuffle=shuffle, augment=self.augment, halo=self.halo, edge=self.edge,
-            on_error=self.on_error, small=self.small,
-        )  # fmt: skip
+        same: dict[str, Any] = {
+            "seed": seed, "shuffle": shuffle, "on_error": self.on_error, "small": self.small,
+            "index_cache": self.indexing.cache, "index_workers": self.indexing.workers,
+        }  # fmt: skip
+        if split == "train":
+            same |= {"augment": self.augment, "halo": self.halo, "edge": self.edge}
+        return Plan(slides, self.of(split), **same)
 
     def of(self, split: str) -> Sampler:
         """Return the sampler of a split: "train", "valid" or "test".
@@ -101,6 +105,8 @@ def samplers_for(
     edge: Edge = "shift",
     on_error: OnError = "raise",
     small: Small = "raise",
+    index_cache: str | None = None,
+    index_workers: Workers = "auto",
     **options: Any,
 ) -> Samplers:
     """Return the samplers of training, validation and test slides that a set of options describes.
@@ -113,6 +119,8 @@ def samplers_for(
         edge: "shift" or "reflect", see `Plan`.
         on_error: "raise" or "resample", see `Plan`.
         small: "raise" or "skip", see `Plan`.
+        index_cache: Folder that keeps indexes of labels, see `Plan`.
+        index_workers: Processes that build them, see `Plan`.
         **options: The other options, see `sampler_for`.
 
     Raises:
@@ -123,4 +131,7 @@ def samplers_for(
     pixels = 0 if halo == "auto" else checked_halo(halo)
     validation = grid if valid == "grid" else sampler_for(mode="random", **options)
     train = sampler_for(mode=mode, **options)
-    return Samplers(train, validation, grid, augment, pixels, edge, checked_on_error(on_error), checked_small(small))
+    return Samplers(
+        train, validation, grid, augment, pixels, edge, checked_on_error(on_error), checked_small(small),
+        Indexing(index_cache, index_workers),
+    )  # fmt: skip

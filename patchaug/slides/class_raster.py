@@ -44,6 +44,29 @@ class ClassRaster:
         """The mask as its file holds it."""
         return self._checked.raster
 
+    def require_known(self, numbers: Array, window: Window) -> None:
+        """Raise LabelError if class numbers that no mapping has verified hold one without a name."""
+        if self.classes is None or self.maps or not numbers.size:
+            return
+        count = len(self.classes.names)
+        if int(numbers.max()) < count and (numbers.dtype.kind == "u" or int(numbers.min()) >= 0):
+            return
+        unknown = (numbers < 0) | (numbers >= count)
+        if self.ignore_index is not None:
+            unknown &= numbers != self.ignore_index
+        if unknown.any():
+            raise LabelError(self._text_of_unknown(numbers, unknown, window))
+
+    def _text_of_unknown(self, values: Array, unknown: Array, window: Window) -> str:
+        assert self.classes is not None
+        rows, columns = np.nonzero(unknown)
+        found, first, counts = np.unique(values[rows, columns], return_index=True, return_counts=True)
+        places = {
+            int(value): (int(count), (window.x + int(columns[at]), window.y + int(rows[at])))
+            for value, at, count in zip(found, first, counts, strict=True)
+        }
+        return f"{self.slide}: {unknown_values(places, self.classes, self.ignore_index, window.level)}"
+
     def stored(self, window: Window) -> Array:
         """Read the integers of the file, (height, width)."""
         return self._checked.read(window)
@@ -60,11 +83,5 @@ class ClassRaster:
         assert self.classes is not None
         numbers, unknown = self.classes.mapped(values, self.ignore_index)
         if unknown is not None:
-            rows, columns = np.nonzero(unknown)
-            found, first, counts = np.unique(values[rows, columns], return_index=True, return_counts=True)
-            places = {
-                int(value): (int(count), (window.x + int(columns[at]), window.y + int(rows[at])))
-                for value, at, count in zip(found, first, counts, strict=True)
-            }
-            raise LabelError(f"{self.slide}: {unknown_values(places, self.classes, self.ignore_index, window.level)}")
+            raise LabelError(self._text_of_unknown(values, unknown, window))
         return numbers

@@ -14,6 +14,7 @@ from patchaug.readers import known_suffixes
 from patchaug.slides.companions import without_companions
 
 MASK = "_mask"
+_LISTED = 20  # paths in an error
 RUN_MARK = ".patchaug-run"  # file that marks the folder of a training run
 
 
@@ -55,10 +56,11 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
 
 
 def require_files(paths: Iterable[str | os.PathLike[str]], what: str) -> None:
-    """Raise MissingError with all the paths that do not exist."""
+    """Raise MissingError with the first of the paths that do not exist, and their number."""
     missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
     if missing:
-        raise MissingError(f"{len(missing)} {what} do not exist: {', '.join(missing)}")
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        raise MissingError(f"{len(missing)} {what} do not exist: {', '.join(missing[:_LISTED])}{more}")
 
 
 def split_suffix(file: Path) -> tuple[str, str]:

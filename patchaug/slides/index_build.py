@@ -16,6 +16,7 @@ from multiprocessing import parent_process
 from typing import Literal
 
 from patchaug.core.progress import progress
+from patchaug.core.ranks import read_ranks
 from patchaug.core.validation import checked_integer
 from patchaug.errors import OptionError, PatchaugError, ReadError
 from patchaug.slides.index_cache import IndexCache, current_cache, labels_of
@@ -85,8 +86,7 @@ def build_indexes(tasks: Sequence[IndexTask], *, workers: Workers = "auto") -> l
 def available_cores() -> int:
     """Return how many cores this program may use, less those of the other ranks of its machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")  # torchrun sets it
-    return max(cores // max(int(ranks) if ranks.isdecimal() else 1, 1), 1)
+    return max(cores // read_ranks().local_world_size, 1)
 
 
 def _processes(workers: Workers, tasks: Sequence[IndexTask]) -> int:

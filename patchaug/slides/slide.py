@@ -28,6 +28,7 @@ from patchaug.slides.patch import Patch as Patch
 from patchaug.slides.patch import mirror_patch, resize_patch
 from patchaug.slides.pixel_format import CheckedRaster
 from patchaug.slides.slide_id import id_of as id_of
+from patchaug.slides.slide_indexes import SlideIndexes
 from patchaug.slides.valid_pixels import finite_where_invalid, ignore_invalid, require_ignore_index
 
 Codes = Sequence[str] | Mapping[str, Any] | ClassCodes
@@ -186,7 +187,7 @@ class Slide(SlideIndexes):
         """Read a window, and whether each of its pixels is valid; None where all are."""
         try:
             image, valid = self._image.read_valid(window)
-            mask = None if self._mask is None else self._mask.read(window)
+            mask = None if self._mask is None else self._read_labels(self._mask, window)
         except (ReadError, MissingError, MemoryError) as error:
             at = f"x={window.x} y={window.y} {window.width} x {window.height}"
             if isinstance(error, MemoryError):
@@ -197,6 +198,13 @@ class Slide(SlideIndexes):
             if mask is not None:
                 mask = ignore_invalid(mask, valid, self.ignore_index, self.name, window)
         return Patch(image, mask), valid
+
+    def _read_labels(self, mask: AlignedMask, window: Window) -> Array:
+        """Read class numbers; those of a level that no index has verified are verified here."""
+        numbers = mask.read(window)
+        if not self.has_index("mask", window.level):
+            mask.classes.require_known(numbers, window)
+        return numbers
 
     def read_valid(self, window: Window) -> Array:
         """Return whether each pixel of a window is valid, bool (height, width); raises as `read` does."""

@@ -11,6 +11,7 @@ from patchaug.sampling.splits import sampler_for, samplers_for
 
 # The design's signature: the sampler is chosen to draw foreground, the option is off until it is asked for.
 EXCEPTIONS = {("Foreground", "foreground"): 0.5}
+INDEXING = ("index_cache", "index_workers")
 NOT_IN_THE_TABLE = {"ram", "offset", "channels", "series", "scale"}  # how pixels are read; what `mode` says of a grid
 
 
@@ -58,8 +59,8 @@ def same_defaults(function: object, renamed: dict[str, object]) -> set[str]:
 
 def test_plan_has_the_table_s_defaults() -> None:
     """A plan has a number of halo pixels: "auto" is resolved before."""
-    assert same_defaults(Plan, {"halo": 0}) == {"seed", "halo", "edge", "on_error", "small"}
-    assert same_defaults(samplers_for, {}) == {"mode", "valid", "halo", "edge", "on_error", "small"}
+    assert same_defaults(Plan, {"halo": 0}) == {"seed", "halo", "edge", "on_error", "small", *INDEXING}
+    assert same_defaults(samplers_for, {}) == {"mode", "valid", "halo", "edge", "on_error", "small", *INDEXING}
 
 
 def test_options_and_samplers_have_the_same_limits() -> None:
