@@ -21,15 +21,7 @@ import numpy as np
 
 from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.memory.anonymous import is_starting_process
-from patchaug.core.validation import (
-    SEED,
-    OnError,
-    Small,
-    checked_integer,
-    checked_on_error,
-    checked_small,
-    sides,
-)
+from patchaug.core.validation import SEED, OnError, Small, checked_integer, checked_on_error, checked_small, sides
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
 from patchaug.sampling.allocation import distributions_of
@@ -143,9 +135,9 @@ class Plan:
         return self._distributions
 
     def _make_distributions(self) -> list[WindowDistribution]:
-        halo = self.halo if self.edge == "shift" else NO_HALO
         with self.indexing.keeping():
             prepare_indexes(self.sampler, self.slides, workers=self.indexing.workers)
+            halo = self.halo if self.edge == "shift" else NO_HALO
             laws = distributions_of(self.sampler, self.slides, halo, small=self.small)
         self._over_slides = dataset_distribution(self.sampler, laws)
         return laws if self._over_slides is None else self._over_slides.laws
