@@ -14,6 +14,7 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.resampling import nearest
 from patchaug.core.windows import Window
+from patchaug.predict.carried_rows import CarriedRows
 from patchaug.predict.layout import Layout
 
 
@@ -32,6 +33,28 @@ class Band(NamedTuple):
     classes: Array
     probabilities: Array | None = None
     spread: Array | None = None
+
+
+class Piece(NamedTuple):
+    """Columns of a band that are complete; the pieces of a band follow each other from left to right.
+
+    Attributes:
+        number: Number of the band.
+        top: Row of the map of the first one.
+        left: First column, of the map.
+        classes: Class numbers, uint8, or uint16 for more than 256 classes (rows, columns).
+        probabilities: float32 (classes, rows, columns), or None.
+        spread: float32 (classes, rows, columns), or None; see `Band`.
+        last: Whether it is the last one of its band.
+    """
+
+    number: int
+    top: int
+    left: int
+    classes: Array
+    probabilities: Array | None
+    spread: Array | None
+    last: bool
 
 
 class Block(NamedTuple):
@@ -63,7 +86,7 @@ class WindowSum:
         self._top = self._bottom = self._map.y + top  # of the rows in the sum, on the level
         self._row = 0
         self._open: dict[int, Array] = {}  # blocks of the row in progress that have begun
-        self._above: dict[int, Array] = {}  # of each block, rows that windows above have reached
+        self._above = CarriedRows()  # of each block, rows that windows above have reached
 
     def begin(self, row: int) -> None:
         """Begin a row of the grid."""
@@ -99,7 +122,7 @@ class WindowSum:
     def rest(self, column: int, block: Block, rows: int) -> None:
         """Keep the rows below the uppermost ones of a complete block, for the next row of windows."""
         if rows < block.values.shape[1]:
-            self._above[column] = block.values[:, rows:].copy()
+            self._above.put(column, block.values[:, rows:])
 
     def end(self, rows: int) -> None:
         """End a row of the grid, whose uppermost rows are complete."""
@@ -119,7 +142,7 @@ class WindowSum:
         block = self._open.get(number)
         if block is None:
             block = np.zeros((self.planes, self._bottom - self._top, end - first), np.float32)
-            above = self._above.pop(number, None)
+            above = self._above.pop(number)
             if above is not None:
                 block[:, : above.shape[1]] = above
             self._open[number] = block

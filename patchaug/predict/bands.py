@@ -5,17 +5,18 @@
         ...
 
 `prediction.bands(first=k)` yields the bands from number k on, the same bytes as in a run from the start: no batch holds
-windows of two rows of the grid, and rows of windows that reach into band k are predicted again.
+windows of two rows of the grid, and rows of windows that reach into band k are predicted again. `prediction.run` hands
+on pieces of bands, for slides of any width.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError, WindowError
 from patchaug.predict.accumulate import Band as Band
+from patchaug.predict.accumulate import Piece as Piece
+from patchaug.predict.band_builder import BandBuilder
 from patchaug.predict.frame_of import frame_of
 from patchaug.predict.join import Joiner
 from patchaug.predict.layout import Axis, Layout
@@ -41,6 +44,8 @@ from patchaug.slides.slide import Slide
 from patchaug.slides.slide_group import SlideGroup
 
 _WAITING = 1  # answers of the model that wait to be joined
+
+T = TypeVar("T")
 
 
 def open_prediction(learn: Any, slide: Any, options: PredictOptions | None = None) -> Prediction:
@@ -150,39 +155,65 @@ class Prediction:
         """
         return frame_of(self.slide, self.layout.rectangle, self.models[0].codes)
 
-    def bands(self, first: int = 0) -> Iterator[Band]:
-        """Predict the bands from number `first` on.
+    def bands(self, first: int = 0, stop: int | None = None) -> Iterator[Band]:
+        """Predict the bands from number `first` on, each as whole arrays.
 
-        The model runs in the caller's thread, while other threads read the next batch and join the last one.
+        A band is as wide as the map. For slides of any width, `run` hands on pieces of bands.
 
         Args:
             first: Number of the first band, 0 to len(starts) - 1; with len(starts) nothing is left.
+            stop: Number behind that of the last band; default: len(starts).
 
         Raises:
             OptionError: The model's output is of another shape.
             ReadError: The slide cannot be read.
         """
-        if not 0 <= first <= len(self.starts):
-            raise OptionError(f"first must be the number of a band, 0 to {len(self.starts)}, got {first}")
-        if first == len(self.starts):
+        return self.run(BandBuilder(self.layout).add, first, stop)
+
+    def run(self, take: Callable[[Piece], T | None], first: int = 0, stop: int | None = None) -> Iterator[T]:
+        """Predict the bands from number `first` on, piece by piece.
+
+        The model runs in the caller's thread, while other threads read the next batch and join the last one. Pieces
+        come band by band, and within a band from left to right. Memory does not grow with the slide.
+
+        Args:
+            take: Called with each piece, in the thread that joins.
+            first: As for `bands`.
+            stop: As for `bands`.
+
+        Yields:
+            What `take` returns, but None.
+
+        Raises:
+            OptionError: The model's output is of another shape.
+            ReadError: The slide cannot be read.
+        """
+        stop = len(self.starts) if stop is None else stop
+        if not 0 <= first <= stop <= len(self.starts):
+            raise OptionError(f"bands must be within 0 to {len(self.starts)}, got {first} to {stop}")
+        if first == stop:
             return
-        rows = self.layout.down(first)
+        rows = self.layout.down(first, stop)
         chosen = self._region.selected(self.layout, rows)
         groups = self._groups(rows, chosen)
         codes = None if self._plain and self.models[0].codes is None else len(self.frame.codes)
         joiner = Joiner(
-            self.layout, self.options, self._region, codes, rows, chosen, first, len(self.models),
-            strict=not self._plain,
-        )  # fmt: skip
+            take, self.layout, self.options, self._region, codes, rows, first, len(self.models), strict=not self._plain
+        )
         numbers = [[self.layout.number(*place) for place in group] for group in groups]
         batches = [model.over(self.slide, self.plan, numbers, self.options.workers) for model in self.models]
         with ExitStack() as stack:
             answers = [stack.enter_context(one.answering()) for one in batches]
             thread = stack.enter_context(ThreadPoolExecutor(1, "patchaug-join"))
-            waiting: deque[Future[list[Band]]] = deque()
+            waiting: deque[Future[list[T]]] = deque()
             stack.callback(lambda: [one.cancel() for one in waiting])
             ahead = stack.enter_context(closing(read_ahead(batches)))
+            reached = rows.start - 1
             for number, (group, prepared) in enumerate(zip(groups, ahead, strict=True)):
+                for row in range(reached + 2, group[0][0] + 1):  # rows without windows, one by one
+                    waiting.append(thread.submit(joiner.reach, row))
+                    yield from _ended(waiting)
+                reached = group[-1][0]
                 for model, answer in enumerate(answers):
                     images = _images(prepared[model])
                     every = symmetries(self.options.tta, *images.shape[-2:])
@@ -192,11 +223,12 @@ class Prediction:
                         last = member + 1 == len(answers) * len(every)
                         scores = joiner.checked(scores, symmetry.of(images).shape)
                         waiting.append(thread.submit(joiner.add, group, scores, symmetry, last))
-                        while len(waiting) > _WAITING or (waiting and waiting[0].done()):
-                            yield from waiting.popleft().result()
-            waiting.append(thread.submit(joiner.end))
-            while waiting:
-                yield from waiting.popleft().result()
+                        del scores  # else it stays until the next answer is complete
+                        yield from _ended(waiting)
+            for row in range(reached + 1, rows.stop + 1):
+                waiting.append(thread.submit(joiner.reach, row))
+                yield from _ended(waiting)
+            yield from _ended(waiting, 0)
 
     def _groups(self, rows: range, chosen: Array) -> list[list[tuple[int, int]]]:
         """Return row and column of the windows of each batch."""
@@ -205,6 +237,12 @@ class Prediction:
         if self._plain:
             lines = [[place for line in lines for place in line]]
         return [line[at : at + size] for line in lines for at in range(0, len(line), size)]
+
+
+def _ended(waiting: deque[Future[list[T]]], most: int = _WAITING) -> Iterator[T]:
+    """Yield the results of what has ended, and of all but the last ones."""
+    while len(waiting) > most or (waiting and waiting[0].done()):
+        yield from waiting.popleft().result()
 
 
 def _images(batch: Any) -> Any:

@@ -123,7 +123,9 @@ class Layout:
         """Columns of the grid that the map needs."""
         return self.columns.touching(self.rectangle.x, self.rectangle.right)
 
-    def down(self, first: int) -> range:
-        """Return the rows of the grid that the bands from number `first` on need."""
+    def down(self, first: int, stop: int) -> range:
+        """Return the rows of the grid that the bands from number `first` to `stop` - 1 need."""
         top = self.rectangle.y
-        return self.rows.touching(top + self.bands[first][0], self.rectangle.bottom)
+        return range(
+            self.rows.touching(top + self.bands[first][0], self.rectangle.bottom).start, self.bands[stop - 1][2] + 1
+        )

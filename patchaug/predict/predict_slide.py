@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from patchaug.core.arguments import names_arguments
-from patchaug.core.arrays import Array
 from patchaug.errors import OptionError
-from patchaug.predict.bands import Band, Prediction, opened
+from patchaug.predict.bands import Band, Piece, Prediction, opened
 from patchaug.predict.options import Blend, PredictOptions
 from patchaug.predict.trained_model import trained_model
 from patchaug.predict.zarr_map import ZarrMap
+
+_WAITING = 8  # pieces that wait to be written to a zarr array
 
 
 @names_arguments
@@ -41,8 +42,8 @@ def predict_slide(
     The grid follows from the options (`size`, `overlap`, level) and covers the slide, also with `valid="random"`. By
     default each pixel's class comes from the window in which it lies farther from the edge. Windows that overlap are
     blended for probabilities, and where an option below is set: all but `batch_size` and `workers` count. Memory holds
-    some batches and bands of the slide as high as a window; only the map grows with the slide. The batches go through
-    the learner's callbacks and precision, as in `get_preds`.
+    some batches, and where windows overlap the rows that they share; only the map grows with the slide. The batches go
+    through the learner's callbacks and precision, as in `get_preds`.
 
     Args:
         learn: A `Learner` trained on slides, or loaded by `load_learner`. The function also takes a list of them, whose
@@ -101,22 +102,9 @@ def predict_slide(
         spread=what == "spread",
     )  # fmt: skip
     prediction = Prediction(models, opened(models[0], slide), options, plain=plain)
-    with closing(_rows(prediction.bands(), what)) as rows:
-        if isinstance(out, (str, os.PathLike)):
-            return _to_zarr(prediction, rows, Path(out), what)
-        return _to_array(prediction, rows, out, what)
-
-
-def _rows(bands: Iterator[Band], what: str) -> Generator[tuple[int, Array], None, None]:
-    """Yield first row and rows of what is asked for; the bands end where this is closed."""
-    try:
-        for band in bands:
-            part = getattr(band, what)
-            top = band.top
-            del band
-            yield top, part
-    finally:
-        bands.close()  # type: ignore[attr-defined]
+    if isinstance(out, (str, os.PathLike)):
+        return _to_zarr(prediction, Path(out), what)
+    return _to_array(prediction, out, what)
 
 
 def _shape(prediction: Prediction, what: str) -> tuple[int, ...]:
@@ -125,27 +113,42 @@ def _shape(prediction: Prediction, what: str) -> tuple[int, ...]:
     return (*planes, rectangle.height, rectangle.width)
 
 
-def _to_array(prediction: Prediction, rows: Iterable[tuple[int, Array]], out: Any, what: str) -> Any:
-    """Write the rows of a map to an array."""
+def _to_array(prediction: Prediction, out: Any, what: str) -> Any:
+    """Write the map to an array: arrays of NumPy piece by piece, others, whose chunks may be large, by whole rows."""
     shape, rectangle = _shape(prediction, what), prediction.layout.rectangle
     if out is not None and tuple(out.shape) != shape:
         raise OptionError(
             f"{prediction.slide.name}: out is of shape {tuple(out.shape)}, and the map, at level {rectangle.level} of "
             f"the slide, is of {shape}; make it of that shape"
         )
-    for top, part in rows:
+
+    def put(part: Piece | Band) -> None:
+        nonlocal out
+        values = getattr(part, what)
         if out is None:
-            out = np.empty(shape, part.dtype)
-        if not np.can_cast(part.dtype, out.dtype, "safe" if what == "classes" else "same_kind"):
+            out = np.empty(shape, values.dtype)
+        if not np.can_cast(values.dtype, out.dtype, "safe" if what == "classes" else "same_kind"):
             held = "the class numbers" if what == "classes" else what
-            raise OptionError(f"out is of {out.dtype}, which cannot hold {held}; make it {part.dtype}")
-        here = slice(top, top + part.shape[-2])
-        out[here if part.ndim == 2 else (slice(None), here)] = part
+            raise OptionError(f"out is of {out.dtype}, which cannot hold {held}; make it {values.dtype}")
+        rows: Any = slice(part.top, part.top + values.shape[-2])
+        if isinstance(part, Piece):
+            out[..., rows, part.left : part.left + values.shape[-1]] = values
+        else:
+            out[rows if values.ndim == 2 else (slice(None), rows)] = values
+
+    if out is None or isinstance(out, np.ndarray):
+        for _ in prediction.run(put):
+            pass
+        return out
+    with closing(prediction.bands()) as bands:  # type: ignore[type-var]
+        for band in bands:
+            put(band)
+            del band  # the next one is being made
     return out
 
 
-def _to_zarr(prediction: Prediction, rows: Iterable[tuple[int, Array]], path: Path, what: str) -> Path:
-    """Write the rows of a map to a new zarr array, by a thread that writes while the model works."""
+def _to_zarr(prediction: Prediction, path: Path, what: str) -> Path:
+    """Write the map to a new zarr array, by a thread that writes while the model works."""
     if path.suffix != ".zarr":
         raise OptionError(f"out={str(path)!r}: a path must end with .zarr; for another format take predict_slides")
     shape = _shape(prediction, what)
@@ -153,11 +156,15 @@ def _to_zarr(prediction: Prediction, rows: Iterable[tuple[int, Array]], path: Pa
     if what == "classes":
         dtype = np.uint8 if len(prediction.frame.codes) <= 256 else np.uint16
     with ZarrMap(path, shape, dtype, prediction.frame) as out, ThreadPoolExecutor(1, "patchaug-write") as thread:
-        writing = None
-        for _, part in rows:
-            if writing is not None:
-                writing.result()
-            writing = thread.submit(out.write, part)
-        if writing is not None:
-            writing.result()
+        waiting: deque[Future[None]] = deque()
+
+        def put(piece: Piece) -> None:
+            waiting.append(thread.submit(out.put, piece.top, piece.left, getattr(piece, what)))
+            while len(waiting) > _WAITING:
+                waiting.popleft().result()
+
+        for _ in prediction.run(put):
+            pass
+        while waiting:
+            waiting.popleft().result()
     return path

@@ -1,4 +1,4 @@
-"""Predict one slide into files: a thread writes bands to journal and files while the next one is predicted."""
+"""Predict one slide into files: pieces go to the journal, and a thread writes its bands to files meanwhile."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from patchaug.errors import OptionError
-from patchaug.predict.accumulate import Band
 from patchaug.predict.bands import Prediction
-from patchaug.predict.journal import BandJournal, round_probabilities
+from patchaug.predict.journal import BandJournal
 from patchaug.predict.writers.base import BandWriter
 from patchaug.predict.writers.registry import FORMATS, checked_format, open_writer
 
@@ -70,25 +69,21 @@ def write_prediction(
     with ExitStack() as stack:
         writers = [stack.enter_context(_writer(prediction, name, path)) for name, path in files.items()]
         done = 0
-        while done < total and (band := journal.read(done)) is not None:
-            _write(writers, band)
+        while done < total and journal.holds(done):
+            _write(writers, journal, done)
             done += 1
             _report(progress, done, total)
+        stack.enter_context(journal)
         thread = stack.enter_context(ThreadPoolExecutor(1, "patchaug-write"))
         waiting: deque[Future[None]] = deque()
-
-        def keep(number: int, band: Band) -> None:
-            round_probabilities(band)
-            journal.write(number, band)
-            _write(writers, band)
-
-        with closing(prediction.bands(first=done)) as bands:  # type: ignore[type-var]
-            for number, band in enumerate(bands, done):
-                waiting.append(thread.submit(keep, number, band))
-                del band
-                if len(waiting) > 1:
-                    waiting.popleft().result()
+        stack.callback(lambda: [one.cancel() for one in waiting])
+        with closing(prediction.run(journal.add, first=done)) as numbers:  # type: ignore[type-var]
+            for number in numbers:
+                if number > done:
                     _report(progress, number, total)
+                waiting.append(thread.submit(_write, writers, journal, number))  # it waits on the disk
+                while waiting and waiting[0].done():
+                    waiting.popleft().result()
         while waiting:
             waiting.popleft().result()
         _report(progress, total, total)
@@ -100,9 +95,10 @@ def _writer(prediction: Prediction, name: str, path: Path) -> BandWriter:
     return open_writer(plain, path, prediction.frame, what=what, image=prediction.slide)
 
 
-def _write(writers: Sequence[BandWriter], band: Band) -> None:
-    for writer in writers:
-        writer.write(band.top, band.classes, band.probabilities)
+def _write(writers: Sequence[BandWriter], journal: BandJournal, number: int) -> None:
+    for rows in journal.rows(number):
+        for writer in writers:
+            writer.write(rows.top, rows.classes, rows.probabilities)
 
 
 def _report(progress: Progress | None, done: int, total: int) -> None:

@@ -108,21 +108,22 @@ def test_predict_slide_is_the_whole_slide(learn: Learner, folder: Path, tmp_path
 
 def test_predict_slides_writes_files_and_goes_on(learn: Learner, folder: Path, tmp_path: Path, monkeypatch) -> None:
     """The map as OME-TIFF is that of the slide; a prediction that ends in the middle goes on, with the same bytes."""
+    from patchaug.predict.accumulate import Piece
     from patchaug.predict.journal import BandJournal
 
     path, out = folder / "images" / "s0.tiff", tmp_path / "maps"
     learn.predict_slides([path], out, formats=["ome.tif", "areas.csv"])
     slide = open_slide(path, out / "s0.ome.tif", codes=list("abcde"))
     assert np.array_equal(slide.read_mask(Window(0, 0, 256, 256)), coordinate_mask(256, 256))
-    write = BandJournal.write
+    add = BandJournal.add
 
-    def two(journal: BandJournal, number: int, band: object) -> None:
-        if number == 2:
+    def two(journal: BandJournal, piece: Piece) -> int | None:
+        if piece.number == 2:
             raise KeyboardInterrupt
-        write(journal, number, band)
+        return add(journal, piece)
 
     with monkeypatch.context() as patch:
-        patch.setattr(BandJournal, "write", two)
+        patch.setattr(BandJournal, "add", two)
         with pytest.raises(KeyboardInterrupt):
             learn.predict_slides([path], tmp_path / "again", formats=["ome.tif", "areas.csv"])
     assert not (tmp_path / "again" / "s0.areas.csv").exists()

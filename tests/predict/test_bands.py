@@ -72,12 +72,21 @@ def test_any_band_starts_anew_with_the_same_bytes(drawn: tuple, blend: str, data
         PredictOptions(blend=blend, what=data.draw(st.sampled_from(["classes", "probabilities"])), spread=True),
     )  # fmt: skip
     first = data.draw(st.integers(0, len(prediction.starts) - 1))
-    whole = list(prediction.bands())[first:]
-    for one, other in zip(whole, prediction.bands(first), strict=True):
+    stop = data.draw(st.integers(first, len(prediction.starts)))
+    whole = list(prediction.bands())[first:stop]
+    for one, other in zip(whole, prediction.bands(first, stop), strict=True):
         assert one.top == other.top
         for a, b in zip(one[1:], other[1:], strict=True):
             assert (a is None and b is None) or a.tobytes() == b.tobytes()
     assert list(prediction.bands(len(prediction.starts))) == []
+    left, number = 0, first  # pieces follow each other from left to right, and are the bands
+    for piece in prediction.run(lambda piece: piece, first, stop):
+        rows, width = piece.classes.shape
+        band = whole[number - first]
+        assert (piece.number, piece.top, piece.left, rows) == (number, band.top, left, len(band.classes))
+        assert (piece.classes == band.classes[:, left : left + width]).all()
+        left, number = (0, number + 1) if piece.last else (left + width, number)
+    assert (left, number) == (0, stop)
 
 
 def test_a_rectangle_is_part_of_the_whole() -> None:

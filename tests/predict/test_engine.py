@@ -10,9 +10,12 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patchaug import Grid, OptionError, ReadError, open_slide
 from patchaug.predict.bands import Prediction
+from patchaug.predict.carried_rows import CarriedRows
 from patchaug.predict.options import PredictOptions
 from patchaug.predict.probabilities import classes_of, highest
 from patchaug.predict.read_ahead import read_ahead
@@ -93,22 +96,37 @@ def test_the_highest_score_is_that_of_argmax(classes: int) -> None:
     assert (highest(scores[0].numpy()) == scores[0].argmax(0).numpy()).all()
 
 
-def test_memory_is_a_band_of_the_map_whatever_the_height() -> None:
-    """NumPy's part of it: less than three bands of probabilities, and for classes alone the overlaps and two bands."""
+def test_memory_does_not_grow_with_the_slide(monkeypatch) -> None:
+    """NumPy's part of it, for probabilities that are taken piece by piece; what windows share waits in a file."""
+    monkeypatch.setattr("patchaug.predict.carried_rows._HELD", 2**18)
 
-    def peak(height: int, what: str) -> int:
-        slide = open_slide(np.broadcast_to(np.uint8(7), (height, 8192, 3)))
-        model = FunctionModel(pointwise, Grid(128, overlap=16), codes=CODES)
-        bands = Prediction([model], slide, PredictOptions(what=what)).bands()
+    def peak(height: int, width: int) -> int:
+        slide = open_slide(np.broadcast_to(np.uint8(7), (height, width, 3)))
+        model = FunctionModel(pointwise, Grid(128, overlap=64), codes=CODES)
+        pieces = Prediction([model], slide, PredictOptions(what="probabilities")).run(lambda piece: None)
         tracemalloc.start()
-        for band in bands:
-            del band
+        assert list(pieces) == []
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
 
-    band = 4 * 3 * 8192 * 112  # bytes of one
-    peak(240, "probabilities")  # what is imported late
-    high = peak(1024, "probabilities")
-    assert high < 3.5 * band and high < peak(352, "probabilities") + band / 2
-    assert peak(352, "classes") < band * 16 / 112 + 2 * 8192 * 112 + 3 * 2**20
+    peak(256, 1024)  # what is imported late
+    small = peak(256, 2048)
+    assert peak(1024, 2048) < small + 2**20 and peak(256, 16384) < small + 2**20
+    assert small < 12 * 3 * 4 * 128**2 * 3  # bytes of the batches that are on their way
+
+
+@settings(max_examples=settings.default.max_examples // 4)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=40), st.sampled_from([0, 100, 2**24]))
+def test_carried_rows_come_back(steps: list[tuple[int, int]], held: int) -> None:
+    """From memory or from the file, whatever size they had before."""
+    expected: dict[int, np.ndarray] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("patchaug.predict.carried_rows._HELD", held)
+        carried = CarriedRows()
+        for count, (number, size) in enumerate(steps):
+            back, known = carried.pop(number), expected.pop(number, None)
+            assert (back is None and known is None) or np.array_equal(back, known)
+            if size:
+                expected[number] = np.arange(count, count + 2 * size, dtype=np.float32).reshape(2, size)
+                carried.put(number, expected[number])
