@@ -24,6 +24,7 @@ from patchaug.errors import (
 from patchaug.readers import Raster, register_reader
 from patchaug.sampling import Foreground, Grid, Uniform
 from patchaug.sampling.draw import Draw
+from patchaug.sampling.importance import ImportanceWeights
 from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
 from patchaug.slides.patch import Patch
@@ -54,6 +55,7 @@ __all__ = [
     "ForegroundError",
     "FrameError",
     "Grid",
+    "ImportanceWeights",
     "LabelError",
     "MissingError",
     "OptionError",

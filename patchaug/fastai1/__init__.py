@@ -6,6 +6,7 @@ import patchaug.fastai1.compat
 import patchaug.fastai1.learner
 import patchaug.fastai1.learner_epochs  # noqa: F401 - importing it puts them in their places
 from patchaug.data.segmentation_losses import SlideCombinedLoss, SlideDiceLoss, SlideFocalLoss
+from patchaug.data.weighted_loss import WeightedLoss
 from patchaug.fastai1.databunch import SlideDataBunch
 from patchaug.fastai1.interpretation import SlideInterpretation
 from patchaug.fastai1.losses import SlideCrossEntropy
@@ -28,6 +29,7 @@ __all__ = [
     "SlideJaccard",
     "SlidePrecision",
     "SlideRecall",
+    "WeightedLoss",
     "get_slide_files",
     "get_transforms",
     "predict_slide",

@@ -147,9 +147,15 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
 
         Raises:
             PatchaugError: A slide cannot be opened, or cannot give the windows asked for.
+            OptionError: Importance weights are asked for.
         """
         require_patch(self.patch)
         seed, samplers = self.patch.seed, self.patch.samplers()._replace(augment=self.augment)
+        if samplers.weights:
+            raise OptionError(
+                "fastai 1 has no place for importance weights; use fastai 2, or PatchDataset(..., weights=True) with "
+                "WeightedLoss in a loop of your own"
+            )
         sampler = samplers.of(self.split)
         ram = self.patch.ram if self.ram == "auto" else self.ram
         pairs: list[list[LazySlideItem]] = [

@@ -5,6 +5,7 @@ import patchaug.fastai2.learner_epochs
 import patchaug.fastai2.learner_patches  # noqa: F401 - importing it puts them in their places
 from patchaug.data.segmentation_losses import SlideCombinedLoss, SlideDiceLoss, SlideFocalLoss
 from patchaug.data.slide_items import SlideImage, SlideMask
+from patchaug.data.weighted_loss import WeightedLoss
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
 from patchaug.fastai2.checkpoint import Checkpoint
 from patchaug.fastai2.dataloaders import SlideDataLoaders
@@ -40,6 +41,7 @@ __all__ = [
     "SlideMaskBlock",
     "SlidePrecision",
     "SlideRecall",
+    "WeightedLoss",
     "get_slide_files",
     "get_transforms",
     "predict_slide",

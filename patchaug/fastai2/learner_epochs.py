@@ -15,6 +15,7 @@ from fastai.learner import Learner, SkipToEpoch
 from fastcore.basics import noop
 
 from patchaug.fastai2.patch_dl import PatchDL
+from patchaug.fastai2.weighted_learner import require_weighable, warn_of_unweighted_metrics, weigh_batch
 
 _with_events, _do_epoch_train, _do_epoch_validate = (
     Learner._with_events, Learner._do_epoch_train, Learner._do_epoch_validate,
@@ -28,12 +29,17 @@ def _peeking(loader: Any) -> AbstractContextManager[None]:
 def with_events(
     self: Learner, f: Callable[[], None], event_type: str, ex: type[Exception], final: Callable[[], Any] = noop
 ) -> None:
-    """Call fastai's `_with_events`; a fit begins with its `start_epoch`, and `lr_find` does not count."""
-    _with_events(self, (lambda: _fit_epochs(self, f)) if event_type == "fit" else f, event_type, ex, final)
+    """Call fastai's `_with_events`; a fit begins with its `start_epoch`, and `lr_find` does not count.
+
+    Batches of a loader with importance weights are weighed.
+    """
+    ours = {"fit": _fit_epochs, "batch": weigh_batch}.get(event_type)
+    _with_events(self, f if ours is None else (lambda: ours(self, f)), event_type, ex, final)
 
 
 def _fit_epochs(learn: Learner, epochs: Callable[[], None]) -> None:
     loader = learn.dls.train
+    require_weighable(learn)
     with _peeking(loader) if learn._grab_cbs(LRFinder) else nullcontext():
         for skip in learn._grab_cbs(SkipToEpoch):
             if isinstance(loader, PatchDL):
@@ -62,7 +68,9 @@ def train_one_epoch(self: Learner) -> None:
 
 def validate_without_moving(self: Learner, ds_idx: int = 1, dl: Any = None) -> None:
     """Call fastai's `_do_epoch_validate`, which may get the training loader."""
-    with _peeking(self.dls[ds_idx] if dl is None else dl):
+    loader = self.dls[ds_idx] if dl is None else dl
+    warn_of_unweighted_metrics(self, loader)
+    with _peeking(loader):
         _do_epoch_validate(self, ds_idx, dl)
 
 

@@ -10,6 +10,8 @@ from fastai.learner import AvgLoss, Learner
 from fastai.losses import CrossEntropyLossFlat
 
 from patchaug.data.segmentation_losses import SegmentationLoss, count_labelled
+from patchaug.data.weighted_loss import labelled_shares
+from patchaug.fastai2.batch_weights import weights_of
 
 
 class SlideCrossEntropy(CrossEntropyLossFlat):
@@ -75,8 +77,17 @@ _accumulate = AvgLoss.accumulate
 
 
 def accumulate_counted_pixels(self: AvgLoss, learn: Learner) -> None:
-    """Call fastai's `accumulate`, which weighs the loss of a batch by its windows; ours by the pixels that count."""
+    """Call fastai's `accumulate`, which weighs the loss of a batch by its windows; ours by the pixels that count.
+
+    With importance weights, windows count by their weights; where no pixel is ignored, that is their expected number.
+    """
     loss_func = learn.loss_func
+    if learn.loss.ndim == 0 and (weights := weights_of(learn)) is not None:
+        ignores = getattr(loss_func, "ignore_index", -100) not in (-100, None)
+        shares = labelled_shares(loss_func, learn.y).to(weights.device)
+        self.total += float(learn.to_detach(learn.loss.as_subclass(torch.Tensor) * len(weights)))
+        self.count += float(learn.to_detach((weights * shares).sum() if ignores else weights.new_tensor(len(weights))))
+        return
     if not isinstance(loss_func, (SlideCrossEntropy, SegmentationLoss)) or not isinstance(learn.y, torch.Tensor):
         _accumulate(self, learn)
         return

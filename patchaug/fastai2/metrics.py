@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from fastai.learner import Learner, Metric
 
+from patchaug.fastai2.batch_weights import weights_of
 from patchaug.predict.confusion import count_confusion, mean_score, share_of_right_pixels
 
 
@@ -27,14 +28,14 @@ class PixelMetric(Metric):
         self.confusion: torch.Tensor | None = None
 
     def accumulate(self, learn: Learner) -> None:
-        """Add the windows of a batch.
+        """Add the windows of a batch, by their importance weights where the loader has some.
 
         Raises:
             OptionError: A label is not among the classes of the model.
         """
         scores, labels = (t.as_subclass(torch.Tensor) for t in (learn.pred, learn.y))
         ignored = self.ignore_index if self.ignore_index is not None else ignore_index_of(learn.dls)
-        pixels = count_confusion(scores, labels, self.axis, ignored)
+        pixels = count_confusion(scores, labels, self.axis, ignored, weights_of(learn))
         pixels = learn.to_detach(pixels).view(-1, *pixels.shape).sum(0)  # of all processes
         self.confusion = pixels if self.confusion is None else self.confusion + pixels
 

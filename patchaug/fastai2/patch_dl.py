@@ -35,6 +35,7 @@ from patchaug.fastai2.random_patch import RandomPatch, random_patch
 from patchaug.fastai2.run_state import RunState
 from patchaug.fastai2.show_windows import show_with_windows
 from patchaug.fastai2.transform_geometry import require_croppable
+from patchaug.fastai2.weighted_batches import WeightedBatches
 from patchaug.fastai2.worker_pickling import WorkerPickling
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.slide import Slide
@@ -50,7 +51,7 @@ _KNOWN = {
 
 
 @names_arguments_of_init
-class PatchDL(RunState, WorkerPickling, GroupedBatches, TfmdDL):
+class PatchDL(RunState, WorkerPickling, WeightedBatches, GroupedBatches, TfmdDL):
     """Load patches in batches; `SlideBlock` chooses this loader.
 
     The split of the dataset decides between random windows and a grid, once, when the loader is made: fastai's `tta`
@@ -123,7 +124,6 @@ class PatchDL(RunState, WorkerPickling, GroupedBatches, TfmdDL):
         self._position = RunPosition(epoch)
         self._buffers: BatchBuffers | None = None  # shared memory for the batches of the pass that is beginning
         self._notes: WorkerNotes | None = None  # what the workers of the pass that is beginning read
-        self._recorded: list[Draw] | None = None  # draws of the items, while `show_batch` makes a batch
         self.lazy_items = lazy_items_of(dataset) if lazy_items is None else lazy_items
         self.layout = layout_of(self.lazy_items) or layout
         if plan is None and self.lazy_items:
@@ -264,8 +264,7 @@ class PatchDL(RunState, WorkerPickling, GroupedBatches, TfmdDL):
             assert draw is not None
             with nullcontext() if self._notes is None else self._notes.reading(draw, self.plan.slides[draw.slide]):
                 item = self._read_item(item, draw)
-            if self._recorded is not None:
-                self._recorded.append(draw)
+            self.note_draw(draw)
             return item
         except SkipItemException:
             return None

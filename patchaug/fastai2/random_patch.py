@@ -41,6 +41,10 @@ class RandomPatch(ItemTransform):
         mode: Windows of the training slides: "random", "grid", or "random-grid" (a grid with a new offset each epoch).
         overlap: Pixels that neighbours of a grid share.
         valid: Windows of the validation slides: "grid", or "random" (the same ones in each epoch).
+        weights: Give each random window its importance weight: losses and scores are then, in expectation, those of
+            uniform windows. `SlideCrossEntropy` and the other losses and metrics of patchaug use the weights; wrap
+            others in `WeightedLoss`.
+        max_weight: Clip weights at this number, at least 1; what is cut off is reported after each epoch.
         level: Pyramid level to read.
         mpp: Micrometres per pixel of the patches, in place of a level; see `Uniform`.
         augment: A transform or Compose of albumentations, or an `Augment`, for the training slides.
@@ -82,6 +86,8 @@ class RandomPatch(ItemTransform):
         mode: Literal["random", "grid", "random-grid"] = "random",
         overlap: int = 0,
         valid: Literal["grid", "random"] = "grid",
+        weights: bool = False,
+        max_weight: float | None = None,
         level: int = 0,
         mpp: float | None = None,
         augment: Any = None,
@@ -98,7 +104,7 @@ class RandomPatch(ItemTransform):
             mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, foreground=foreground,
             classes=classes, min_fraction=min_fraction, min_valid=min_valid, empty=empty, balance=balance,
             overlap=overlap, level=level, mpp=mpp, augment=as_augment(augment, halo), halo=halo, edge=edge,
-            on_error=on_error, small=small,
+            on_error=on_error, small=small, weights=weights, max_weight=max_weight,
             index_cache=index_cache, index_workers=index_workers,
         )  # fmt: skip
         self.seed = checked_integer("seed", seed, 0)

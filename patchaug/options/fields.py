@@ -92,6 +92,8 @@ class PatchOptions(Settings):
     mode: Mode = _option("mode")
     overlap: int = _option("overlap")
     valid: Valid = _option("valid")
+    weights: bool = _option("weights")
+    max_weight: float | None = _option("max_weight")
     level: int = _option("level")
     mpp: float | None = _option("mpp")
     halo: Annotated[int, Field(ge=0, le=MAX_HALO)] | Literal["auto"] = _option("halo")

@@ -95,6 +95,14 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "mode": Option("random", "Training windows", "windows of the training slides", ("random-grid",)),
         "overlap": Option(0, "Overlap", "pixels that neighbours of a grid share", (32,), unit="px", limits=_COUNT),
         "valid": Option("grid", "Validation windows", "windows of the validation slides", ("random",)),
+        "weights": Option(
+            False, "Importance weights",
+            "weigh losses and scores of random windows, so that their means are those of uniform windows", (True,),
+        ),
+        "max_weight": Option(
+            None, "Largest weight", "clip importance weights at this number: less variance, some bias", (10.0,),
+            limits={"ge": 1},
+        ),
         "level": Option(0, "Level", "pyramid level to read, 0 is the finest", (1,), limits=_COUNT),
         "mpp": Option(
             None, "Resolution", "micrometres per pixel of the patches, in place of a level", (0.5,), unit="µm/px",

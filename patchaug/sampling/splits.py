@@ -11,6 +11,7 @@ from patchaug.errors import OptionError
 from patchaug.sampling import Edge, Foreground, Grid, Uniform
 from patchaug.sampling.base import PatchTransform, Sampler
 from patchaug.sampling.foreground import NO_FOREGROUND_DRAWS
+from patchaug.sampling.importance import ImportanceWeights, checked_limit
 from patchaug.sampling.index_requests import Indexing
 from patchaug.sampling.option_table import OPTIONS, Mode, Valid, check_choice
 from patchaug.sampling.plan import Plan
@@ -31,6 +32,8 @@ class Samplers(NamedTuple):
         on_error: See `Plan`; for all splits.
         small: See `Plan`; for all splits.
         indexing: `index_cache` and `index_workers` of `Plan`; for all splits.
+        weights: Give random windows their importance weights.
+        max_weight: See `ImportanceWeights`.
     """
 
     train: Sampler
@@ -42,6 +45,8 @@ class Samplers(NamedTuple):
     on_error: OnError = "raise"
     small: Small = "raise"
     indexing: Indexing = Indexing()
+    weights: bool = False
+    max_weight: float | None = None
 
     def plan(self, split: str, slides: Sequence[Slide], *, seed: int, shuffle: bool) -> Plan:
         """Make the plan of a split: only patches of training slides are augmented.
@@ -56,6 +61,16 @@ class Samplers(NamedTuple):
         if split == "train":
             same |= {"augment": self.augment, "halo": self.halo, "edge": self.edge}
         return Plan(slides, self.of(split), **same)
+
+    def importance(self, split: str, plan: Plan) -> ImportanceWeights | None:
+        """Return the weights of a split's windows; None for grids, and where none are asked for.
+
+        Raises:
+            OptionError: See `ImportanceWeights`.
+        """
+        if not self.weights or split == "test" or isinstance(self.of(split), Grid):
+            return None
+        return ImportanceWeights(plan, max_weight=self.max_weight)
 
     def of(self, split: str) -> Sampler:
         """Return the sampler of a split: "train", "valid" or "test".
@@ -107,6 +122,8 @@ def samplers_for(
     small: Small = "raise",
     index_cache: str | None = None,
     index_workers: Workers = "auto",
+    weights: bool = False,
+    max_weight: float | None = None,
     **options: Any,
 ) -> Samplers:
     """Return the samplers of training, validation and test slides that a set of options describes.
@@ -121,17 +138,24 @@ def samplers_for(
         small: "raise" or "skip", see `Plan`.
         index_cache: Folder that keeps indexes of labels, see `Plan`.
         index_workers: Processes that build them, see `Plan`.
+        weights: Give random windows their importance weights.
+        max_weight: Largest weight, see `ImportanceWeights`.
         **options: The other options, see `sampler_for`.
 
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
     """
     check_choice("valid", valid, Valid)
+    limit = checked_limit(max_weight)
+    if not isinstance(weights, bool):
+        raise OptionError(f"weights must be True or False, got {weights!r}; max_weight={weights!r} sets a limit")
+    if limit is not None and not weights:
+        raise OptionError(f"max_weight={max_weight} limits weights, which are off; set weights=True")
     grid = sampler_for(mode="grid", **options)
     pixels = 0 if halo == "auto" else checked_halo(halo)
     validation = grid if valid == "grid" else sampler_for(mode="random", **options)
     train = sampler_for(mode=mode, **options)
     return Samplers(
         train, validation, grid, augment, pixels, edge, checked_on_error(on_error), checked_small(small),
-        Indexing(index_cache, index_workers),
+        Indexing(index_cache, index_workers), weights, limit,
     )  # fmt: skip

@@ -12,6 +12,8 @@ from patchaug.sampling.splits import sampler_for, samplers_for
 # The design's signature: the sampler is chosen to draw foreground, the option is off until it is asked for.
 EXCEPTIONS = {("Foreground", "foreground"): 0.5}
 INDEXING = ("index_cache", "index_workers")
+# Options that another one switches on.
+NEEDS = {"windows": {"per_slide": "area"}, "max_weight": {"weights": True}, "balance": {"foreground": 0.5}}
 NOT_IN_THE_TABLE = {"ram", "offset", "channels", "series", "scale"}  # how pixels are read; what `mode` says of a grid
 
 
@@ -24,15 +26,7 @@ def test_the_options_are_the_table() -> None:
         assert option.default is REQUIRED or found[name].default == option.default
         assert (found[name].title, found[name].description) == (option.title, option.help)
         for example in option.examples:
-            more = (
-                {"foreground": 0.5}
-                if name == "balance"
-                else {"windows": 9}
-                if example == "tissue"
-                else {"per_slide": "area"}
-                if name == "windows"
-                else {}
-            )
+            more = {"windows": 9} if example == "tissue" else NEEDS.get(name, {})
             PatchOptions(**{"size": 64, name: example, **more})
 
 
@@ -60,7 +54,8 @@ def same_defaults(function: object, renamed: dict[str, object]) -> set[str]:
 def test_plan_has_the_table_s_defaults() -> None:
     """A plan has a number of halo pixels: "auto" is resolved before."""
     assert same_defaults(Plan, {"halo": 0}) == {"seed", "halo", "edge", "on_error", "small", *INDEXING}
-    assert same_defaults(samplers_for, {}) == {"mode", "valid", "halo", "edge", "on_error", "small", *INDEXING}
+    shared = {"mode", "valid", "halo", "edge", "on_error", "small", "weights", "max_weight", *INDEXING}
+    assert same_defaults(samplers_for, {}) == shared
 
 
 def test_options_and_samplers_have_the_same_limits() -> None:
@@ -71,7 +66,7 @@ def test_options_and_samplers_have_the_same_limits() -> None:
             outside = {"ge": value - step, "gt": value, "le": value + step, "lt": value}[limit]
             inside = {"ge": value, "gt": value + step, "le": value, "lt": value - step}[limit]
             given = {"ge": {}, "gt": {}, "le": {}, "lt": {"size": 2**33} if name == "overlap" else {}}[limit]
-            mode = {"mode": "grid"} if name == "overlap" else {}
+            mode = {"mode": "grid"} if name == "overlap" else NEEDS.get(name, {})
             for number, accepted in ((inside, True), (outside, False)):
                 values = {"size": 8, name: number, **given, **mode}
                 assert accepts(lambda values=values: PatchOptions(**values)) == accepted, values

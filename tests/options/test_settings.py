@@ -46,6 +46,7 @@ def patch_options(draw: st.DrawFn) -> PatchOptions:
         empty=draw(st.sampled_from(["raise", "uniform", "skip"])),
         mode=mode,
         valid=draw(st.sampled_from(["grid", "random"])),
+        weights=draw(st.booleans()),
         mpp=draw(st.none() | st.floats(0.25, 1)),
         seed=draw(st.integers(0, 2**32 - 1)),
         ram=draw(st.sampled_from(["auto", "8GB", "512 MiB", "7", 0, 10**12])),
@@ -63,7 +64,9 @@ def test_every_way_gives_the_same_options_and_windows(options: PatchOptions, tmp
     """Flags, environment, JSON and TOML; also of those values that look like another type."""
     folder = tmp_path_factory.getbasetemp()
     texts = {name: to_text(value, PatchOptions.model_fields[name]) for name, value in options.model_dump().items()}
-    flags = [word for name, text in texts.items() for word in (f"--{name.replace('_', '-')}={text}",)]
+    names = {name: name.replace("_", "-") for name in texts}
+    switches = {"true": "--{}", "false": "--no-{}"}  # a bool is a switch
+    flags = [switches.get(text, f"--{{}}={text}").format(names[name]) for name, text in texts.items()]
     table = json.loads(json.dumps(options.model_dump()))
     toml = folder / "options.toml"
     toml.write_text(tomli_w.dumps({key: value for key, value in table.items() if value is not None}))
