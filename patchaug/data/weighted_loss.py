@@ -34,6 +34,8 @@ class WeightedLoss:
         True
     """
 
+    loss_func: Any
+
     def __init__(self, loss_func: Any) -> None:
         if isinstance(loss_func, WeightedLoss):
             loss_func = loss_func.loss_func

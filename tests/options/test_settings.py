@@ -65,8 +65,10 @@ def test_every_way_gives_the_same_options_and_windows(options: PatchOptions, tmp
     folder = tmp_path_factory.getbasetemp()
     texts = {name: to_text(value, PatchOptions.model_fields[name]) for name, value in options.model_dump().items()}
     names = {name: name.replace("_", "-") for name in texts}
-    switches = {"true": "--{}", "false": "--no-{}"}  # a bool is a switch
-    flags = [switches.get(text, f"--{{}}={text}").format(names[name]) for name, text in texts.items()]
+    switches = {"true": "--", "false": "--no-"}  # a bool is a switch
+    flags = [
+        switches[text] + names[name] if text in switches else f"--{names[name]}={text}" for name, text in texts.items()
+    ]
     table = json.loads(json.dumps(options.model_dump()))
     toml = folder / "options.toml"
     toml.write_text(tomli_w.dumps({key: value for key, value in table.items() if value is not None}))
@@ -262,7 +264,7 @@ def test_the_schema_says_enough_for_a_form(model: type[PatchOptions]) -> None:
             more = {"per_slide": "area"} if name == "windows" else {"windows": 9} if example == "tissue" else {}
             more |= {"foreground": 0.5} if name == "balance" else {}
             more |= {"mode": "grid"} if name == "overlap" else {"folds": 2} if name == "fold" else {}
-            more |= {"images": None} if name == "table" else {}
+            more |= {"images": None} if name == "table" else {"weights": True} if name == "max_weight" else {}
             more |= {"codes": ["background", "nucleus"]} if name == "class_weights" else {}
             model(**{**needed, **more, name: example})
     assert schema["properties"]["foreground"] | {"minimum": 0, "maximum": 1} == schema["properties"]["foreground"]
