@@ -24,16 +24,17 @@ from patchaug.readers.array import ArrayRaster
 from patchaug.readers.base import Raster, Sizes
 from patchaug.readers.channels import Channels
 from patchaug.readers.file import open_file
+from patchaug.readers.first_bytes import HEAD_BYTES
 from patchaug.readers.formats import FORMATS, dtype_error
 from patchaug.readers.gdal import GdalRaster
 from patchaug.readers.gdal_calls import is_gdal
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.openslide import OpenSlideRaster
-from patchaug.readers.registry import HEAD_BYTES, register_reader
+from patchaug.readers.registry import register_reader
+from patchaug.readers.remote import is_object
 from patchaug.readers.tiff.header import MAGIC
 from patchaug.readers.tiff.reader import TiffRaster
 from patchaug.readers.tiff.scenes import Scene
-from patchaug.readers.urls import is_url
 from patchaug.readers.whole_image import ImageRaster
 from patchaug.readers.zarr.reader import ZarrRaster, opened_array
 from patchaug.readers.zarr.store import ZIP, is_zarr
@@ -62,7 +63,7 @@ def register_builtin() -> None:
         )  # fmt: skip
     register_reader(
         "zarr", image=_with_mask(_open_zarr, False), mask=_with_mask(_open_zarr, True), magic=ZIP,
-        accepts=lambda source: isinstance(source, str) and is_zarr(source), suffixes=[".zarr", ".zarr.zip"],
+        accepts=_is_zarr_path, suffixes=[".zarr", ".zarr.zip"],
         priority=PRIORITY, replace=True,
     )  # fmt: skip
     register_reader(
@@ -89,7 +90,7 @@ def _is_file(source: Any) -> bool:
 
 def _is_content(source: Any) -> bool:
     """Return whether a source is a file or an object that can be fetched whole."""
-    return isinstance(source, str) and (is_url(source) or os.path.isfile(source))
+    return isinstance(source, str) and (is_object(source) or os.path.isfile(source))
 
 
 def _open_zarr(
@@ -99,6 +100,12 @@ def _open_zarr(
     raster = ZarrRaster(path, inside=inside, mask=mask, name=name, ram=ram, channels=channels)
     raster.level_dimensions  # noqa: B018 - reads the metadata
     return raster
+
+
+def _is_zarr_path(source: Any) -> bool:
+    if not isinstance(source, str):
+        return False
+    return not is_object(source) and is_zarr(source)
 
 
 def _is_zarr_object(source: Any) -> bool:

@@ -15,6 +15,8 @@ from typing import Any
 from patchaug.errors import ReadError
 from patchaug.readers.base import Raster
 from patchaug.readers.file import describe, fingerprint
+from patchaug.readers.remote_listing import can_list, list_below
+from patchaug.readers.urls import is_url
 
 Identity = tuple[Any, ...]
 _END = 1 << 14  # bytes at the start and at the end of a file that are part of its identity
@@ -42,10 +44,14 @@ def identity_of(raster: Raster) -> Identity | None:
 def identify_file(path: str) -> Identity:
     """Return path, size, time of change in nanoseconds, and a digest of the first and last bytes of a file.
 
+    Of an object: URL, size and ETag.
+
     Raises:
         MissingError, ReadError: The file does not exist, or cannot be read.
     """
-    size, time, _ = fingerprint(path)
+    size, time, tag = fingerprint(path)
+    if is_url(path):
+        return path, size, tag
     try:
         with open(path, "rb") as file:
             digest = blake2b(file.read(_END), digest_size=16)
@@ -75,6 +81,14 @@ def identify_folder(path: str) -> Identity:
     except OSError as error:
         raise ReadError(f"{path} cannot be read: {describe(error)}") from None
     return os.path.abspath(path), count, digest.hexdigest()
+
+
+def identify_below(url: str) -> Identity | None:
+    """Return a URL, and a digest of key, size and ETag of every object below it; None where the server cannot list."""
+    if not can_list(url):
+        return None
+    rows = sorted(list_below(url))
+    return url, len(rows), blake2b(repr(rows).encode(), digest_size=16).hexdigest()
 
 
 def identify_shapes(path: str) -> Identity:

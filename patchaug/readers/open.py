@@ -16,10 +16,12 @@ from patchaug.readers.base import Raster
 from patchaug.readers.channels import Channels
 from patchaug.readers.colours import ColourRaster, common_colours
 from patchaug.readers.constant import ConstantRaster
+from patchaug.readers.file import open_file
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.hooks import codec_of, holds_classes, path_of
 from patchaug.readers.picked_channels import PickedChannels
 from patchaug.readers.registry import open_registered
+from patchaug.readers.urls import is_url
 
 _LOSSY = ("JPEG", "OJPEG", "APERIO_JP2000_YCBC", "APERIO_JP2000_RGB", "JPEG2000", "WEBP", "LERC", "JPEGXL")
 _COLOURS = 64  # colours of a picture from which it is taken for a photograph
@@ -166,9 +168,9 @@ def _coloured(raster: Raster) -> Raster:
 
 
 def _is_jpeg(path: str) -> bool:
-    if not os.path.isfile(path):
+    if not (is_url(path) or os.path.isfile(path)):
         return False
-    with open(path, "rb") as file:
+    with open_file(path, whole=False) as file:
         return file.read(3) == b"\xff\xd8\xff"
 
 

@@ -13,16 +13,16 @@ from patchaug.core.validation import checked_integer
 from patchaug.errors import OptionError, PatchaugError, ReadError
 from patchaug.readers.base import Raster
 from patchaug.readers.channels import Channels
-from patchaug.readers.file import UnsupportedError, describe, fingerprint, open_file
+from patchaug.readers.file import UnsupportedError, describe, fingerprint
 from patchaug.readers.file_handles import open_with_room
+from patchaug.readers.first_bytes import HEAD_BYTES, first_bytes
 from patchaug.readers.picked_channels import PickedChannels
 from patchaug.readers.remote import forget
-from patchaug.readers.urls import absolute_path
+from patchaug.readers.urls import absolute_path, is_url
 
 Opener = Callable[..., Raster]
 # Options of annotations that an opener may leave out of its parameters, and their defaults.
 OPTIONAL = {"classes": None, "outside": None, "label": "classification", "invalid": "raise", "place": None}
-HEAD_BYTES = 4096  # bytes of a file that are compared with `magic`
 
 _readers: list[Reader] = []  # highest priority first
 
@@ -213,7 +213,7 @@ def _first(
 ) -> Raster:
     """Open a source, an absolute path or an object, with the first reader that supports it."""
     is_path = isinstance(source, str)
-    head = _head(source) if is_path and not os.path.isdir(source) else b""
+    head = first_bytes(source) if is_path and not os.path.isdir(source) else b""
     reasons: dict[str, str] = {}
     for reader in _readers:
         kind = next((kind for kind in options if reader.opener(kind) is not None), None)
@@ -231,7 +231,10 @@ def _first(
         fingerprint(source)  # raises
     what = "an image" if "image" in options else "a mask"
     listed = "; ".join(f"{name}: {reason}" for reason, name in reasons.items())
-    raise ReadError(f"{source}: no reader supports the file as {what} ({listed}); convert it to a tiled TIFF")
+    cure = "convert it to a tiled TIFF"
+    if is_url(source):
+        cure += ", or copy it to a local disk: OpenSlide's and GDAL's formats are not read from a store"
+    raise ReadError(f"{source}: no reader supports the file as {what} ({listed}); {cure}")
 
 
 def _chosen(
@@ -284,15 +287,3 @@ def _accepted(reader: Reader, opener: Opener, options: dict[str, Any]) -> dict[s
         if name not in taken and options.get(name, default) != default and name in ("outside", "label", "invalid"):
             raise OptionError(f"{name}={options[name]!r} is not an option of reader {reader.name!r}; leave it out")
     return {name: value for name, value in options.items() if name in taken or name not in OPTIONAL}
-
-
-def _head(path: str) -> bytes:
-    """Return the first bytes of a regular file."""
-    fingerprint(path)
-    try:
-        with open_file(path, whole=False) as file:
-            return file.read(HEAD_BYTES)
-    except PatchaugError:
-        raise
-    except OSError as error:
-        raise ReadError(f"{path} cannot be opened: {describe(error)}") from None

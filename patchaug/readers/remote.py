@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers.file_handles import ChangedError
 from patchaug.readers.remote_client import VARIABLE, ask, limit, tell
-from patchaug.readers.urls import ACCESS, split_url
+from patchaug.readers.urls import ACCESS, is_url, split_url
 
 BLOCK = 256 << 10  # bytes that a header is read by
 _BLOCKS = 64  # of them that are cached
@@ -91,6 +91,21 @@ def state_of(url: str) -> ObjectState:
     return state
 
 
+def is_object(source: str) -> bool:
+    """Return whether a source is a URL of an object, rather than of a hierarchy of them; False for local paths.
+
+    Raises:
+        ReadError: The store does not answer, or denies access.
+    """
+    if not is_url(source):
+        return False
+    try:
+        state_of(source)
+    except MissingError:
+        return False
+    return True
+
+
 def known_blocks(url: str, tag: str, numbers: Iterable[int]) -> dict[int, bytes | None]:
     """Return cached blocks of an object by number; None for those that are not cached."""
     with _cache.lock:
@@ -155,8 +170,8 @@ def error_of(url: str, answer: dict[str, Any]) -> ReadError | MissingError:
         return ChangedError(f"{url}: object changed since it was first opened ({text}); open the slide again")
     if kind == "large":
         return ReadError(
-            f"{url}: {text} bytes are above the limit of {WHOLE:,} bytes for a file that is fetched whole; convert it "
-            f"to a tiled TIFF, which is read by windows"
+            f"{url}: {text} for what is fetched whole; copy it again, or convert it to a tiled TIFF, which is read by "
+            f"windows"
         )
     if kind == "unsupported":
         return ReadError(

@@ -7,32 +7,28 @@ The program ends when its pipe closes. Windows has no fork; there the client use
 
 from __future__ import annotations
 
-import os
 import random
-import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
-from datetime import timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
+
+from patchaug.readers.remote_stores import describe, inside, open_store, state_of_meta
 
 REQUESTS = 32  # at the same time, of what is waited for, and as many of what is read ahead
 TRIES = 6
 GAP = 128 << 10  # bytes between two ranges that one request covers
 MERGED = 8 << 20  # bytes of a request, beyond which neighbours are not merged
 AHEAD = 64 << 20  # bytes that are read ahead
-_STALL = 10.0  # seconds without a byte, after which a request is tried again
 _FINAL = {
     "NotFoundError": "missing", "FileNotFoundError": "missing", "PreconditionError": "changed",
     "PermissionDeniedError": "denied", "UnauthenticatedError": "denied", "NotSupportedError": "unsupported",
     "InvalidPathError": "denied", "UnknownConfigurationKeyError": "denied",
 }  # fmt: skip
-_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL|AUTHORIZATION", re.IGNORECASE)
 
 # Store such as "s3://bucket", key, ETag that the object must have, offset, and bytes; of a negative size -n the whole
 # object, if it has at most n bytes; of size 0 its size and ETag alone.
@@ -164,18 +160,26 @@ class Engine:
         place, key, tag, start, count = item
         store = self._store(place)
         if count == 0:
-            return _state(obstore.head(store, _inside(place, key))), b""
+            return state_of_meta(obstore.head(store, inside(place, key))), b""
         options: Any = {}
         if count > 0:
             options["range"] = (start, start + count)
         if tag is not None and tag.startswith('"'):  # a weak one is compared afterwards, as HTTP has it
             options["if_match"] = tag
-        found = obstore.get(store, _inside(place, key), options=options)
-        state = _state(found.meta)
+        try:
+            found = obstore.get(store, inside(place, key), options=options)
+        except Exception as error:
+            if " 416" not in str(error):
+                raise
+            state = state_of_meta(obstore.head(store, inside(place, key)))  # an empty object has no ranges
+            if state["size"]:
+                raise
+            return state, b""
+        state = state_of_meta(found.meta)
         if tag is not None and state["tag"] != tag:
             raise FetchError("changed", f"its ETag was {tag} and is {state['tag']}")
         if count < 0 and state["size"] > -count:
-            raise FetchError("large", f"{state['size']}")
+            raise FetchError("large", f"{state['size']:,} bytes, at most {-count:,} are read")
         data = memoryview(found.bytes())
         wanted = min(max(state["size"] - start, 0), count) if count > 0 else state["size"]
         if len(data) != wanted or found.range[0] != start:
@@ -185,7 +189,7 @@ class Engine:
     def _store(self, place: str) -> Any:
         with self._opening:
             if place not in self._stores:
-                self._stores[place] = _open_store(place, self.seconds)
+                self._stores[place] = open_store(place, self.seconds)
             return self._stores[place]
 
     def list(self, place: str, prefix: str, deep: bool) -> list[tuple[str, int, str]]:
@@ -209,7 +213,7 @@ class Engine:
             else:
                 found = obstore.list_with_delimiter(store, prefix or None)
                 metas, folders = list(found["objects"]), [f"{one.rstrip('/')}/" for one in found["common_prefixes"]]
-            rows = [(meta["path"], meta["size"], _state(meta)["tag"]) for meta in metas]
+            rows = [(meta["path"], meta["size"], state_of_meta(meta)["tag"]) for meta in metas]
             return {"rows": [*rows, *((folder, 0, "") for folder in folders)]}, b""
 
         found: list[tuple[str, int, str]] = _retried(ask, time.monotonic() + self.seconds)[0]["rows"]
@@ -253,47 +257,3 @@ def _retried(ask: Callable[[], Answer], until: float) -> Answer:
                 raise FetchError(kind, f"{describe(error)}{tried}") from None
             time.sleep(pause)
     raise AssertionError("unreachable")
-
-
-def _state(meta: Any) -> dict[str, Any]:
-    """Return size, time in nanoseconds, and ETag of an object; the time stands for an ETag that a server lacks."""
-    modified = meta["last_modified"]
-    tag = meta["e_tag"] or (f"modified {modified.isoformat()}" if modified.timestamp() > 0 else "")
-    return {"size": meta["size"], "modified": int(modified.timestamp() * 1000) * 10**6, "tag": tag}
-
-
-def _inside(place: str, key: str) -> str:
-    return unquote(key) if place.startswith("http") else key  # obstore quotes it again
-
-
-def _open_store(place: str, seconds: float) -> Any:
-    """Open a store with what the environment says of it."""
-    from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
-
-    scheme, _, name = place.partition("://")
-    endpoints = (os.environ.get(one, "") for one in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
-    plain = scheme == "http" or any(one.startswith("http://") for one in endpoints)
-    options: dict[str, Any] = {
-        "client_options": {
-            "timeout": timedelta(seconds=seconds), "read_timeout": timedelta(seconds=min(_STALL, seconds / 4)),
-            "connect_timeout": timedelta(seconds=min(5.0, seconds / 4)), **({"allow_http": True} if plain else {}),
-        },
-        "retry_config": {"max_retries": 0},
-    }  # fmt: skip
-    if scheme in ("http", "https"):
-        return HTTPStore.from_url(place, **options)
-    return {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[scheme](name, **options)
-
-
-def describe(error: BaseException) -> str:
-    """Return an error as a short text without secrets: queries of URLs, and values of secret variables."""
-    text = str(error)
-    reasons = re.findall(r'message: "([^"]+)"|kind: (\w+)', text)
-    first = " ".join(text.partition("\n\nDebug source")[0].split())[:300]
-    reason = next((message for message, _ in reversed(reasons) if message), reasons[-1][1] if reasons else "")
-    text = f"{first} ({reason})" if reason and reason not in first else first
-    text = re.sub(r"(://)[^/\s]*@", r"\1***@", re.sub(r"\?[^\s'\")]*", "?***", text))
-    for name, value in os.environ.items():
-        if len(value) > 5 and _SECRET.search(name):
-            text = text.replace(value, "***")
-    return text

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from patchaug.readers.remote import BLOCK, WHOLE, RemoteSource, error_of, fetch, keep_blocks, known_blocks, state_of
 
+_PART, _PARTS = 8 << 20, 4  # bytes of a request, and requests at a time, of an object that is fetched whole
 _thread = threading.local()
 
 
@@ -71,18 +74,35 @@ class RemoteFile(io.RawIOBase):
         return b"".join(blocks.values())
 
 
+@contextmanager
+def keeping_whole() -> Iterator[None]:
+    """Keep the objects that this thread fetches whole until the block ends, so that none is fetched twice."""
+    before, _thread.whole = getattr(_thread, "whole", None), {}
+    try:
+        yield
+    finally:
+        _thread.whole = before
+
+
 def fetch_whole(url: str) -> bytes:
-    """Return the content of an object; the last one fetched by this thread is not fetched again.
+    """Return the content of an object, in parts that are fetched side by side; see `keeping_whole`.
 
     Raises:
         ReadError, MissingError: It does not exist, cannot be read, or is larger than the limit.
     """
+    kept: dict[str, bytes] | None = getattr(_thread, "whole", None)
+    if kept is not None and url in kept:
+        return kept[url]
     state = state_of(url)
-    last = getattr(_thread, "whole", None)
-    if last is None or last[:2] != (url, state.tag):
-        if state.size > WHOLE:
-            raise error_of(url, {"error": "large", "text": f"{state.size:,}"})
-        _thread.whole = None
-        last = _thread.whole = (url, state.tag, RemoteSource(url, state).read(0, state.size))
-    data: bytes = last[2]
-    return data
+    if state.size > WHOLE:
+        raise error_of(url, {"error": "large", "text": f"{state.size:,} bytes, at most {WHOLE:,} are read"})
+    source, data = RemoteSource(url, state), bytearray()
+    while len(data) < state.size:
+        starts = range(len(data), min(len(data) + _PARTS * _PART, state.size), _PART)
+        for found in fetch([source.range(start, min(_PART, state.size - start)) for start in starts]):
+            if isinstance(found, Exception):
+                raise found
+            data += found[1]
+    if kept is not None:
+        kept[url] = bytes(data)
+    return bytes(data)

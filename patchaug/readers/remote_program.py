@@ -74,12 +74,14 @@ def main() -> None:
     """Serve the process at the other end of the pipes, and end when it ends."""
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the other process decides when to end
         signal.signal(number, signal.SIG_IGN)
-    # By its file: importing the package would load numpy and much else, in a process for each worker.
-    spec = spec_from_file_location("remote_engine", Path(__file__).with_name("remote_engine.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["remote_engine"] = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    for name in ("remote_stores", "remote_engine"):
+        # By its file: importing the package would load numpy and much else, in a process for each worker.
+        dotted = f"patchaug.readers.{name}"
+        spec = spec_from_file_location(dotted, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[dotted] = module_from_spec(spec)
+        spec.loader.exec_module(module)
     answers = os.fdopen(os.dup(1), "wb", 1 << 20)
     os.dup2(2, 1)  # nothing else may write between the answers
     serve(module.Engine(float(sys.argv[1])), os.fdopen(0, "rb", 1 << 16, closefd=False), answers)

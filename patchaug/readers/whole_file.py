@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import mmap
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.errors import ReadError
+from patchaug.errors import PatchaugError, ReadError
 from patchaug.readers.codecs.image_headers import grey_divisor, require_whole_png
-from patchaug.readers.file import UnsupportedError, describe
+from patchaug.readers.file import UnsupportedError, describe, open_file
+from patchaug.readers.remote_file import fetch_whole, keeping_whole
 from patchaug.readers.tiff.header import is_tiff
+from patchaug.readers.urls import is_url
 
 if TYPE_CHECKING:
     from PIL.Image import Transpose
@@ -68,7 +72,7 @@ def decode_picture(path: str, out: Array, *, mask: bool) -> None:
     Raises:
         ReadError: The file cannot be decoded.
     """
-    with open_picture(path, mask=mask) as picture:
+    with keeping_whole(), open_picture(path, mask=mask, whole=True) as picture:
         try:
             if not _decode_directly(path, picture, out, mask):
                 _convert(path, picture, out, mask)
@@ -80,8 +84,8 @@ def decode_picture(path: str, out: Array, *, mask: bool) -> None:
             raise ReadError(f"{path}: cannot be decoded ({describe(error)}); copy the file again") from error
 
 
-def open_picture(path: str, *, mask: bool) -> ImageFile:
-    """Open a file with Pillow, without decoding."""
+def open_picture(path: str, *, mask: bool, whole: bool = False) -> ImageFile:
+    """Open a file with Pillow, without decoding; an object is fetched `whole` where it will be decoded."""
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
     head = _png_head(path)
@@ -100,7 +104,9 @@ def open_picture(path: str, *, mask: bool) -> ImageFile:
     if mask and opener is JpegImagePlugin.JpegImageFile:
         raise ReadError(f"{path}: JPEG alters class numbers; save the mask as PNG or as TIFF with deflate")
     try:
-        picture = opener(path)
+        picture = opener(open_file(path, whole=whole) if is_url(path) else path)
+    except PatchaugError:
+        raise
     except Exception as error:
         raise UnsupportedError(f"{path}: Pillow cannot open it ({describe(error)}); copy the file again") from error
     _require_known(path, picture, head, mask)
@@ -125,7 +131,7 @@ def _require_known(path: str, picture: ImageFile, head: bytes, mask: bool) -> No
 
 
 def _png_head(path: str) -> bytes:
-    with open(path, "rb") as file:
+    with open_file(path, whole=False) as file:
         return file.read(26)
 
 
@@ -177,6 +183,16 @@ def orientation(picture: ImageFile) -> tuple[Transpose | None, tuple[int, int]]:
     return turn, (height, width) if swaps else (width, height)
 
 
+@contextmanager
+def _writable(path: str) -> Iterator[bytearray | mmap.mmap]:
+    """Return the bytes of a file, in memory that may be changed without changing the file."""
+    if is_url(path):
+        yield bytearray(fetch_whole(path))
+        return
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
+        yield data
+
+
 def _decode_directly(path: str, picture: ImageFile, out: Array, mask: bool) -> bool:
     """Decode directly into `out`; return False if the pixels must be converted.
 
@@ -187,7 +203,7 @@ def _decode_directly(path: str, picture: ImageFile, out: Array, mask: bool) -> b
     if orientation(picture)[0] is not None or (not mask and "transparency" in picture.info):
         return False
     deep = not mask and out.dtype == np.uint16
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
+    with _writable(path) as data:
         depth, kind = data[24], data[25]
         png = data[:4] == b"\x89PNG" and depth == 8 * out.dtype.itemsize
         try:

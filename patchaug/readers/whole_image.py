@@ -17,7 +17,7 @@ from patchaug.core.memory.tile_cache import TileCache
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError, ReadError
 from patchaug.readers.channels import Channels, channel_numbers, split_alpha
-from patchaug.readers.file import UnsupportedError
+from patchaug.readers.file import UnsupportedError, open_file
 from patchaug.readers.file_handles import open_with_room
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.hooks import BLOCK
@@ -252,7 +252,7 @@ class ImageRaster(TiledRaster):
 
     def _parse_tiff(self) -> TiffRaster | None:
         """Parse the header of a TIFF; see `_stripped_tiff`."""
-        with open(self.path, "rb") as file:
+        with open_file(self.path, whole=False) as file:
             if not is_tiff(file.read(4)):
                 return None
         tiff = TiffRaster(self.path, mask=self.mask, name=self.name, channels=self.chosen, series=self.series)

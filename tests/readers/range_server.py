@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 Fault = Callable[[int, str], str | None]  # (number of the request, path) -> name of a fault, or None
 
@@ -71,7 +72,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             with server.counting:
                 server.now -= 1
 
+    def _list(self, bucket: str, query: dict[str, list[str]]) -> bytes:
+        """Answer as S3 lists: all objects below a prefix, or those up to the next slash and folders."""
+        prefix, deep = query.get("prefix", [""])[0], "delimiter" not in query
+        files = {name[len(bucket) + 1 :]: data for name, data in self.server.files.items() if name.startswith(bucket)}
+        names = sorted(name for name in files if name.startswith(prefix))
+        inside = set() if deep else {name for name in names if "/" in name[len(prefix) :]}
+        rows = [
+            f"<Contents><Key>{escape(name)}</Key><LastModified>2001-09-09T01:46:40.000Z</LastModified>"
+            f"<ETag>{escape(tag_of(files[name]))}</ETag><Size>{len(files[name])}</Size></Contents>"
+            for name in names
+            if name not in inside
+        ]
+        folders = {name[: name.index("/", len(prefix)) + 1] for name in inside}
+        rows += [f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in folders]
+        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{''.join(rows)}</ListBucketResult>".encode()
+
     def _send(self, path: str, fault: str | None, body: bool) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        if "list-type" in query and fault is None:
+            return self._reply(200, self._list(path.strip("/"), query), {"Content-Type": "application/xml"}, body)
         data = self.server.files.get(path.lstrip("/"))
         if fault == "stall":
             self.server.ended.wait(30)
@@ -83,7 +103,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._reply(403, b"no", {}, body)
         if data is None:
             return self._reply(404, b"none", {}, body)
-        tag = f'"{hashlib.md5(data).hexdigest()}"'
+        tag = tag_of(data)
         headers = {"ETag": tag, "Last-Modified": formatdate(1e9, usegmt=True), "Accept-Ranges": "bytes"}
         if fault == "untagged":
             headers = {}
@@ -107,6 +127,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             text = text[: -len(data) // 2]
             self.close_connection = True
         self.wfile.write(text)  # at once: two small packets would wait for each other
+
+
+def tag_of(data: bytes) -> str:
+    """Return the ETag of a file."""
+    return f'"{hashlib.md5(data).hexdigest()}"'
 
 
 def read_into(raster: Any, window: Any, queue: Any) -> None:

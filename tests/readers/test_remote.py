@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
+import json
 import multiprocessing
 import os
 import pickle
 import random
+import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 from hypothesis import given
@@ -25,8 +31,10 @@ from patchaug.readers import remote as remote_module
 from patchaug.readers.remote_client import disconnect
 from patchaug.slides.slide import Slide
 from tests.readers.range_server import RangeServer, read_into, serving
+from tests.readers.test_zarr import write
 
-pytest.importorskip("obstore")
+if importlib.util.find_spec("obstore") is None:
+    pytest.skip("obstore is not installed", allow_module_level=True)
 
 WIDTH, HEIGHT, LIMIT = 300, 230, 4.0
 
@@ -154,7 +162,7 @@ def test_what_does_not_exist(server: RangeServer, slides: Any) -> None:
     with pytest.raises(MissingError, match="none.tiff: there is no such object"):
         open_raster(f"{server.url}/none.tiff")
     server.files["empty.tiff"] = b""
-    with pytest.raises(ReadError, match="empty"):
+    with pytest.raises(ReadError, match=r"is empty \(0 bytes\)"):
         open_raster(f"{server.url}/empty.tiff")
     with pytest.raises(ReadError, match="(?s)refused.*check the network"):
         open_raster("http://127.0.0.1:9/a.tiff")
@@ -273,3 +281,121 @@ def test_a_path_of_a_url_is_the_url(slides: Any) -> None:
     assert slide.name == "jpeg.tiff"
     assert slide.image.path == slides[0][1]  # type: ignore[attr-defined]
     assert remote_module.state_of(slides[0][1]).size == slides[0][0].stat().st_size
+
+
+def test_files_that_are_decoded_whole(server: RangeServer, tmp_path: Path) -> None:
+    """PNG, JPEG and BMP as images, and PNG as a mask, are fetched whole; a stripped TIFF by its strips."""
+    pixels = np.random.default_rng(1).integers(0, 4, (40, 60, 3), np.uint8)
+    for name in ("a.png", "a.jpg", "a.bmp", "mask.png", "strips.tiff"):
+        path, array = tmp_path / name, pixels[..., 0] if name == "mask.png" else pixels
+        if name == "strips.tiff":
+            tifffile.imwrite(path, array, rowsperstrip=7)
+        else:
+            PIL.Image.fromarray(array).save(path)
+        server.files[name] = path.read_bytes()
+        mask, window = name == "mask.png", Window(3, 4, 50, 30)
+        remote = open_raster(f"{server.url}/{name}", mask=mask, ram=1 << 20)
+        np.testing.assert_array_equal(remote.read(window), open_raster(path, mask=mask, ram=1 << 20).read(window))
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_annotations(server: RangeServer, slides: Any, tmp_path: Path) -> None:
+    """GeoJSON, packed or not, and a GeoPackage are fetched whole."""
+    square = {"type": "Polygon", "coordinates": [[[10, 10], [90, 10], [90, 60], [10, 60], [10, 10]]]}
+    text = json.dumps([{"type": "Feature", "geometry": square, "properties": {"classification": "cell"}}]).encode()
+    server.files |= {"a.geojson": text, "a.geojson.gz": gzip.compress(text)}
+    (tmp_path / "a.geojson").write_bytes(text)
+    path, url = slides[0]
+    window, codes = Window(0, 0, 100, 100), ["background", "cell"]
+    expected = open_slide(path, tmp_path / "a.geojson", codes=codes).read(window).mask
+    for name in ("a.geojson", "a.geojson.gz"):
+        slide = open_slide(url, f"{server.url}/{name}", codes=codes)
+        np.testing.assert_array_equal(slide.read(window).mask, expected)
+    pyogrio, shapely = pytest.importorskip("pyogrio"), pytest.importorskip("shapely")
+    pyogrio.raw.write(
+        tmp_path / "a.gpkg", np.array([shapely.to_wkb(shapely.Polygon(square["coordinates"][0]))]),
+        [np.array(["cell"], object)], ["classification"], geometry_type="Polygon", driver="GPKG", crs=None,
+    )  # fmt: skip
+    server.files["a.gpkg"] = (tmp_path / "a.gpkg").read_bytes()
+    slide = open_slide(url, f"{server.url}/a.gpkg", codes=codes)
+    np.testing.assert_array_equal(slide.read(window).mask, expected)
+
+
+def test_formats_of_other_libraries(server: RangeServer) -> None:
+    """What OpenSlide or GDAL would read is an error that says so, with a cure."""
+    server.files["a.mrxs"] = b"\xff\xd8 no picture"
+    with pytest.raises(ReadError, match=r"a.mrxs: no reader supports .*tiled TIFF, or copy it to a local"):
+        open_slide(f"{server.url}/a.mrxs")
+    server.files["a.shp"] = b"\x00\x00\x27\x0a" + bytes(100)
+    with pytest.raises(ReadError, match=r"a.shp: a Shapefile is several files.*ogr2ogr"):
+        open_slide(np.zeros((9, 9), np.uint8), f"{server.url}/a.shp", codes=["a", "b"])
+
+
+def test_only_the_program_makes_requests() -> None:
+    """The process that reads has not loaded obstore, and its program neither numpy nor the package."""
+    assert "obstore" not in sys.modules or sys.platform == "win32"
+
+
+def serve_folder(server: RangeServer, folder: Path, place: str) -> None:
+    """Serve all files of a folder below a place."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            server.files[f"{place}/{file.relative_to(folder).as_posix()}"] = file.read_bytes()
+
+
+@pytest.fixture
+def s3(server: RangeServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket on the server."""
+    for name in [name for name in server.files if name.startswith("bucket/")]:
+        del server.files[name]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAGEHEIM")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "geheimnis")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    disconnect()
+    yield "s3://bucket"
+    disconnect()
+
+
+@pytest.mark.parametrize("form", ["zarr 2", "zarr 3", "zarr 3, shards", "zip"])
+def test_zarr_equals_the_local_one(server: RangeServer, s3: str, tmp_path: Path, form: str) -> None:
+    """Chunks, shards and zip files, on a web server and in a store that lists."""
+    pixels, path = np.random.default_rng(0).integers(0, 256, (130, 170, 3), np.uint8), tmp_path / "a.zarr"
+    write(path, pixels, chunks=(32, 48), **({"version": 2} if form == "zarr 2" else {}),
+          **({"shards": (64, 96, 3)} if "shards" in form else {}))  # fmt: skip
+    name = "a.zarr"
+    if form == "zip":
+        name = "a.zarr.zip"
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for file in sorted(path.rglob("*")):
+                if file.is_file():
+                    archive.write(file, file.relative_to(path).as_posix())
+        server.files[f"bucket/{name}"] = (tmp_path / name).read_bytes()
+    else:
+        serve_folder(server, path, f"bucket/{name}")
+    for url in (f"{server.url}/bucket/{name}", f"{s3}/{name}"):
+        raster = open_raster(url, ram=0)
+        for window in (Window(0, 0, 170, 130), Window(30, 40, 60, 50)):
+            np.testing.assert_array_equal(
+                raster.read(window), pixels[window.y : window.bottom, window.x : window.right]
+            )
+        again = pickle.loads(pickle.dumps(raster))
+        np.testing.assert_array_equal(again.read(Window(5, 5, 9, 9)), pixels[5:14, 5:14])
+
+
+def test_a_changed_chunk_of_zarr(server: RangeServer, s3: str, tmp_path: Path) -> None:
+    """A store that lists tells at the first read that a chunk was changed or removed; a web server at the second."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    path = write(tmp_path / "a.zarr", pixels, chunks=(32, 48))
+    serve_folder(server, path, "bucket/a.zarr")
+    listed, web = open_raster(f"{s3}/a.zarr"), open_raster(f"{server.url}/bucket/a.zarr")
+    web.read(Window(0, 0, 10, 10))
+    key = "bucket/a.zarr/c/0/0/0"
+    server.files[key], old = server.files["bucket/a.zarr/c/0/1/0"], server.files[key]
+    for raster in (listed, web):
+        with pytest.raises(ReadError, match="c/0/0/0: object changed"):
+            raster.read(Window(0, 0, 10, 10))
+    del server.files[key]
+    with pytest.raises(ReadError, match="c/0/0/0: object was removed"):
+        listed.read(Window(0, 0, 10, 10))
+    server.files[key] = old
+    np.testing.assert_array_equal(listed.read(Window(0, 0, 10, 10)), pixels[:10, :10])

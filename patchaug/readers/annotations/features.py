@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.errors import OptionError, ReadError
-from patchaug.readers.file import describe
+from patchaug.errors import OptionError, PatchaugError, ReadError
+from patchaug.readers.file import describe, open_file
 
 BYTES = 256 << 20  # of the text, unpacked: parsed, it takes about ten times as much
 VERTICES = 10**7
@@ -63,10 +63,12 @@ def text_of(path: str) -> bytes:
         ReadError: They cannot be read, or are more than the limit.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             data = (gzip.GzipFile(fileobj=file) if packed else file).read(BYTES + 1)
+    except PatchaugError:
+        raise
     except (OSError, EOFError, zlib.error) as error:
         raise ReadError(f"{path}: cannot be read ({describe(error)}); export the annotations again") from error
     if len(data) > BYTES:

@@ -31,7 +31,7 @@ from patchaug.readers.annotations.rasterize import edges_of, fill
 from patchaug.readers.annotations.soundness import checked_invalid, sound_features
 from patchaug.readers.annotations.vector_files import MAGIC, parse_vectors
 from patchaug.readers.base import Sizes, downsamples, require_inside
-from patchaug.readers.file import FileRaster
+from patchaug.readers.file import FileRaster, open_file
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.identity import Identity, identify_file, identify_shapes
 
@@ -162,7 +162,7 @@ class PolygonRaster(FileRaster):
 
     def _parse(self) -> Annotations:
         label = self.label or LABEL
-        with open(self.path, "rb") as file:
+        with open_file(self.path, whole=False) as file:
             if file.read(16).startswith(MAGIC):
                 return parse_vectors(self.path, label)
         text = text_of(self.path)

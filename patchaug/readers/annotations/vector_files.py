@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import Any
 
-from patchaug.errors import OptionError, ReadError
+from patchaug.errors import OptionError, PatchaugError, ReadError
 from patchaug.readers.annotations.features import Annotations, Feature, shapely_module
 from patchaug.readers.annotations.geojson import class_of, count_attributes, crs_of
 from patchaug.readers.annotations.soundness import rings_of
 from patchaug.readers.file import describe
+from patchaug.readers.remote_file import fetch_whole
+from patchaug.readers.urls import is_url
 
 MAGIC = (b"SQLite format 3\0", b"\x00\x00\x27\x0a", b"fgb\x03")
 _AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
+
+
+def content_of(path: str) -> str | bytes:
+    """Return what GDAL reads: the path of a local file, and the content of an object.
+
+    Raises:
+        ReadError: The object cannot be read, or is one of the several files of a Shapefile.
+    """
+    if not is_url(path):
+        return path
+    content = fetch_whole(path)
+    if content.startswith(MAGIC[1]):
+        raise ReadError(
+            f"{path}: a Shapefile is several files, and one object is read; convert it (ogr2ogr a.gpkg a.shp)"
+        )
+    return content
 
 
 def parse_vectors(path: str, label: str) -> Annotations:
@@ -32,13 +51,17 @@ def parse_vectors(path: str, label: str) -> Annotations:
         raise OptionError('vector files need pyogrio; install it with pip install "patchaug[geo]"') from None
     shapely = shapely_module()
     try:
-        layers = [str(name) for name, _ in pyogrio.list_layers(path)]
+        source = content_of(path)
+        if isinstance(source, bytes):
+            # GDAL misses the suffix of what it reads from memory. Not by a context, which other threads would share.
+            warnings.filterwarnings("ignore", ".*non conformant file extension", RuntimeWarning)
+        layers = [str(name) for name, _ in pyogrio.list_layers(source)]
         if len(layers) > 1:
             raise ReadError(
                 f"{path}: has {len(layers)} layers ({', '.join(map(repr, layers))}); export one to a file of its own"
             )
-        meta, _, geometries, columns = pyogrio.raw.read(path)
-    except ReadError:
+        meta, _, geometries, columns = pyogrio.raw.read(source)
+    except PatchaugError:
         raise
     except Exception as error:  # GDAL's errors are of many classes
         raise ReadError(f"{path}: cannot be read ({describe(error)}); export the annotations again") from error

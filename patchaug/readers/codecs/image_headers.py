@@ -10,6 +10,7 @@ import struct
 import zlib
 
 from patchaug.errors import ReadError
+from patchaug.readers.file import open_file
 
 _EOI = b"\xff\xd9"
 _JXL = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -196,7 +197,7 @@ def _jpegxl_size(data: bytes) -> tuple[int, int] | None:
 
 def require_whole_png(path: str) -> None:
     """Raise ReadError unless the chunks that pixels follow from have the right CRC-32, and inflate to enough bytes."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         file.seek(16)
         width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
         passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
@@ -223,7 +224,7 @@ def require_whole_png(path: str) -> None:
 
 def grey_divisor(path: str) -> int:
     """Return Pillow's factor for the grey values of a PNG of 2 or 4 bits; 1 for other files."""
-    with open(path, "rb") as file:
+    with open_file(path, whole=False) as file:
         head = file.read(26)
     grey_png = head.startswith(b"\x89PNG") and head[25] == 0
     return _SCALED.get(head[24], 1) if grey_png else 1

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
 from patchaug.readers.file_handles import get_or_open
+from patchaug.readers.remote import Range
 from patchaug.readers.zarr.metadata import ZarrArray
 from patchaug.readers.zarr.multiscales import Plane
+from patchaug.readers.zarr.remote_store import RemoteStore
 from patchaug.readers.zarr.store import ChunkStore, StoredBytes
 
 _NONE = (1 << 64) - 1  # in the index of a shard: there is no such chunk
@@ -36,17 +38,29 @@ class Chunks:
         """
         if array.shards is not None:
             return self._of_shard(array, place)
-        key = array.chunk_key(place)
-        part = self.store.find(key)
+        key, limit = array.chunk_key(place), array.chain.limit(array.chunks)
+        part = self.store.find(key, limit) if isinstance(self.store, RemoteStore) else self.store.find(key)
         if part is None:
             self.store.require_absent(key)
             return None
-        limit = array.chain.limit(array.chunks)
         if part.size > limit:  # before the bytes are allocated
             raise ReadError(f"{key} has {part.size} bytes, a chunk of {array.chunks} has {limit} at most")
         return array.chain.decode(_bytes(part, key, 0, part.size), array.chunks)
 
+    def stored_range(self, array: ZarrArray, place: tuple[int, ...]) -> Range | None:
+        """Return where a chunk is stored below a URL; None for one that is not stored. Reads the index of its shard."""
+        assert isinstance(self.store, RemoteStore)
+        if array.shards is None:
+            return self.store.whole(array.chunk_key(place), array.chain.limit(array.chunks))
+        found = self._place_in_shard(array, place)
+        return None if found is None else found[0].range(*found[2:])  # type: ignore[attr-defined]
+
     def _of_shard(self, array: ZarrArray, place: tuple[int, ...]) -> Array | None:
+        found = self._place_in_shard(array, place)
+        return None if found is None else array.chain.decode(_bytes(*found), array.chunks)
+
+    def _place_in_shard(self, array: ZarrArray, place: tuple[int, ...]) -> tuple[StoredBytes, str, int, int] | None:
+        """Return the shard of a chunk, its key, and offset and size of the chunk; None for one that is not stored."""
         many = [a // b for a, b in zip(array.stored_shape, array.chunks, strict=True)]
         key = array.chunk_key([at // per for at, per in zip(place, many, strict=True)])
         opened = get_or_open((self.owner, key), lambda: self._shard(array, key))
@@ -61,7 +75,7 @@ class Chunks:
             return None
         if count > array.chain.limit(array.chunks) or offset + count > part.size:
             raise ReadError(f"{key}: its index says bytes {offset} to {offset + count}, and it has {part.size}")
-        return array.chain.decode(_bytes(part, key, offset, count), array.chunks)
+        return part, key, offset, count
 
     def _shard(self, array: ZarrArray, key: str) -> tuple[StoredBytes, Array] | None:
         """Open a shard and its index, uint64 (chunks, 2): offset and size in bytes."""

@@ -11,6 +11,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ from patchaug.errors import OptionError, ReadError
 from patchaug.readers.channels import Channels, channel_numbers
 from patchaug.readers.file import Fingerprint, require_equal
 from patchaug.readers.formats import FORMATS, dtype_error
-from patchaug.readers.identity import Identity, identify_file, identify_folder
+from patchaug.readers.identity import Identity, identify_below, identify_file, identify_folder
+from patchaug.readers.remote import Range
+from patchaug.readers.remote_listing import can_list
 from patchaug.readers.tiff.preflight import TILE_LIMIT
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 from patchaug.readers.zarr.chunks import Chunks, count_missing
 from patchaug.readers.zarr.multiscales import Multiscale, Plane, find_multiscale
+from patchaug.readers.zarr.remote_store import RemoteStore
 from patchaug.readers.zarr.store import ChunkStore, FolderStore, ZipStore, wait_until_files_are_later
+from patchaug.readers.zarr.tile_chunks import assemble_tile, places_of
 
 # Stores of zarr on the disk, and their attributes that say where: of zarr 3 the first two, of zarr 2 the rest.
 _PLACES = {"LocalStore": "root", "ZipStore": "path", "DirectoryStore": "path", "NestedDirectoryStore": "path"}
@@ -89,8 +94,7 @@ class ZarrRaster(TiledRaster):
         if self._parsed is None:  # two threads may both parse them: the same result, and no lock for a fork to inherit
             if self._opened is None:
                 self._opened = time.time_ns()
-            is_folder = os.path.isdir(self.path)
-            store: ChunkStore = FolderStore(self.path, self._opened) if is_folder else ZipStore(self.path)
+            store = self._open_store(self._opened)
             try:
                 picture = find_multiscale(store, self.inside)
                 number = picture.levels[0].channels
@@ -111,6 +115,11 @@ class ZarrRaster(TiledRaster):
             wait_until_files_are_later(self._opened)
             self._parsed = store, picture, layout
         return self._parsed
+
+    def _open_store(self, opened: int) -> ChunkStore:
+        if self.remote:
+            return ZipStore(self.path) if self.path.lower().endswith(".zip") else RemoteStore(self.path)
+        return FolderStore(self.path, opened) if os.path.isdir(self.path) else ZipStore(self.path)
 
     def _current_fingerprint(self) -> Fingerprint:
         return self._header[0].fingerprint(self._keys)
@@ -147,10 +156,13 @@ class ZarrRaster(TiledRaster):
         names = self._header[1].names
         return names if names is None or self._numbers is None else tuple(names[number] for number in self._numbers)
 
-    def identity(self) -> Identity:
-        """Return what identifies the pixels: size and time of every file, and options."""
-        files = identify_folder(self.path) if os.path.isdir(self.path) else identify_file(self.path)
-        return "zarr", files, self._cache_key(), repr(self.layout)
+    def identity(self) -> Identity | None:
+        """Return what identifies the pixels: size and time of every file, and options; None where a server hides them."""
+        if isinstance(self._header[0], RemoteStore):
+            files = identify_below(self.path)
+        else:
+            files = identify_folder(self.path) if os.path.isdir(self.path) else identify_file(self.path)
+        return None if files is None else ("zarr", files, self._cache_key(), repr(self.layout))
 
     def _cache_key(self) -> tuple[object, ...]:
         return (self.inside, self.mask, self._numbers)
@@ -158,9 +170,13 @@ class ZarrRaster(TiledRaster):
     def missing_tiles(self) -> tuple[int, int]:
         """Count the chunks (or shards) that are not stored, and all of them; lists all keys."""
         store, picture, _ = self._header
+        if isinstance(store, RemoteStore) and not can_list(self.path):  # known when it is read
+            return 0, self.layout.firsts[-1]
         return count_missing(store, picture.levels)
 
     def _report_missing(self, store: ChunkStore, picture: Multiscale) -> None:
+        if self.remote and isinstance(store, RemoteStore) and not can_list(self.path):
+            return
         missing, number = count_missing(store, picture.levels)
         fill = picture.levels[0].array.fill
         if missing == number:
@@ -172,50 +188,28 @@ class ZarrRaster(TiledRaster):
                 stacklevel=2,
             )
 
+    def stored_ranges(self, level: int, numbers: Iterable[int]) -> list[Range]:
+        """Return where chunks below a URL are stored."""
+        store, picture, layout = self._header
+        if not isinstance(store, RemoteStore):
+            return []
+        plane, chunks = picture.levels[level], Chunks(store, (self.path, self._fingerprint))
+        across = layout.grids[level].across
+        places = [place for number in numbers for place in places_of(plane, divmod(number, across), self._numbers)]
+        found = [chunks.stored_range(plane.array, place) for place in places]
+        return [one for one in found if one is not None]
+
     def decode_tile(self, level: int, number: int, window: Window) -> Array:
         """Decode one chunk, (rows, columns[, channels])."""
         store, picture, layout = self._header
         plane, grid = picture.levels[level], layout.grids[level]
         try:
             chunks = Chunks(store, (self.path, self._fingerprint))
-            tile = _assemble_tile(chunks, plane, divmod(number, grid.across), layout, self._numbers)
+            tile = assemble_tile(chunks, plane, divmod(number, grid.across), layout, self._numbers)
             store.require_unchanged(self._key_of_metadata(level))
         except Exception as error:  # decoders raise errors of many libraries
             raise self.tile_error(level, number, window, error) from error
         return tile[: grid.tile_height, : grid.tile_width]
-
-
-def _assemble_tile(
-    chunks: Chunks, plane: Plane, at: tuple[int, int], layout: Layout, chosen: tuple[int, ...] | None
-) -> Array:
-    """Join the channels of a tile, all or those chosen, from one chunk or several."""
-    array, dtype = plane.array, layout.dtype
-    place = [0] * len(array.shape)
-    place[plane.y], place[plane.x] = at
-    parts = []
-    per = 1 if plane.c is None else array.chunks[plane.c]
-    every = range(-(-plane.channels // per))
-    needed = list(every) if chosen is None else sorted({number // per for number in chosen})
-    for number in needed:
-        if plane.c is not None:
-            place[plane.c] = number
-        found = chunks.read(array, tuple(place))
-        if found is None:
-            if array.fill is None:
-                raise ReadError("its chunk is not stored, and the array names no fill value")
-            found = np.full(array.chunks, array.fill, array.dtype)
-        axes = [plane.y, plane.x, *([plane.c] if plane.c is not None else [])]
-        others = [axis for axis in range(found.ndim) if axis not in axes]
-        turned = found.transpose(*axes, *others)
-        parts.append(turned.reshape(*turned.shape[: len(axes)], -1)[..., 0])  # the first plane of the others
-    tile = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-    if chosen is not None:
-        several = tile if plane.c is not None else tile[..., None]
-        tile = several[..., [needed.index(number // per) * per + number % per for number in chosen]]
-        tile = tile if layout.channels else tile[..., 0]
-    elif plane.c is not None:
-        tile = tile[..., : plane.channels] if layout.channels else tile[..., 0]
-    return np.ascontiguousarray(tile).view(dtype) if tile.dtype == bool else np.ascontiguousarray(tile, dtype)
 
 
 def _layout_of(levels: tuple[Plane, ...], channels: int, *, mask: bool) -> Layout:

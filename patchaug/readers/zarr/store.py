@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
 
-from patchaug.errors import ReadError
-from patchaug.readers.file import Fingerprint, describe, fingerprint, require_same
+from patchaug.errors import PatchaugError, ReadError
+from patchaug.readers.file import Fingerprint, describe, fingerprint, open_file, open_source
 from patchaug.readers.file_handles import ChangedError, Descriptor, get_or_open
+from patchaug.readers.remote import RemoteSource
+from patchaug.readers.urls import as_url
+from patchaug.readers.zarr.remote_store import METADATA, is_remote_zarr
 
-METADATA = ("zarr.json", ".zarray", ".zgroup")  # one of them makes a folder a zarr array or group
 _REALTIME_COARSE = 5  # Linux dates files by this clock, which is up to 10 ms behind; Python has no name for it
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -77,7 +79,10 @@ class ChunkStore(Protocol):
 
 
 def is_zarr(path: str | os.PathLike[str]) -> bool:
-    """Return whether a folder is a zarr array or group."""
+    """Return whether a folder, or what is below a URL, is a zarr array or group."""
+    url = as_url(path)
+    if url is not None:
+        return is_remote_zarr(url)
     return any(os.path.isfile(os.path.join(path, name)) for name in METADATA)
 
 
@@ -223,16 +228,18 @@ class ZipStore:
         self._fingerprint = fingerprint(path)
         self.size = self._fingerprint[0]
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_file(path, whole=False) as file, zipfile.ZipFile(file) as archive:
                 infos = [info for info in archive.infolist() if not info.is_dir()]
+        except PatchaugError:
+            raise
         except Exception as error:  # a broken directory raises whatever the parser met first
             raise ReadError(f"{path}: broken zip file ({describe(error)}); copy it again") from None
         self._entries = {info.filename: info for info in infos}
 
-    def file(self) -> Descriptor:
+    def file(self) -> Descriptor | RemoteSource:
         """Return this process's handle."""
-        check = partial(require_same, self.path, self._fingerprint)
-        return get_or_open(("zip", self.path, self._fingerprint), lambda: Descriptor(self.path, check))
+        expected = self._fingerprint
+        return get_or_open(("zip", self.path, expected), lambda: open_source(self.path, expected, lambda: expected))
 
     def find(self, key: str) -> StoredBytes | None:
         """Find the bytes of a key, see `ChunkStore`."""
