@@ -157,7 +157,7 @@ class ZarrRaster(TiledRaster):
         return names if names is None or self._numbers is None else tuple(names[number] for number in self._numbers)
 
     def identity(self) -> Identity | None:
-        """Return what identifies the pixels: size and time of every file, and options; None where none can be listed."""
+        """Return what identifies the pixels: files and options; None below a URL that cannot be listed."""
         if isinstance(self._header[0], RemoteStore):
             files = identify_below(self.path)
         else:
