@@ -29,6 +29,7 @@ from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
 from patchaug.slides.patch import Patch
 from patchaug.slides.slide import Slide
+from patchaug.slides.split_region import split_region
 
 if TYPE_CHECKING:
     from patchaug.augment import Augment
@@ -74,6 +75,7 @@ __all__ = [
     "__version__",
     "open_slide",
     "register_reader",
+    "split_region",
 ]
 if not TYPE_CHECKING:  # type checkers see the names above, and no others
     if find_spec("torch") is None:

@@ -36,6 +36,7 @@ class RandomPatch(ItemTransform):
         min_fraction: Least share of a window's pixels that belongs to those classes; see `Foreground`.
         min_valid: Least share of a random window's pixels that hold data; see `Uniform`. Grids stay complete: labels
             of their invalid pixels are `ignore_index`.
+        inside: Least share of a window's pixels that lies in the region of its slide; see `Uniform`.
         empty: What to do with a slide without foreground: "raise", "uniform" or "skip".
         balance: "slide", or "dataset": foreground draws go to all slides by their pixels of a class; see `Foreground`.
         mode: Windows of the training slides: "random", "grid", or "random-grid" (a grid with a new offset each epoch).
@@ -64,7 +65,7 @@ class RandomPatch(ItemTransform):
     Examples:
         >>> patch = RandomPatch(512, per_slide=64, foreground=0.5, seed=42)
         >>> patch.samplers.valid
-        Grid(size=512, overlap=0, offset='fixed', level=0, mpp=None)
+        Grid(size=512, overlap=0, offset='fixed', inside=1.0, level=0, mpp=None)
     """
 
     order = -10  # before every other item transform: they want pixels, and would pass over a handle without a word
@@ -81,6 +82,7 @@ class RandomPatch(ItemTransform):
         classes: Classes | None = None,
         min_fraction: float = 0.0,
         min_valid: float = 0.0,
+        inside: float = 1.0,
         empty: Empty = "raise",
         balance: Balance = "slide",
         mode: Literal["random", "grid", "random-grid"] = "random",
@@ -102,9 +104,9 @@ class RandomPatch(ItemTransform):
         super().__init__()
         self.samplers = samplers_for(
             mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, foreground=foreground,
-            classes=classes, min_fraction=min_fraction, min_valid=min_valid, empty=empty, balance=balance,
-            overlap=overlap, level=level, mpp=mpp, augment=as_augment(augment, halo), halo=halo, edge=edge,
-            on_error=on_error, small=small, weights=weights, max_weight=max_weight,
+            classes=classes, min_fraction=min_fraction, min_valid=min_valid, inside=inside, empty=empty,
+            balance=balance, overlap=overlap, level=level, mpp=mpp, augment=as_augment(augment, halo), halo=halo,
+            edge=edge, on_error=on_error, small=small, weights=weights, max_weight=max_weight,
             index_cache=index_cache, index_workers=index_workers,
         )  # fmt: skip
         self.seed = checked_integer("seed", seed, 0)

@@ -87,6 +87,7 @@ class PatchOptions(Settings):
     classes: dict[int | str, Weight] | list[int | str] | None = _option("classes")
     min_fraction: float = _option("min_fraction")
     min_valid: float = _option("min_valid")
+    inside: float = _option("inside")
     empty: Empty = _option("empty")
     balance: Balance = _option("balance")
     mode: Mode = _option("mode")

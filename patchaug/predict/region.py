@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,8 +10,7 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError
 from patchaug.predict.layout import Layout
-from patchaug.readers import open_mask
-from patchaug.readers.georeference import georeference_of
+from patchaug.slides import regions
 from patchaug.slides.slide import Slide
 from patchaug.slides.tissue import TISSUE, tissue_labels
 
@@ -47,19 +44,14 @@ def region_of(slide: Slide, region: Any) -> Region:
         OptionError: It is of another kind.
         PatchaugError: A mask or polygons cannot be opened, or do not fit the slide.
     """
-    if isinstance(region, Window) or (isinstance(region, str) and region == "all"):
+    if region is None:
+        raise OptionError('region must be "all", "tissue", a Window, a mask or polygons, got None')
+    if isinstance(region, Window):
+        return Everywhere()  # the map is that rectangle
+    found = regions.region_of(slide, region)
+    if found is None:
         return Everywhere()
-    if isinstance(region, str) and region == "tissue":
-        return Tissue(slide)
-    if isinstance(region, str) and not os.path.exists(region):
-        near = get_close_matches(region, ["all", "tissue"], n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise OptionError(
-            f'region must be "all", "tissue", a Window, a mask or polygons, and {region!r} is no file{hint}'
-        )
-    if region is None or isinstance(region, (bool, int, float, tuple)):
-        raise OptionError(f'region must be "all", "tissue", a Window, a mask or polygons, got {region!r}')
-    return Painted(slide, region)
+    return Painted(found) if isinstance(found, regions.Painted) else Tissue(slide)
 
 
 class Everywhere:
@@ -95,12 +87,8 @@ class Tissue:
 class Painted:
     """Pixels where a mask is not 0, or which lie inside any polygon; see `Region`."""
 
-    def __init__(self, slide: Slide, source: Any) -> None:
-        raster = open_mask(
-            os.fspath(source) if isinstance(source, os.PathLike) else source, slide.level_dimensions,
-            codes=["outside", "inside"], label=None, place=georeference_of(slide.image),
-        )  # fmt: skip
-        self._slide = Slide(slide.image, raster, name=f"the region of {slide.name}")
+    def __init__(self, region: regions.Painted) -> None:
+        self._region = region
 
     def selected(self, layout: Layout, rows: range) -> Array:
         """Select the windows that hold a pixel of the region that the map shows."""
@@ -118,4 +106,4 @@ class Painted:
 
     def inside(self, window: Window) -> Array:
         """Keep the pixels of the region."""
-        return np.asarray(self._slide.read_mask(window) != 0)
+        return self._region.inside(window)

@@ -62,12 +62,12 @@ def _amount(slide: Slide, domain: WindowDomain, sampler: Uniform | Foreground) -
     """Pixels of a slide, or of its tissue or classes, at the resolution of the patches, whichever level is read."""
     height, width = sides(sampler.size)
     if sampler.per_slide == "area":
-        pixels = domain.length_x * domain.length_y
+        left, top, right, bottom = slide.bounds(domain.level) if domain.bounds is None else domain.bounds
+        pixels = (right - left) * (bottom - top)
     elif sampler.per_slide == "foreground" and isinstance(sampler, Foreground):
         pixels = sampler.foreground_pixels(slide, domain.level)
     else:
-        labels = tissue_labels(slide, domain.level)
-        pixels = labels.pixels(TISSUE) if TISSUE in labels.runs else 0
+        pixels = tissue_labels(slide, domain.level).count_within(TISSUE, slide.bounds(domain.level))
     return pixels * height * width // (domain.height * domain.width)
 
 

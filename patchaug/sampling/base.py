@@ -10,6 +10,8 @@ from patchaug.core.arguments import names_arguments
 from patchaug.core.validation import Size, checked_integer, checked_positive, checked_size, sides
 from patchaug.errors import OptionError
 from patchaug.sampling.distributions import WindowDistribution, WindowDomain
+from patchaug.slides.read_around import intersection
+from patchaug.slides.regions import Rectangle
 from patchaug.slides.resolution import SlideTooSmallError, region
 from patchaug.slides.slide import Patch, Slide
 
@@ -54,6 +56,18 @@ def domain_of(sampler: Sampler, slide: Slide, halo: Halo = NO_HALO) -> WindowDom
     level, width, height = region(slide, sampler.size, sampler.level, sampler.mpp)
     length_x, length_y = slide.level_size(level)
     margin_y, margin_x = halo_read(sampler.size, halo, width, height)
+    bounds = slide.bounds(level)
+    if isinstance(slide.region, Rectangle) and getattr(sampler, "inside", 1.0) == 1:
+        bounds = intersection(bounds, slide.region.bounds(slide, level))
+    if bounds != (0, 0, length_x, length_y):
+        left, top, right, bottom = bounds
+        if width + 2 * margin_x > right - left or height + 2 * margin_y > bottom - top:
+            raise SlideTooSmallError(
+                f"{slide.name}: a window of {width} x {height} px with a halo of {margin_x} x {margin_y} px on each "
+                f"side does not fit into the part of {right - left} x {bottom - top} px of level {level} that is read; "
+                f"ask for a smaller size, transform by less, choose a larger region, or leave the slide out"
+            )
+        return WindowDomain(level, width, height, length_x, length_y, margin_x, margin_y, bounds)
     if width + 2 * margin_x > length_x or height + 2 * margin_y > length_y:
         raise SlideTooSmallError(
             f"{slide.name}: a window of {width} x {height} px with a halo of {margin_x} x {margin_y} px on each side "

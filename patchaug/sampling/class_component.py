@@ -19,14 +19,18 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.memory.shared_arrays import SharedArraysMixin
 from patchaug.errors import ForegroundError
+from patchaug.sampling.distributions import WindowDomain
 from patchaug.slides.label_runs import BLOCK, STRIP
 from patchaug.slides.labels import Labels, block_weights
 
 
-def reach(length: int, size: int, margin: int = 0) -> Array:
-    """Count the valid windows of `size` that contain each pixel of an axis; int64, (length,)."""
+def reach(length: int, size: int, low: int = 0, high: int | None = None) -> Array:
+    """Count the valid windows of `size` that contain each pixel of an axis; int64, (length,).
+
+    Windows lie in low..high-1, by default on the whole axis.
+    """
     at = np.arange(length, dtype=np.int64)
-    windows = np.minimum(at, length - margin - size) - np.maximum(at - size + 1, margin) + 1
+    windows = np.minimum(at, (length if high is None else high) - size) - np.maximum(at - size + 1, low) + 1
     return np.asarray(np.maximum(windows, 0))
 
 
@@ -36,25 +40,28 @@ class Axis(SharedArraysMixin):
 
     Attributes:
         size: Side of the window.
-        margin: Pixels at either end that no window holds.
+        low: First pixel that a window may hold.
         below: Sum of the reach of all pixels before a pixel of the level; one more than there are pixels.
         mask_below: The same, before each pixel of the mask.
     """
 
     size: int
-    margin: int
+    low: int
     below: Array = field(repr=False)
     mask_below: Array = field(repr=False)
 
     @classmethod
-    def of(cls, length: int, size: int, edges: Array | None, margin: int = 0) -> Axis:
-        """Make the axis of a level of `length` pixels; `edges` as in `Labels`. Levels of one length share one axis."""
-        key = (length, size, margin)
+    def of(cls, length: int, size: int, edges: Array | None, low: int = 0, high: int | None = None) -> Axis:
+        """Make the axis of a level of `length` pixels; `edges` as in `Labels`, `low` and `high` as in `reach`.
+
+        Levels of one length share one axis.
+        """
+        key = (length, size, low, high)
         axis = _axes.get(key)
         if axis is None:
-            below = np.concatenate(([0], np.cumsum(reach(length, size, margin))))
-            _axes[key] = axis = cls(size, margin, below, below)
-        return axis if edges is None else cls(size, margin, axis.below, axis.below[edges])
+            below = np.concatenate(([0], np.cumsum(reach(length, size, low, high))))
+            _axes[key] = axis = cls(size, low, below, below)
+        return axis if edges is None else cls(size, low, axis.below, axis.below[edges])
 
     @cached_property
     def below_view(self) -> memoryview:
@@ -66,10 +73,10 @@ class Axis(SharedArraysMixin):
         below = self.below_view
         pixel = bisect_right(below, rank) - 1
         # The windows that contain the pixel start at these origins, one after the other.
-        return max(pixel - self.size + 1, self.margin) + rank - below[pixel]
+        return max(pixel - self.size + 1, self.low) + rank - below[pixel]
 
 
-_axes: WeakValueDictionary[tuple[int, int, int], Axis] = WeakValueDictionary()  # of (length, size, margin)
+_axes: WeakValueDictionary[tuple[int, int, int, int | None], Axis] = WeakValueDictionary()  # of length, size, low, high
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,16 +95,19 @@ class ClassComponent(SharedArraysMixin):
 
     @classmethod
     def of(
-        cls, labels: Labels, value: int, width: int, height: int, margin_x: int = 0, margin_y: int = 0
+        cls, labels: Labels, value: int, width: int, height: int, domain: WindowDomain | None = None
     ) -> ClassComponent:
-        """Make the component for windows of width x height px on the labels' level, inside the margins.
+        """Make the component for windows of width x height px on the labels' level, or for those of a domain.
 
         Raises:
             ForegroundError: The sum over all windows does not fit into 63 bits.
         """
         runs = labels.runs[value]
-        across = Axis.of(labels.width, width, labels.columns, margin_x)
-        down = Axis.of(labels.height, height, labels.lines, margin_y)
+        left, right, top, bottom = 0, labels.width, 0, labels.height
+        if domain is not None:
+            left, right, top, bottom = domain.left, domain.right, domain.top, domain.bottom
+        across = Axis.of(labels.width, width, labels.columns, left, right)
+        down = Axis.of(labels.height, height, labels.lines, top, bottom)
         # An upper bound of the total: no pixel of the mask weighs more than the heaviest column times row.
         heaviest = int(np.diff(across.mask_below).max()) * int(np.diff(down.mask_below).max())
         if runs.pixels * heaviest >= 2**63:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Protocol
 
@@ -24,7 +25,10 @@ Random = Callable[[int], np.random.Generator]
 
 @dataclass(frozen=True)
 class WindowDomain:
-    """Windows of width x height px on a level of length_x x length_y px, none nearer to its border than the margins."""
+    """Windows of width x height px on a level of length_x x length_y px, none nearer to its border than the margins.
+
+    Where `bounds` (left, top, right, bottom) are set, they are that border.
+    """
 
     level: int
     width: int
@@ -33,16 +37,42 @@ class WindowDomain:
     length_y: int
     margin_x: int = 0
     margin_y: int = 0
+    bounds: tuple[int, int, int, int] | None = None
+
+    @cached_property
+    def left(self) -> int:
+        """First column that a window may hold."""
+        return (0 if self.bounds is None else self.bounds[0]) + self.margin_x
+
+    @cached_property
+    def top(self) -> int:
+        """First row that a window may hold."""
+        return (0 if self.bounds is None else self.bounds[1]) + self.margin_y
+
+    @cached_property
+    def right(self) -> int:
+        """First column to the right that no window holds."""
+        return (self.length_x if self.bounds is None else self.bounds[2]) - self.margin_x
+
+    @cached_property
+    def bottom(self) -> int:
+        """First row below that no window holds."""
+        return (self.length_y if self.bounds is None else self.bounds[3]) - self.margin_y
 
     @property
     def windows(self) -> int:
         """Number of windows that lie inside the margins."""
-        return self.columns * (self.length_y - 2 * self.margin_y - self.height + 1)
+        return self.columns * self.rows
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Number of windows in a row of them."""
-        return self.length_x - 2 * self.margin_x - self.width + 1
+        return self.right - self.left - self.width + 1
+
+    @cached_property
+    def rows(self) -> int:
+        """Number of windows in a column of them."""
+        return self.bottom - self.top - self.height + 1
 
     def at(self, x: int, y: int) -> Window:
         """Return the window with that origin."""
@@ -96,7 +126,7 @@ class UniformComponent:
         """Return the origin (x, y) of window number `rank`, in reading order."""
         # One integer for both axes: it may have up to 63 bits, so no slide is too large.
         y, x = divmod(rank, self.domain.columns)
-        return x + self.domain.margin_x, y + self.domain.margin_y
+        return x + self.domain.left, y + self.domain.top
 
     def probability(self, x: int, y: int) -> float:
         """Return the probability, which is the same for all windows."""
@@ -111,23 +141,30 @@ class GridDistribution:
     overlap_x: int
     overlap_y: int
     shifted: bool
+    chosen: tuple[int, ...] | None = None  # numbers of a fixed grid's windows that lie in a region; None for all
 
     @property
     def _axes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         return (
-            (self.domain.length_x, self.domain.width, self.domain.width - self.overlap_x),
-            (self.domain.length_y, self.domain.height, self.domain.height - self.overlap_y),
+            (self.domain.right - self.domain.left, self.domain.width, self.domain.width - self.overlap_x),
+            (self.domain.bottom - self.domain.top, self.domain.height, self.domain.height - self.overlap_y),
         )
 
     @property
     def count(self) -> int:
         """Windows in an epoch: the same in every epoch, also when the offset moves."""
+        return self.every if self.chosen is None else len(self.chosen)
+
+    @property
+    def every(self) -> int:
+        """Windows of the grid, in the region or not."""
         number = shifted_covering if self.shifted else covering
         across, down = (number(*axis) for axis in self._axes)
         return across * down
 
     def draw(self, number: int, random: Random) -> tuple[Window, float]:
         """Return window `number`; its probability is 1, since every epoch holds it."""
+        number = number if self.chosen is None else self.chosen[number]
         across, down = self._axes
         if self.shifted:
             row, column = divmod(number, shifted_covering(*across))
@@ -136,7 +173,7 @@ class GridDistribution:
         else:
             row, column = divmod(number, covering(*across))
             x, y = fixed_position(column, *across), fixed_position(row, *down)
-        return self.domain.at(x, y), 1.0
+        return self.domain.at(x + self.domain.left, y + self.domain.top), 1.0
 
     def redraw(self, generator: np.random.Generator, random: Random) -> Window:
         """Draw another window of the same grid."""

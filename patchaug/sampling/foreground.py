@@ -11,9 +11,10 @@ from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of
 from patchaug.sampling.class_component import ClassComponent
 from patchaug.sampling.distributions import MixtureComponent, MixtureDistribution, UniformComponent, WindowDomain
 from patchaug.sampling.min_fraction import QualifyingWindows, least_pixels
-from patchaug.sampling.min_valid import invalid_limit, require_valid_windows, valid_windows
+from patchaug.sampling.min_valid import limited_windows, limits_of, require_windows
 from patchaug.sampling.option_table import Balance, Empty, PerSlide, check_choice
 from patchaug.sampling.uniform import check_count, count_alone
+from patchaug.sampling.window_counts import Limit
 from patchaug.slides.labels import Labels
 from patchaug.slides.slide import Slide
 from patchaug.slides.tissue import TISSUE, tissue_labels
@@ -46,6 +47,8 @@ class Foreground:
             classes. A class that has no pixel in any such window counts as absent.
         min_valid: Draw, in both parts, only windows of whose pixels at least this share, 0 to 1, holds data; see
             `Uniform`.
+        inside: Draw, in both parts, only windows of whose pixels at least this share, 0 to 1, lies in the region of the
+            slide; see `Uniform`.
         empty: What to do with a slide that has none of the classes: "raise" an error, draw "uniform" windows from it,
             or "skip" it.
         balance: "slide": each slide gets its number of foreground draws, whatever it holds. "dataset": a foreground
@@ -76,6 +79,7 @@ class Foreground:
     classes: Classes | None = field(default=None, kw_only=True)
     min_fraction: float = field(default=0.0, kw_only=True)
     min_valid: float = field(default=0.0, kw_only=True)
+    inside: float = field(default=1.0, kw_only=True)
     empty: Empty = field(default="raise", kw_only=True)
     balance: Balance = field(default="slide", kw_only=True)
     level: int = field(default=0, kw_only=True)
@@ -87,6 +91,7 @@ class Foreground:
         checked_fraction("foreground", self.foreground, "a probability")
         checked_fraction("min_fraction", self.min_fraction, "a share of the window's pixels")
         checked_fraction("min_valid", self.min_valid, "a share of the window's pixels")
+        checked_fraction("inside", self.inside, "a share of the window's pixels")
         check_choice("empty", self.empty, Empty)
         checked_weights(self.classes)
         check_choice("balance", self.balance, Balance)
@@ -109,17 +114,17 @@ class Foreground:
         domain = domain_of(self, slide, halo)
         count = count_alone(self)
         if self.foreground == 0 and self.min_fraction == 0:
-            return MixtureDistribution(domain, count, valid_windows(slide, domain, self.min_valid))
+            return MixtureDistribution(domain, count, limited_windows(slide, domain, self))
         labels, weights = self._present_classes(slide, domain.level)
         if not weights and self.empty == "skip":
             return MixtureDistribution(domain, 0, UniformComponent(domain))
         if not weights:
-            return MixtureDistribution(domain, count, valid_windows(slide, domain, self.min_valid))
-        invalid, most = invalid_limit(slide, domain, self.min_valid)
+            return MixtureDistribution(domain, count, limited_windows(slide, domain, self))
+        limits = limits_of(slide, domain, self)
         uniform, components = (
             self._weighted(slide, labels, weights, domain)
-            if self.min_fraction == 0 and invalid is None
-            else self._qualifying(slide, labels, weights, domain, invalid, most)
+            if self.min_fraction == 0 and not limits
+            else self._qualifying(slide, labels, weights, domain, limits)
         )
         if not components:
             return MixtureDistribution(domain, count, uniform)
@@ -134,12 +139,15 @@ class Foreground:
         self, slide: Slide, labels: Labels, weights: dict[int, float], domain: WindowDomain
     ) -> tuple[MixtureComponent, dict[int, MixtureComponent]]:
         """Return the components of all windows: uniform, and by class."""
-        by_class = {
-            value: ClassComponent.of(labels, value, domain.width, domain.height, domain.margin_x, domain.margin_y)
-            for value in weights
-        }
+        by_class = {value: ClassComponent.of(labels, value, domain.width, domain.height, domain) for value in weights}
         components: dict[int, MixtureComponent] = {value: one for value, one in by_class.items() if one.total}
         if not components and self.balance == "slide":
+            if domain.bounds is not None:
+                raise ForegroundError(
+                    f"{slide.name}: none of the classes {sorted(weights)} lies in windows of columns {domain.left} to "
+                    f"{domain.right - 1} and rows {domain.top} to {domain.bottom - 1}, where windows are drawn; choose "
+                    f"another region, leave the slide out, or set foreground to 0"
+                )
             raise ForegroundError(
                 f"{slide.name}: the classes {sorted(weights)} lie within {domain.margin_x} x {domain.margin_y} px "
                 f"of its border, where a halo of that size leaves no window; transform by less, leave the slide "
@@ -148,18 +156,20 @@ class Foreground:
         return UniformComponent(domain), components
 
     def _qualifying(
-        self, slide: Slide, labels: Labels, weights: dict[int, float], domain: WindowDomain, invalid: Labels | None,
-        most: int,
-    ) -> tuple[MixtureComponent, dict[int, MixtureComponent]]:  # fmt: skip
-        """Return the components of the windows with `min_fraction` and `min_valid`: uniform, and by class."""
+        self, slide: Slide, labels: Labels, weights: dict[int, float], domain: WindowDomain, limits: list[Limit]
+    ) -> tuple[MixtureComponent, dict[int, MixtureComponent]]:
+        """Return the components of the windows with `min_fraction`, within limits: uniform, and by class."""
         area = domain.width * domain.height
         least = least_pixels(self.min_fraction, area)
-        windows = QualifyingWindows.of(labels, list(weights), domain, least, slide.name, invalid=invalid, most=most)
-        require_valid_windows(slide, windows, self.min_valid)
+        windows = QualifyingWindows.of(labels, list(weights), domain, least, slide.name, limits=limits)
+        require_windows(slide, windows)
         by_class = {value: windows.of_class(value) for value in weights}
         components: dict[int, MixtureComponent] = {value: one for value, one in by_class.items() if one.total}
+        if not components and self.balance == "dataset" and self.min_fraction == 0:
+            return windows.uniform(), {}
         if not components:  # also where no window holds enough
-            of_those = "" if invalid is None else f" with min_valid {self.min_valid}"
+            of_those = f" with min_valid {self.min_valid}" if self.min_valid else ""
+            of_those += " in the region" if slide.region is not None else ""
             wanted = f"min_fraction {self.min_fraction} of its pixels" if self.min_fraction else "a pixel"
             raise ForegroundError(
                 f"{slide.name}: no window of {domain.width} x {domain.height} px at level {domain.level}{of_those} has "
@@ -169,14 +179,14 @@ class Foreground:
         return windows.uniform(), components
 
     def foreground_pixels(self, slide: Slide, level: int) -> int:
-        """Count the pixels of the classes on a level of a slide, or of its tissue where it has no mask.
+        """Count the pixels of the classes that plans read on a level, or of the tissue where there is no mask.
 
         Raises:
             ForegroundError: The slide has no mask, and `classes` names some; or it has none of them, and `empty` is
                 "raise".
         """
         labels, weights = self._present_classes(slide, level)
-        return sum(labels.pixels(value) for value in weights)
+        return sum(labels.count_within(value, slide.bounds(level)) for value in weights)
 
     def _present_classes(self, slide: Slide, level: int) -> tuple[Labels, dict[int, float]]:
         """Return the slide's labels, and the weights of the requested classes that it has."""

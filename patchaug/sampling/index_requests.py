@@ -13,9 +13,12 @@ from patchaug.sampling.base import Sampler
 from patchaug.slides.index_build import Workers, build_indexes, checked_workers
 from patchaug.slides.index_cache import IndexCache, keeping_indexes
 from patchaug.slides.index_tasks import IndexTask
+from patchaug.slides.regions import Tissue
 from patchaug.slides.resolution import region
 from patchaug.slides.slide import Slide
-from patchaug.slides.tissue import tissue_task
+from patchaug.slides.tissue import tissue_kind, tissue_task
+
+_OF_PIXELS = ("mask", "invalid")  # kinds that `Slide.index_task` builds
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,13 @@ def prepare_indexes(sampler: Sampler, slides: Sequence[Slide], *, workers: Worke
 
 
 def needed_kinds(sampler: Sampler, slide: Slide) -> set[str]:
-    """Return which indexes a sampler needs of a slide: "mask", "tissue" and "invalid"; none for grids."""
+    """Return which indexes a sampler needs of a slide: "mask", "invalid" and that of its tissue."""
     kinds = set()
     per_slide = getattr(sampler, "per_slide", 1)
     if getattr(sampler, "foreground", 0) or getattr(sampler, "min_fraction", 0) or per_slide == "foreground":
-        kinds.add("tissue" if slide.mask is None else "mask")
-    if per_slide == "tissue":
-        kinds.add("tissue")
+        kinds.add(tissue_kind(slide) if slide.mask is None else "mask")
+    if per_slide == "tissue" or (isinstance(slide.region, Tissue) and getattr(sampler, "inside", 0)):
+        kinds.add(tissue_kind(slide))
     if getattr(sampler, "min_valid", 0):
         kinds.add("invalid")
     return kinds
@@ -102,7 +105,7 @@ def build_all(wanted: Iterable[tuple[Slide, str, int]], *, workers: Workers = "a
     """
     wanted = [(slide, kind, level) for slide, kind, level in wanted if not slide.has_index(kind, level)]
     # Labels of invalid pixels are ignored: what is invalid must be known first.
-    first = {(id(slide), level): (slide, "invalid", level) for slide, kind, level in wanted if kind != "tissue"}
+    first = {(id(slide), level): (slide, "invalid", level) for slide, kind, level in wanted if kind in _OF_PIXELS}
     done = [one for one in first.values() if not one[0].has_index("invalid", one[2]) and one[0].may_be_invalid]
     _build(done, workers)
     _build([one for one in wanted if one[1] != "invalid"], workers)
@@ -110,7 +113,7 @@ def build_all(wanted: Iterable[tuple[Slide, str, int]], *, workers: Workers = "a
 
 def _build(wanted: Sequence[tuple[Slide, str, int]], workers: Workers) -> None:
     tasks: list[IndexTask] = [
-        tissue_task(slide, level) if kind == "tissue" else slide.index_task(kind, level)
+        slide.index_task(kind, level) if kind in _OF_PIXELS else tissue_task(slide, level)
         for slide, kind, level in wanted
     ]
     results = build_indexes(tasks, workers=workers)

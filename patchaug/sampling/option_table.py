@@ -86,6 +86,10 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             "least share of a random window's pixels that hold data: no nodata, transparency or missing tile, 0 to 1",
             (0.9,), limits={"ge": 0, "le": 1},
         ),
+        "inside": Option(
+            1.0, "Share in the region", "least share of a window's pixels in the region of its slide, 0 to 1", (0.9,),
+            limits={"ge": 0, "le": 1},
+        ),
         "empty": Option("raise", "Slides without foreground", "what to do with slides without foreground", ("skip",)),
         "balance": Option(
             "slide", "Balance",

@@ -10,7 +10,7 @@ from patchaug.core.validation import Size, checked_fraction, checked_integer
 from patchaug.errors import OptionError
 from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of, put
 from patchaug.sampling.distributions import MixtureDistribution
-from patchaug.sampling.min_valid import valid_windows
+from patchaug.sampling.min_valid import limited_windows
 from patchaug.sampling.option_table import PerSlide
 from patchaug.slides.slide import Slide
 
@@ -30,7 +30,7 @@ class RandomSampler(Protocol):
 @names_arguments_of_init
 @dataclass(frozen=True)
 class Uniform:
-    """Every window that lies inside the slide, and has `min_valid`, is equally likely.
+    """Every window that lies inside the slide or its region, and has `min_valid`, is equally likely.
 
     Args:
         size: Side of the window in pixels of `level`, or (height, width).
@@ -40,6 +40,8 @@ class Uniform:
         min_valid: Draw only windows of whose pixels at least this share, 0 to 1, holds data: pixels that are not
             transparent, nodata, masked out by the file, in a tile that it does not store, or left out by a scanner.
             Where pixels themselves tell (alpha, nodata), making a plan reads the whole level once.
+        inside: Draw only windows of whose pixels at least this share, 0 to 1, lies in the region of the slide, see
+            `open_slide`; pixels of the halo count, too.
         level: Pyramid level to read.
         mpp: Micrometres per pixel of the patches, in place of a level. The coarsest level that is no coarser is read,
             in a window that covers size * mpp micrometres, and resampled to `size`: the image by its area mean, the
@@ -60,6 +62,7 @@ class Uniform:
     per_slide: PerSlide = field(default=1, kw_only=True)
     windows: int | None = field(default=None, kw_only=True)
     min_valid: float = field(default=0.0, kw_only=True)
+    inside: float = field(default=1.0, kw_only=True)
     level: int = field(default=0, kw_only=True)
     mpp: float | None = field(default=None, kw_only=True)
 
@@ -67,6 +70,7 @@ class Uniform:
         check_place(self)
         check_count(self)
         checked_fraction("min_valid", self.min_valid, "a share of the window's pixels")
+        checked_fraction("inside", self.inside, "a share of the window's pixels")
 
     def distribution(self, slide: Slide, halo: Halo = NO_HALO) -> MixtureDistribution:
         """Return the distribution of windows on one slide, as if it were the only one.
@@ -80,7 +84,7 @@ class Uniform:
             OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
         """
         domain = domain_of(self, slide, halo)
-        return MixtureDistribution(domain, count_alone(self), valid_windows(slide, domain, self.min_valid))
+        return MixtureDistribution(domain, count_alone(self), limited_windows(slide, domain, self))
 
 
 @names_arguments

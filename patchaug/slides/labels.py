@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,6 +44,15 @@ class Labels(SharedArraysMixin):
         widths = below[np.clip(lasts + 1, left, right) - left] - below[np.clip(starts, left, right) - left]
         return int((widths * down[rows - top]).sum())
 
+    def count_within(self, value: int, bounds: tuple[int, int, int, int]) -> int:
+        """Count a class's pixels within left, top, right and bottom; 0 for a class that the level does not hold."""
+        left, top, right, bottom = bounds
+        if value not in self.runs or left >= right or top >= bottom:
+            return 0
+        if bounds == (0, 0, self.width, self.height):
+            return self.pixels(value)
+        return self.count(value, left, top, right - left, bottom - top)
+
     def pixels(self, value: int) -> int:
         """Count a class's pixels on the level."""
         columns = np.arange(self.width + 1) if self.columns is None else self.columns
@@ -53,6 +63,13 @@ class Labels(SharedArraysMixin):
         """Return (x, y) of a class's first pixel on the level, in reading order."""
         x, y = self.runs[value].first()
         return (x if self.columns is None else int(self.columns[x])), (y if self.lines is None else int(self.lines[y]))
+
+
+class Region(Protocol):
+    """Pixels of a slide, on each of its levels; `patchaug.slides.regions` makes them."""
+
+    def outside(self, slide: Any, level: int) -> tuple[Labels, int]:
+        """Return an index of a level, and the number in it of the pixels outside."""
 
 
 def _shares(edges: Array, start: int, length: int) -> tuple[int, Array]:

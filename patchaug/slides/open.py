@@ -15,6 +15,7 @@ from patchaug.core.validation import refuses_old_names
 from patchaug.readers import Raster, open_mask, open_raster, path_of
 from patchaug.readers.channels import Channels
 from patchaug.readers.georeference import georeference_of
+from patchaug.slides.regions import region_of
 from patchaug.slides.slide import Codes, Slide
 from patchaug.slides.valid_pixels import missing_text
 
@@ -37,6 +38,7 @@ def open_slide(
     series: int | str | None = None,
     ram: int | str = "auto",
     mpp: float | tuple[float, float] | None = None,
+    region: Any = None,
 ) -> Slide:
     """Open a slide; reads headers only.
 
@@ -62,6 +64,9 @@ def open_slide(
             whole.
         mpp: Micrometres per pixel at level 0, or (x, y) of them; required for `mpp=` of a sampler where the file
             does not store it, and used in place of a stored one.
+        region: Where windows are drawn: a `Window`, a mask (0 is outside) or polygons, as a file or as what `mask` may
+            be, or "tissue". Windows lie inside whole, or with the share `inside` of the samplers. Prediction covers the
+            slide whatever it says. Default: everywhere.
 
     Returns:
         The slide.
@@ -69,7 +74,8 @@ def open_slide(
     Raises:
         MissingError: A file does not exist.
         ReadError: A file is no picture, or cannot be read.
-        FrameError: Image and mask do not show the same frame.
+        FrameError: Image and mask, or region, do not show the same frame.
+        WindowError: The region is a window that leaves the slide.
         OptionError: An argument is of a wrong type or out of its limits.
 
     Examples:
@@ -93,6 +99,7 @@ def open_slide(
             label=label, invalid=invalid, place=georeference_of(opened),
         )  # fmt: skip
     slide = Slide(opened, labels, name=name, codes=codes, ignore_index=ignore_index, path=path, mpp=mpp)
+    slide.region = None if region is None else region_of(slide, region)
     texts = [missing_text(opened), None if labels is None else missing_text(labels, mask=True)]
     for text in texts:
         if text is not None:

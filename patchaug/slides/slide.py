@@ -23,10 +23,11 @@ from patchaug.readers.hooks import all_valid
 from patchaug.readers.tiled import MORE_MEMORY
 from patchaug.slides.aligned_mask import AlignedMask
 from patchaug.slides.class_numbers import class_number
-from patchaug.slides.labels import Labels
+from patchaug.slides.labels import Labels, Region
 from patchaug.slides.patch import Patch as Patch
-from patchaug.slides.patch import mirror_patch, resize_patch
+from patchaug.slides.patch import resize_patch
 from patchaug.slides.pixel_format import CheckedRaster
+from patchaug.slides.read_around import Bounds, bounds_on, read_around
 from patchaug.slides.slide_id import id_of as id_of
 from patchaug.slides.slide_indexes import SlideIndexes
 from patchaug.slides.valid_pixels import finite_where_invalid, ignore_invalid, require_ignore_index
@@ -46,6 +47,10 @@ class Slide(SlideIndexes):
         ignore_index: Integer that means "no label".
         path: Path of the image, None for arrays.
         mpp: Micrometres per pixel at level 0, or (x, y) of them; default: those of the image.
+
+    Attributes:
+        region: Where windows are drawn, see `open_slide`; None for everywhere.
+        frame: Rectangle of level 0 that plans read, see `within`; None for the whole slide.
 
     Raises:
         FrameError: Image and mask do not show the same frame, or a raster has no levels.
@@ -81,6 +86,8 @@ class Slide(SlideIndexes):
         if self._mask is not None:
             require_ignore_index(name, self._image, ignore_index)
         self._label_indexes: dict[tuple[str, int], Labels] = {}
+        self.region: Region | None = None
+        self.frame: Window | None = None
 
     @property
     def image(self) -> Raster:
@@ -159,7 +166,14 @@ class Slide(SlideIndexes):
 
     def without_mask(self) -> Slide:
         """Return the same image alone."""
-        return Slide(self.image, name=self.name, path=self.path, mpp=self._mpp)
+        alone = Slide(self.image, name=self.name, path=self.path, mpp=self._mpp)
+        alone.region, alone.frame = self.region, self.frame
+        return alone
+
+    def bounds(self, level: int) -> Bounds:
+        """Return left, top, right and bottom of what plans read on a level: the pixels that lie in the frame whole."""
+        width, height = self.level_size(level)
+        return (0, 0, width, height) if self.frame is None else bounds_on(self.frame, self.dimensions, (width, height))
 
     def read(self, window: Window, size: Size | None = None) -> Patch:
         """Read image and mask of one window.
@@ -213,7 +227,7 @@ class Slide(SlideIndexes):
         return np.ones((window.height, window.width), bool) if valid is None else valid
 
     def read_around(self, window: Window, halo: tuple[int, int], size: Size) -> Patch:
-        """Read a window and a halo around it; pixels beyond the slide are mirrored, their labels `ignore_index`.
+        """Read a window and a halo around it; pixels beyond `bounds` are mirrored, their labels `ignore_index`.
 
         Args:
             window: The window, in pixels of its level.
@@ -221,23 +235,10 @@ class Slide(SlideIndexes):
             size: Side of the patch with its halo in pixels, or (height, width); see `read`.
 
         Raises:
-            FrameError: The halo leaves the slide, which has a mask and no ignore_index.
+            FrameError: The halo leaves the bounds, and the slide has a mask and no ignore_index.
             ReadError: A file cannot be read there.
         """
-        length_x, length_y = self.level_size(window.level)
-        left, right = min(window.x, halo[1]), min(length_x - window.right, halo[1])
-        above, below = min(window.y, halo[0]), min(length_y - window.bottom, halo[0])
-        width, height = window.width + left + right, window.height + above + below
-        inside = Window(window.x - left, window.y - above, width, height, window.level)
-        if (left, right, above, below) == (halo[1], halo[1], halo[0], halo[0]):
-            return self.read(inside, size)
-        if self._mask is not None and self.ignore_index is None:
-            text = "a halo leaves the slide, and mirrored pixels need an ignore_index for their labels"
-            raise FrameError(f"{self.name}: {text}: open_slide(..., ignore_index=255)")
-        beyond_y, beyond_x = (halo[0] - above, halo[0] - below), (halo[1] - left, halo[1] - right)
-        patch, valid = self._read(inside)
-        valid = None if valid is None else np.pad(valid, (beyond_y, beyond_x), mode="reflect")
-        return resize_patch(mirror_patch(patch, beyond_y, beyond_x, self.ignore_index), size, valid)
+        return read_around(self._read, self.bounds(window.level), window, halo, size, self.name, self.ignore_index)
 
     def read_mask(self, window: Window) -> Array:
         """Read the class numbers of a window, by the nearest pixel where the mask has another grid.

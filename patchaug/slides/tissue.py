@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.windows import Window
 from patchaug.errors import ForegroundError
 from patchaug.readers import ArrayRaster
 from patchaug.readers.hooks import uncached
@@ -26,6 +27,7 @@ from patchaug.slides.label_index import MaskReader, index_labels
 from patchaug.slides.label_runs import Read
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment
+from patchaug.slides.read_around import bounds_on
 from patchaug.slides.slide import Slide
 from patchaug.slides.thumbnail import thumbnail, thumbnail_level
 
@@ -66,7 +68,12 @@ def tissue_labels(slide: Slide, level: int) -> Labels:
         WindowError: There is no such level.
         ReadError: The slide cannot be read.
     """
-    return slide.label_index("tissue", level, lambda: tissue_task(slide, level))
+    return slide.label_index(tissue_kind(slide), level, lambda: tissue_task(slide, level))
+
+
+def tissue_kind(slide: Slide) -> str:
+    """Return the kind of the index of `tissue_labels`: a part of a slide has its own."""
+    return "tissue" if slide.frame is None else f"tissue in {slide.frame}"
 
 
 def tissue_task(slide: Slide, level: int) -> IndexTask:
@@ -100,7 +107,9 @@ class TissueIndex:
     def identity(self) -> Identity | None:
         """Return the identity of the image, the level, and the versions of what decodes pixels and finds tissue."""
         found = identity_of(self.image.image)
-        return None if found is None else ("tissue", found, self.level, _MAX_SIZE, version("scikit-image"))
+        return (
+            None if found is None else (tissue_kind(self.image), found, self.level, _MAX_SIZE, version("scikit-image"))
+        )
 
     def __call__(self) -> Labels:
         """Build the index; see `tissue_labels` for its errors."""
@@ -122,7 +131,9 @@ class TissueIndex:
         raster = uncached(self.image.image)
         if identity_of(raster) is None or getattr(raster, "needs_all", False):
             return None
-        return replace(self, image=Slide(raster, name=self.image.name, path=self.image.path))
+        alone = Slide(raster, name=self.image.name, path=self.image.path)
+        alone.frame = self.image.frame
+        return replace(self, image=alone)
 
 
 def _index_tissue(slide: Slide, level: int) -> Labels:
@@ -133,7 +144,8 @@ def _index_tissue(slide: Slide, level: int) -> Labels:
         )
     if (image < 0).any():
         raise ForegroundError(f"{slide.name}: tissue is found by its colour, and a channel is below 0; {_CURE}")
-    raster = ArrayRaster(tissue_mask(image), name=f"tissue of {slide.name}")
+    mask = tissue_mask(image) if slide.frame is None else _within(slide, slide.frame, image)
+    raster = ArrayRaster(mask, name=f"tissue of {slide.name}")
     # The thumbnail counts whole squares of a level; they need not be whole squares of level 0.
     read, factor = thumbnail_level(slide, _MAX_SIZE)
     scale = tuple(
@@ -144,6 +156,17 @@ def _index_tissue(slide: Slide, level: int) -> Labels:
     reader = MaskReader(slide.name, ClassRaster(raster, None, None, slide.name), alignment, level, None)
     labels = index_labels(reader, limit=math.inf)  # all runs are kept, and so the picture is not
     return replace(labels, runs={value: replace(runs, read=_read_nothing) for value, runs in labels.runs.items()})
+
+
+def _within(slide: Slide, frame: Window, image: Array) -> Array:
+    """Find the tissue in the frame of a slide, from its pixels of the thumbnail alone; elsewhere is none."""
+    read, factor = thumbnail_level(slide, _MAX_SIZE)
+    left, top, right, bottom = bounds_on(frame, slide.dimensions, slide.level_dimensions[read])
+    here = slice(-(-top // factor), bottom // factor), slice(-(-left // factor), right // factor)
+    found = np.zeros(image.shape[:2], np.uint8)
+    if image[here].size:
+        found[here] = tissue_mask(image[here])
+    return found
 
 
 def _read_nothing(x: int, y: int, width: int, height: int) -> Array:

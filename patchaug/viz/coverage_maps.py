@@ -57,20 +57,19 @@ def expected_coverage(law: WindowDistribution, across: Array, down: Array) -> Ar
         return None
     domain = law.domain
     (xs, columns, in_x), (ys, rows, in_y) = (
-        _blocks(places, length, side, margin)
-        for places, length, side, margin in (
-            (across, domain.length_x, domain.width, domain.margin_x),
-            (down, domain.length_y, domain.height, domain.margin_y),
+        _blocks(places, first, count, side)
+        for places, first, count, side in (
+            (across, domain.left, domain.columns, domain.width),
+            (down, domain.top, domain.rows, domain.height),
         )
     )
     chances = np.array([[law.probability(int(x), int(y)) for x in xs] for y in ys]) * np.outer(rows, columns)
     return np.asarray(in_y @ (chances / chances.sum()) @ in_x.T)
 
 
-def _blocks(places: Array, length: int, side: int, margin: int) -> tuple[Array, Array, Array]:
+def _blocks(places: Array, origin: int, count: int, side: int) -> tuple[Array, Array, Array]:
     """Divide the origins along an axis into blocks: middles, sizes, and the fraction that covers each point."""
-    count = length - side + 1 - 2 * margin
-    edges = np.linspace(margin, margin + count, min(count, _LATTICE) + 1).round().astype(np.int64)
+    edges = np.linspace(origin, origin + count, min(count, _LATTICE) + 1).round().astype(np.int64)
     first, last = edges[:-1], edges[1:] - 1
     from_, to = np.floor(places - side)[:, None] + 1, np.floor(places)[:, None]  # origins of windows that cover a point
     around = np.maximum(np.minimum(last, to) - np.maximum(first, from_) + 1, 0)

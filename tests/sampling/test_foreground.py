@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from patchaug import ForegroundError, open_slide
 from patchaug.sampling import class_component
-from patchaug.sampling import min_fraction as restricted
+from patchaug.sampling import window_counts as restricted
 from patchaug.sampling.class_component import ClassComponent, reach
 from patchaug.sampling.distributions import WindowDomain
 from patchaug.sampling.min_fraction import QualifyingWindows, least_pixels

@@ -19,19 +19,19 @@ ROOT = Path(__file__).resolve().parents[2]
 FAULTS = {
     "off by one at the last window": (
         "sampling/distributions.py",
-        "return self.columns * (self.length_y - 2 * self.margin_y - self.height + 1)",
-        "return self.columns * max(self.length_y - 2 * self.margin_y - self.height, 1)",
+        "return self.bottom - self.top - self.height + 1",
+        "return max(self.bottom - self.top - self.height, 1)",
         "tests/sampling/test_samplers.py",
     ),
     "off by one at the last window that holds a label": (
         "sampling/class_component.py",
-        "windows = np.minimum(at, length - margin - size) - np.maximum(at - size + 1, margin) + 1",
-        "windows = np.minimum(at, length - margin - size - 1) - np.maximum(at - size + 1, margin) + 1",
+        "windows = np.minimum(at, (length if high is None else high) - size) - np.maximum(at - size + 1, low) + 1",
+        "windows = np.minimum(at, (length if high is None else high) - size - 1) - np.maximum(at - size + 1, low) + 1",
         "tests/sampling/test_foreground.py tests/sampling/test_samplers.py",
     ),
     "centre clamped at the border": (
         "sampling/class_component.py",
-        "return max(pixel - self.size + 1, self.margin) + rank - below[pixel]",
+        "return max(pixel - self.size + 1, self.low) + rank - below[pixel]",
         "return min(max(pixel - self.size // 2, 0), len(below) - 1 - self.size)",
         "tests/sampling/test_foreground.py tests/sampling/test_samplers.py",
     ),
@@ -95,6 +95,36 @@ FAULTS = {
         "return self.of_slides[slide] * _mixture(self.laws[slide]).probability(x, y)",
         "return _mixture(self.laws[slide]).probability(x, y)",
         "tests/sampling/test_dataset_balance.py",
+    ),
+    "windows of a region without their halo": (
+        "sampling/min_valid.py",
+        "return Limit(labels, value, most, what, domain.margin_x, domain.margin_y) if value in labels.runs else None",
+        "return Limit(labels, value, most, what) if value in labels.runs else None",
+        "tests/sampling/test_regions.py",
+    ),
+    "pixels of a coarser level that lie in the region in part": (
+        "slides/read_around.py",
+        "left, top = -(-window.x * across // width), -(-window.y * down // height)",
+        "left, top = window.x * across // width, window.y * down // height",
+        "tests/sampling/test_regions.py",
+    ),
+    "a halo that leaves its part": (
+        "slides/read_around.py",
+        "left, right = min(window.x - bounds[0], halo[1]), min(bounds[2] - window.right, halo[1])",
+        "left, right = min(window.x, halo[1]), min(bounds[2] - window.right, halo[1])",
+        "tests/sampling/test_regions.py",
+    ),
+    "only the first of two limits": (
+        "sampling/min_fraction.py",
+        "permitted = (holes <= most).all(axis=0) if len(limits) else np.ones(1, bool)",
+        "permitted = (holes <= most)[0] if len(limits) else np.ones(1, bool)",
+        "tests/sampling/test_regions.py",
+    ),
+    "tissue found with the pixels of the other part": (
+        "slides/tissue.py",
+        "found[here] = tissue_mask(image[here])",
+        "found[here] = tissue_mask(image)[here]",
+        "tests/sampling/test_regions.py",
     ),
 }
 

@@ -300,7 +300,7 @@ def test_samplers_are_values() -> None:
     assert Grid([4, 6]) == Grid((4, 6))
     assert repr(Foreground(512, foreground=0.5)) == (
         "Foreground(size=512, per_slide=1, windows=None, foreground=0.5, classes=None, min_fraction=0.0, "
-        "min_valid=0.0, empty='raise', balance='slide', level=0, mpp=None)"
+        "min_valid=0.0, inside=1.0, empty='raise', balance='slide', level=0, mpp=None)"
     )
     with pytest.raises(AttributeError):
         Uniform(5).size = 6
