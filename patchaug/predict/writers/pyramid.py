@@ -7,16 +7,16 @@ last one; "mean" the mean of the square, of level 0 itself and not of a rounded 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.predict.writers.tile_rows import Sink, TileRows
 
 Reduction = Literal["nearest", "mean"]
-_SUMMED = 64  # rows that are added up together: sums take four times as much memory
-Sink = Callable[[int, int, Array], None]  # level, number of the tile row, pixels (planes, rows, width)
+_SUMMED = 2**20  # pixels that are added up together, at least two rows: sums take four times as much memory
 
 
 class Pyramid:
@@ -29,7 +29,8 @@ class Pyramid:
         dtype: Type of the pixels.
         tile: Side of a tile in pixels; the last level fits in one tile.
         reduction: How levels are made.
-        sink: Receives each tile row when it is whole.
+        sink: Receives each tile row when it is whole, see `TileRows`.
+        scratch: Folder for temporary files of wide levels; None: all rows wait in memory.
 
     Attributes:
         sizes: (width, height) of each level.
@@ -37,11 +38,12 @@ class Pyramid:
 
     def __init__(
         self, width: int, height: int, planes: int, dtype: np.dtype[Any], tile: int,
-        reduction: Reduction, sink: Sink,
+        reduction: Reduction, sink: Sink, scratch: Path | None = None,
     ) -> None:  # fmt: skip
         self.sizes = level_sizes(width, height, tile)
         self._reduction = reduction
-        self._rows = [_TileRows(k, *size, planes, dtype, tile, sink) for k, size in enumerate(self.sizes)]
+        self._rows = [TileRows(k, *size, planes, dtype, tile, sink, scratch) for k, size in enumerate(self.sizes)]
+        self._step = max(2, _SUMMED // (planes * width))
         self._sums = [
             _Halving(k, width, height, planes, dtype, self.sizes[k - 1]) for k in range(1, len(self.sizes))
         ] if reduction == "mean" else []  # fmt: skip
@@ -57,12 +59,17 @@ class Pyramid:
                 first, last = np.searchsorted(at, (self._top, self._top + rows.shape[1]))
                 self._rows[k].feed(rows[:, at[first:last] - self._top][:, :, columns])
         else:
-            for first in range(0, rows.shape[1], _SUMMED):
-                below = rows[:, first : first + _SUMMED]
+            for first in range(0, rows.shape[1], self._step):
+                below = rows[:, first : first + self._step]
                 for k in range(1, len(self.sizes)):
                     below, means = self._sums[k - 1].feed(below)
                     self._rows[k].feed(means)
         self._top += rows.shape[1]
+
+    def close(self) -> None:
+        """Close the temporary files."""
+        for rows in self._rows:
+            rows.close()
 
 
 class Surrounded:
@@ -112,32 +119,6 @@ def _middles(level: int, width: int, height: int) -> tuple[Array, Array]:
     factor = 2**level
     rows, columns = (np.minimum(np.arange(0, n, factor) + factor // 2, n - 1) for n in (height, width))
     return rows, columns
-
-
-class _TileRows:
-    """Rows of one level until they fill a row of tiles."""
-
-    def __init__(
-        self, level: int, width: int, height: int, planes: int, dtype: np.dtype[Any], tile: int, sink: Sink
-    ) -> None:
-        self._level, self._height, self._tile, self._sink = level, height, tile, sink
-        self._buffer = np.empty((planes, min(tile, height), width), dtype)
-        self._filled = self._number = 0
-
-    def feed(self, rows: Array) -> None:
-        while rows.shape[1]:
-            needed = min(self._tile, self._height - self._number * self._tile)
-            if self._filled == 0 and rows.shape[1] >= needed:  # nothing to wait for
-                whole, rows = rows[:, :needed], rows[:, needed:]
-            else:
-                taken = min(needed - self._filled, rows.shape[1])
-                self._buffer[:, self._filled : self._filled + taken] = rows[:, :taken]
-                rows, self._filled = rows[:, taken:], self._filled + taken
-                if self._filled < needed:
-                    return
-                whole = self._buffer[:, :needed]
-            self._sink(self._level, self._number, whole)
-            self._number, self._filled = self._number + 1, 0
 
 
 class _Halving:

@@ -89,9 +89,9 @@ class PyramidWriter(BandWriter):
         reduction: Reduction = "mean" if self.what == "probabilities" else "nearest"
         left, top, right, bottom = self.margins
         size = left + self.frame.width + right, top + self.frame.height + bottom
-        pyramid = Pyramid(*size, self.planes, self.stored, self.tile, reduction, self._encode)
-        self.sizes = pyramid.sizes
-        self._picture = Surrounded(pyramid, self.margins, 0 if self.what == "probabilities" else self.fill or 0)
+        self._pyramid = Pyramid(*size, self.planes, self.stored, self.tile, reduction, self._encode, self.scratch)
+        self.sizes = self._pyramid.sizes
+        self._picture = Surrounded(self._pyramid, self.margins, 0 if self.what == "probabilities" else self.fill or 0)
         self.open_levels()
 
     def write_band(self, top: int, classes: Array, probabilities: Array | None) -> None:
@@ -109,13 +109,18 @@ class PyramidWriter(BandWriter):
         self._picture.finish()
         self.write_levels()
 
-    def _encode(self, level: int, row: int, rows: Array) -> None:
-        """Encode a row of tiles; those at the border are filled up with 0."""
+    def close(self) -> None:
+        """Close the temporary files."""
+        if hasattr(self, "_pyramid"):
+            self._pyramid.close()
+
+    def _encode(self, level: int, row: int, left: int, rows: Array) -> None:
+        """Encode tiles of a row, from a column on; those at the border are filled up with 0."""
         side = self.tile
         for plane, pixels in enumerate(rows):
             for column in range(-(-rows.shape[2] // side)):
                 part = pixels[:, column * side : (column + 1) * side]
-                self.add_tile(level, plane, row, column, self._encoded(part))
+                self.add_tile(level, plane, row, left // side + column, self._encoded(part))
 
     def _encoded(self, part: Array) -> bytes:
         value = part[0, 0].item()

@@ -60,5 +60,6 @@ class TiffMapWriter(PyramidWriter):
 
     def close(self) -> None:
         """Close the temporary files."""
+        super().close()
         for spool in getattr(self, "_spools", []):
             spool.close()

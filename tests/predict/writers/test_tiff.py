@@ -123,16 +123,26 @@ def test_large_files_are_bigtiff(tmp_path, monkeypatch):
 def test_pyramids_are_the_stated_reduction(height, width, dtype, reduction, data):
     """Exactly: integers are the rounded mean of level 0, whatever the bands."""
     values = np.random.default_rng(height * 61 + width).integers(0, 255, (2, height, width)).astype(dtype)
-    rows = {}
-    pyramid = Pyramid(
-        width, height, 2, np.dtype(dtype), 8, reduction, lambda k, n, r: rows.setdefault(k, []).append(r.copy())
-    )
+    rows: dict[tuple[int, int], list[np.ndarray]] = {}
+
+    def sink(level, number, left, pixels):
+        parts = rows.setdefault((level, number), [])
+        assert left == sum(part.shape[2] for part in parts) and left % 8 == 0
+        parts.append(pixels.copy())
+
     edges = data.draw(cuts(height))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("patchaug.predict.writers.tile_rows._HELD", data.draw(st.sampled_from([0, 900, 2**20])))
+        patch.setattr("patchaug.predict.writers.pyramid._SUMMED", data.draw(st.integers(1, 2000)))
+        scratch = data.draw(st.sampled_from([None, fresh_folder()]))
+        pyramid = Pyramid(width, height, 2, np.dtype(dtype), 8, reduction, sink, scratch)
     for top, bottom in zip(edges, edges[1:], strict=False):
         pyramid.feed(values[:, top:bottom])
+    pyramid.close()
     for k, (w, h) in enumerate(pyramid.sizes):
-        level = np.concatenate(rows[k], axis=1)
-        assert level.shape == (2, h, w) and {len(r[0]) for r in rows[k][:-1]} <= {8}
+        tile_rows = [np.concatenate(rows[k, number], axis=2) for number in range(-(-h // 8))]
+        level = np.concatenate(tile_rows, axis=1)
+        assert level.shape == (2, h, w) and {len(r[0]) for r in tile_rows[:-1]} <= {8}
         for plane, whole in zip(level, values, strict=True):
             mean = mean_level(whole, 2**k)
             wanted = nearest_level(whole, 2**k) if reduction == "nearest" else mean
