@@ -23,7 +23,7 @@ from patchaug.cli.trained_models import (
     prediction_options,
 )
 from patchaug.core.progress import bars
-from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.discovery import get_slide_files, is_folder_of_slides
 
 _FORMATS = "ome.tif,geojson"
 
@@ -69,7 +69,7 @@ def predict(
     for slide in slides:
         if not slide.is_dir():
             require_picture(slide)
-    listed = [file for path in slides for file in (get_slide_files(path) if _is_folder(path) else [path])]
+    listed = [file for path in slides for file in (get_slide_files(path) if is_folder_of_slides(path) else [path])]
     learn = load_model(model, device)
     options["region"] = at_level(options["region"], learn)
     from patchaug.predict.predict_slides import each_prediction  # it loads torch
@@ -129,13 +129,6 @@ class _Bar:
         if self.task is not None:
             self.shown.remove_task(self.task)
             self.task = None
-
-
-def _is_folder(path: Path) -> bool:
-    """Return True for a folder of slides; a zarr folder is a slide."""
-    from patchaug.readers import is_zarr
-
-    return path.is_dir() and not is_zarr(path)
 
 
 def _line(result: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from patchaug.slides.checksums import parts_of
+from patchaug.slides.checksums import states_of
 
 _PACKAGES = ("fastai", "torch", "torchvision", "numpy", "tifffile", "imagecodecs", "openslide-python", "albumentations")
 
@@ -43,17 +42,15 @@ def git_state() -> dict[str, Any] | None:
     return {"commit": commit.strip(), "changed": [line[3:] for line in changes.splitlines()]}
 
 
-def data_manifest(paths: Iterable[Path]) -> dict[str, dict[str, int]]:
-    """Return size in bytes and time of the last change in nanoseconds of each file of the data."""
-    found = {}
+def data_manifest(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Return size in bytes and time of the last change in nanoseconds, or ETag, of each file of the data."""
+    found: dict[str, dict[str, Any]] = {}
     for path in paths:
-        for part in parts_of(path):
-            state = os.stat(part)
-            found[str(part.resolve())] = {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
+        found |= states_of(path)
     return found
 
 
-def changed_files(before: dict[str, dict[str, int]], now: dict[str, dict[str, int]]) -> list[str]:
+def changed_files(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> list[str]:
     """List the files that are new, gone or changed between two manifests."""
     return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
 

@@ -14,6 +14,8 @@ from patchaug.data.item_list import validation_count
 from patchaug.data.slide_items import LazySlideItem
 from patchaug.errors import OptionError
 from patchaug.options.fields import TrainOptions
+from patchaug.readers.remote_listing import list_folder
+from patchaug.readers.urls import as_url
 from patchaug.slides.discovery import get_slide_files
 from patchaug.slides.pair_table import Example, read_table
 from patchaug.slides.pairing import find_masks
@@ -82,11 +84,16 @@ def list_examples(options: TrainOptions) -> tuple[list[Example], Path]:
     assert options.images is not None  # one of both, see TrainOptions
     images, masks = Path(options.images), options.masks
     if masks is None:
-        both = (images / "images").is_dir() and (images / "masks").is_dir()
+        both = all(_has_folder(images, name) for name in ("images", "masks"))
         images, masks = (images / "images", str(images / "masks")) if both else (images, str(images))
     files = get_slide_files(images)
     found = find_masks(files, masks, root=images)
     return [Example(image, mask) for image, mask in zip(files, found, strict=True)], images
+
+
+def _has_folder(folder: Path, name: str) -> bool:
+    url = as_url(folder)
+    return (folder / name).is_dir() if url is None else f"{name}/" in list_folder(url)
 
 
 def _matching(found: Sequence[Example], patterns: Sequence[str], root: Path) -> list[bool]:

@@ -11,7 +11,7 @@ from patchaug.cli.common import Json, print_result
 from patchaug.core.validation import SEED, checked_integer
 from patchaug.options.fields import PatchOptions
 from patchaug.sampling.statistics import PERCENTILES, checked_scale, measure, suggested_scale
-from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.discovery import get_slide_files, is_folder_of_slides
 from patchaug.slides.open import open_slide
 
 
@@ -39,7 +39,7 @@ def stats(
     checked_integer("size", size, 1)
     given = {"channels": channels, "series": series, "scale": scale}
     options = PatchOptions.layered({name: text for name, text in given.items() if text is not None}, size=size)
-    files = [file for path in paths for file in (get_slide_files(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (get_slide_files(path) if is_folder_of_slides(path) else [path])]
     slides = [open_slide(file, channels=options.channels, series=options.series, ram=ram) for file in files]
     measured = measure(slides, windows=windows, size=size, seed=seed)
     pairs = suggested_scale(measured) if options.scale is None else checked_scale(options.scale)

@@ -33,6 +33,7 @@ from patchaug.fastai2.run_limits import EarlyStopping, TimeLimit
 from patchaug.fastai2.schedules import fit_schedule
 from patchaug.options.fields import TrainOptions
 from patchaug.options.learner_fields import PIPELINES
+from patchaug.readers.urls import as_url
 from patchaug.viz.curves import show_curves
 
 # Options that may change when a run is resumed: neither windows nor weights change, but for a device's rounding.
@@ -98,7 +99,7 @@ def run_training(
     paths = {
         name: getattr(options, name) for name in ("images", "masks", "table", "init", *(["augment"] * len(pipelines)))
     }
-    absolute = {name: str(Path(path).resolve()) for name, path in paths.items() if path is not None}
+    absolute = {name: as_url(path) or str(Path(path).resolve()) for name, path in paths.items() if path is not None}
     options = options.model_copy(update=absolute)
     extra = {
         "options": options.model_dump(mode="json"),

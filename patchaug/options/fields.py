@@ -19,6 +19,7 @@ from patchaug.core.validation import MAX_HALO, OnError, Small
 from patchaug.errors import OptionError
 from patchaug.options import Settings
 from patchaug.options.learner_fields import LearnerOptions, Weight
+from patchaug.readers.urls import as_url
 from patchaug.sampling.option_table import OPTIONS, REQUIRED, Balance, Edge, Empty, Mode, Valid
 from patchaug.sampling.splits import Samplers, samplers_for
 from patchaug.sampling.statistics import checked_scale
@@ -247,6 +248,8 @@ class DataOptions(PatchOptions):
     def _check(self) -> None:
         super()._check()
         ClassCodes.of(self.codes)
+        for place in (self.images, self.masks, self.table):
+            as_url(place)  # refuses one with a password before it is written anywhere
         if (self.images is None) == (self.table is None):
             given = "none is" if self.images is None else "both are"
             raise OptionError(f"slides are given by images (a folder) or by table (a CSV), and {given} set; set one")

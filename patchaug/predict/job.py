@@ -14,7 +14,8 @@ import torch
 from patchaug.core.windows import Window
 from patchaug.predict.bands import Prediction
 from patchaug.predict.options import PredictOptions
-from patchaug.slides.checksums import parts_of
+from patchaug.readers.urls import as_url, is_url
+from patchaug.slides.checksums import states_of
 
 _NO_CHANGE = {"workers"}  # options that change no byte of the result
 
@@ -56,10 +57,10 @@ def describe_job(model: str, prediction: Prediction, options: PredictOptions) ->
 
 def _file_state(path: str | None) -> list[Any] | None:
     """Return path, sizes and times of a slide's files; None for a slide that is no file."""
-    if path is None or not os.path.exists(path):
+    if path is None or not (is_url(path) or os.path.exists(path)):
         return None
-    parts = [os.stat(part) for part in parts_of(path)]
-    return [str(Path(path).resolve()), *([part.st_size, part.st_mtime_ns] for part in parts)]
+    name = as_url(path) or str(Path(path).resolve())
+    return [name, *(list(state.values()) for state in states_of(path).values())]
 
 
 def _describe(region: Any) -> Any:

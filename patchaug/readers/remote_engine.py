@@ -17,18 +17,13 @@ from concurrent.futures import TimeoutError as LateError
 from functools import partial
 from typing import Any
 
-from patchaug.readers.remote_stores import describe, inside, open_store, state_of_meta
+from patchaug.readers.remote_stores import describe, inside, kind_of, open_store, state_of_meta
 
 REQUESTS = 32  # at the same time, of what is waited for, and as many of what is read ahead
-TRIES = 6
+TRIES = 8
 GAP = 128 << 10  # bytes between two ranges that one request covers
 MERGED = 8 << 20  # bytes of a request, beyond which neighbours are not merged
 AHEAD = 64 << 20  # bytes that are read ahead
-_FINAL = {
-    "NotFoundError": "missing", "FileNotFoundError": "missing", "PreconditionError": "changed",
-    "PermissionDeniedError": "denied", "UnauthenticatedError": "denied", "NotSupportedError": "unsupported",
-    "InvalidPathError": "denied", "UnknownConfigurationKeyError": "denied",
-}  # fmt: skip
 
 # Store such as "s3://bucket", key, ETag that the object must have, offset, and bytes; of a negative size -n the whole
 # object, if it has at most n bytes; of size 0 its size and ETag alone.
@@ -251,9 +246,9 @@ def _retried(ask: Callable[[], Answer], until: float) -> Answer:
         except FetchError:
             raise
         except Exception as error:  # obstore's errors derive from Exception alone
-            kind, pause = _FINAL.get(type(error).__name__, "failed"), random.uniform(0.03, 0.06) * 3 ** (number - 1)
-            if kind != "failed" or number == TRIES or time.monotonic() + pause > until:
-                tried = f", tried {number} times" if kind == "failed" and number > 1 else ""
-                raise FetchError(kind, f"{describe(error)}{tried}") from None
+            kind, pause = kind_of(error), random.uniform(0.03, 0.06) * 2 ** (number - 1)
+            if kind != "again" or number == TRIES or time.monotonic() + pause > until:
+                tried = f", tried {number} times" if number > 1 else ""
+                raise FetchError("failed" if kind == "again" else kind, f"{describe(error)}{tried}") from None
             time.sleep(pause)
     raise AssertionError("unreachable")

@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from patchaug.errors import MissingError, OptionError
-from patchaug.readers.remote import error_of
+from patchaug.errors import MissingError, OptionError, ReadError
+from patchaug.readers.remote import Range, error_of, fetch
 from patchaug.readers.remote_client import ask
 from patchaug.readers.urls import split_url
+
+METADATA = ("zarr.json", ".zarray", ".zgroup")  # one of them makes a folder a zarr array or group
+_AT_ONCE = 256  # URLs that are asked for at a time
 
 
 def can_list(url: str) -> bool:
     """Return whether the store of a URL can list: web servers cannot."""
     return not url.startswith("http")
+
+
+def missing_urls(urls: Sequence[str]) -> list[str]:
+    """Return the URLs at which there is neither an object nor a zarr hierarchy; asks for many at the same time.
+
+    Raises:
+        ReadError: The store does not answer, or denies access.
+    """
+    missing = []
+    for first in range(0, len(urls), _AT_ONCE):
+        part = urls[first : first + _AT_ONCE]
+        for url, found in zip(part, fetch([Range(url, None, 0, 0) for url in part]), strict=True):
+            if isinstance(found, ReadError):
+                raise found
+            if isinstance(found, MissingError) and not is_hierarchy(url):
+                missing.append(url)
+    return missing
+
+
+def is_hierarchy(url: str) -> bool:
+    """Return whether the objects below a URL are a zarr array or group.
+
+    Raises:
+        ReadError: The store does not answer, or denies access.
+    """
+    found = fetch([Range(f"{url}/{name}", None, 0, 0) for name in METADATA])
+    for one in found:
+        if isinstance(one, ReadError):
+            raise one
+    return any(not isinstance(one, MissingError) for one in found)
 
 
 def list_folder(url: str) -> list[str]:

@@ -9,6 +9,11 @@ from typing import Any
 from urllib.parse import unquote
 
 _STALL = 10.0  # seconds without a byte, after which a request is tried again
+_FINAL = {
+    "NotFoundError": "missing", "FileNotFoundError": "missing", "PreconditionError": "changed",
+    "PermissionDeniedError": "denied", "UnauthenticatedError": "denied", "NotSupportedError": "unsupported",
+    "InvalidPathError": "denied", "UnknownConfigurationKeyError": "denied",
+}  # fmt: skip
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL|AUTHORIZATION", re.IGNORECASE)
 
 
@@ -17,6 +22,15 @@ def state_of_meta(meta: Any) -> dict[str, Any]:
     modified = meta["last_modified"]
     tag = meta["e_tag"] or (f"modified {modified.isoformat()}" if modified.timestamp() > 0 else "")
     return {"size": meta["size"], "modified": int(modified.timestamp() * 1000) * 10**6, "tag": tag}
+
+
+def kind_of(error: Exception) -> str:
+    """Return the kind of `FetchError` for an error of obstore; "again" where another try may help."""
+    kind = _FINAL.get(type(error).__name__)
+    status = re.search(r"status code: (4\d\d)", str(error))
+    if kind is not None or status is None or status[1] in ("408", "412", "425", "429"):
+        return kind or "again"
+    return {"401": "denied", "403": "denied", "404": "missing"}.get(status[1], "failed")
 
 
 def inside(place: str, key: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -72,6 +73,11 @@ def is_url(source: Any) -> bool:
 def absolute_path(path: str | os.PathLike[str]) -> str:
     """Return the absolute path of a local file, or a URL in its one way of writing."""
     return as_url(path) or os.path.abspath(os.fsdecode(path))
+
+
+def resolved(path: Path) -> Path:
+    """Return an absolute path without links; a `Path` of a URL as it is."""
+    return path if is_url(path) else path.resolve()
 
 
 def split_url(url: str) -> tuple[str, str]:

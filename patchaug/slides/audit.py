@@ -27,13 +27,14 @@ from patchaug.readers import (
 from patchaug.readers.channels import Channels
 from patchaug.readers.georeference import georeference_of
 from patchaug.readers.hooks import channel_count, channel_names, dtype_of
+from patchaug.readers.urls import absolute_path, as_url, resolved
 from patchaug.slides.audit_report import Report as Report
 from patchaug.slides.audit_valid import ValidityCount, notes_of_mask
 from patchaug.slides.checksums import compare_manifest, write_manifest
 from patchaug.slides.class_numbers import unknown_of, unknown_values
 from patchaug.slides.class_raster import ClassRaster
 from patchaug.slides.decode_tiles import SHOWN, Values, decode_tiles
-from patchaug.slides.discovery import get_slide_files
+from patchaug.slides.discovery import get_slide_files, is_folder_of_slides
 from patchaug.slides.isolated import check_isolated
 from patchaug.slides.one_format import describe_difference
 from patchaug.slides.pairing import find_masks
@@ -127,7 +128,7 @@ def _files_of(report: Report) -> list[str]:
 
 def _changes_of(file: str, changes: dict[str, str], report: Report) -> list[str]:
     """What a manifest says of a file, or of the files of a folder of zarr; taken out of `changes`."""
-    path = str(Path(file).resolve())
+    path = str(resolved(Path(file)))
     of = "" if file == report.path else f"mask {Path(file).name}: "
     found = [key for key in changes if key == path or (key.startswith(path + os.sep) and is_zarr(path))]
     told = [f"{of}{key[len(path) + 1 :]}{': ' if key != path else ''}{changes.pop(key)}" for key in found]
@@ -138,7 +139,7 @@ def _changes_of(file: str, changes: dict[str, str], report: Report) -> list[str]
 def _images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
     """Yield each slide after the folder that it was found in."""
     for path in map(Path, paths):
-        if path.is_dir() and not is_zarr(path):
+        if is_folder_of_slides(path):
             yield from ((path, file) for file in get_slide_files(path))
         else:
             yield path.parent, path
@@ -173,7 +174,7 @@ def check_slide(
     windows: dict[str, Any] | None = None, mpp_of_slides: float | None = None, sample: int | None = None, room: int = 0,
 ) -> Report:  # fmt: skip
     """Check one slide: see `audit_slides` for the arguments; `root` is the folder that its mask's path follows from."""
-    report = Report(str(image))
+    report = Report(as_url(image) or str(image))
     try:
         opened = open_raster(image, ram=room, **(pixels or {}))
         alone = Slide(opened, name=image.name, mpp=mpp_of_slides)
@@ -265,6 +266,6 @@ def _by_class(values: Values, labels: ClassRaster) -> dict[int, int]:
 
 def _short(error: PatchaugError, path: Path) -> str:
     text = str(error)
-    for called in (os.path.abspath(path), path.name):
+    for called in (absolute_path(path), path.name):
         text = text.removeprefix(f"{called}: ").removeprefix(f"{called} ")
     return text

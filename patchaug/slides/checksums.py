@@ -19,6 +19,10 @@ from patchaug.core.progress import progress
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers import is_zarr
 from patchaug.readers.file import describe, fingerprint
+from patchaug.readers.remote import is_object
+from patchaug.readers.remote_listing import can_list, list_below
+from patchaug.readers.urls import as_url, is_url, resolved
+from patchaug.slides.discovery import missing_files
 
 _PIECE = 8 << 20
 _BYTES = 256 << 20
@@ -27,11 +31,32 @@ _VERSION = 1
 
 def parts_of(path: str | os.PathLike[str]) -> list[Path]:
     """List the files of a slide: itself; for MIRAX also the folder of its name; for zarr all below."""
-    file = Path(path)
+    file, url = Path(path), as_url(path)
+    if url is not None:
+        return [file] if is_object(url) else [Path(f"{url}/{key}") for key, _, _ in list_below(url)]
     if is_zarr(file):
         return _below(file)
     folder = file.with_suffix("")
     return [file, *_below(folder)] if file.suffix.lower() == ".mrxs" and folder.is_dir() else [file]
+
+
+def states_of(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Return size in bytes, and time of the last change in nanoseconds or ETag, of each file of a slide, by its path.
+
+    Of a zarr hierarchy on a web server, which cannot be listed, only the URL is named.
+
+    Raises:
+        MissingError, ReadError: An object does not exist, or cannot be read.
+    """
+    url = as_url(path)
+    if url is None:
+        states = {str(part.resolve()): os.stat(part) for part in parts_of(path)}
+        return {name: {"size": state.st_size, "mtime_ns": state.st_mtime_ns} for name, state in states.items()}
+    if is_object(url):
+        size, _, tag = fingerprint(url)
+        return {url: {"size": size, "etag": tag}}
+    rows = list_below(url) if can_list(url) else []
+    return {f"{url}/{key}": {"size": size, "etag": tag} for key, size, tag in rows} or {url: {}}
 
 
 def _below(folder: Path) -> list[Path]:
@@ -39,12 +64,14 @@ def _below(folder: Path) -> list[Path]:
 
 
 def entry_of(path: Path) -> dict[str, Any]:
-    """Return size in bytes, time of the last change in nanoseconds, and CRC-32 of a file.
+    """Return size in bytes, time of the last change in nanoseconds, and CRC-32 of a file; of an object its ETag.
 
     Raises:
         MissingError, ReadError: It cannot be read, or is not a regular file.
     """
-    size, time, _ = fingerprint(str(path))
+    size, time, tag = fingerprint(as_url(path) or str(path))
+    if is_url(path):
+        return {"size": size, "mtime_ns": time, "etag": tag}
     crc = 0
     try:
         with path.open("rb") as file:
@@ -74,7 +101,7 @@ def write_manifest(manifest: str | os.PathLike[str], paths: Iterable[str | os.Pa
     """
     paths = list(paths)
     target = checked_output(manifest, "manifest", [".json"], inputs=paths)
-    files = sorted({part.resolve() for path in paths for part in parts_of(path)})
+    files = sorted({resolved(part) for path in paths for part in parts_of(path)})
     found = {_key(file, target): entry_of(file) for file in progress(files, len(files), "summing files")}
     write_text(target, json.dumps({"patchaug_manifest": _VERSION, "files": found}, indent=1) + "\n", "manifest")
     return len(found)
@@ -93,7 +120,7 @@ def compare_manifest(manifest: str | os.PathLike[str], paths: Iterable[str | os.
     target = Path(manifest)
     known = _read(target)
     changes = {}
-    files = sorted({part.resolve() for path in paths for part in parts_of(path)})
+    files = sorted({resolved(part) for path in paths for part in parts_of(path)})
     for file in progress(files, len(files), "summing files"):
         before = known.get(_key(file, target))
         try:
@@ -103,20 +130,23 @@ def compare_manifest(manifest: str | os.PathLike[str], paths: Iterable[str | os.
             continue
         if before is None:
             changes[str(file)] = "new: the manifest does not name it"
-        elif (now["size"], now["crc32"]) != (before["size"], before["crc32"]):
+        elif (now["size"], _sum(now)) != (before["size"], _sum(before)):
             touched = "" if now["mtime_ns"] != before["mtime_ns"] else ", though its time is the same"
-            changes[str(file)] = (
-                f"changed: {before['size']} bytes with CRC-32 {before['crc32']} before, {now['size']} with "
-                f"{now['crc32']} now{touched}"
-            )
-    for key in known:
-        file = Path(os.path.normpath(target.resolve().parent / key))
-        if str(file) not in changes and not os.path.exists(file):
-            changes[str(file)] = "missing: the manifest names it"
+            old, new = (f"{one['size']} bytes with {_sum(one)}" for one in (before, now))
+            changes[str(file)] = f"changed: {old} before, {new} now{touched}"
+    named = [Path(key) if is_url(key) else Path(os.path.normpath(target.resolve().parent / key)) for key in known]
+    for path in missing_files(file for file in named if str(file) not in changes and file not in files):
+        changes[str(Path(path))] = "missing: the manifest names it"
     return changes
 
 
+def _sum(entry: dict[str, Any]) -> str:
+    return f"CRC-32 {entry['crc32']}" if "crc32" in entry else f"ETag {entry['etag']}"
+
+
 def _key(file: Path, manifest: Path) -> str:
+    if (url := as_url(file)) is not None:
+        return url
     folder = manifest.resolve().parent
     return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
@@ -130,7 +160,9 @@ def _read(manifest: Path) -> dict[str, dict[str, Any]]:
         data = json.loads(manifest.read_bytes())
         version, files = data["patchaug_manifest"], data["files"]
         good = all(
-            isinstance(entry["size"], int) and isinstance(entry["mtime_ns"], int) and len(entry["crc32"]) == 8
+            isinstance(entry["size"], int)
+            and isinstance(entry["mtime_ns"], int)
+            and (isinstance(entry["etag"], str) if "etag" in entry else len(entry["crc32"]) == 8)
             for entry in files.values()
         )
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:

@@ -10,7 +10,9 @@ from unicodedata import normalize
 from patchaug.core.arguments import names_arguments
 from patchaug.core.signature import is_signed
 from patchaug.errors import MissingError
-from patchaug.readers import known_suffixes
+from patchaug.readers import is_zarr, known_suffixes
+from patchaug.readers.remote_listing import list_folder, missing_urls
+from patchaug.readers.urls import as_url, is_url
 from patchaug.slides.companions import without_companions
 
 MASK = "_mask"
@@ -27,7 +29,7 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
     that a .vms file names, and those that a training run wrote to its folder. Links to folders are not followed.
 
     Args:
-        path: The folder.
+        path: The folder; or the URL of a store that can list: each path then stands for a URL.
         recurse: Look into subfolders too.
         folders: Names of the subfolders to look into; all when empty.
 
@@ -39,11 +41,11 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
         >>> [file.name for file in get_slide_files("slides")]
         ['slide0.tiff', 'slide1.tiff', 'slide2.tiff']
     """
-    root = Path(path)
-    if not os.path.isdir(root):
+    root, url = Path(path), as_url(path)
+    if url is None and not os.path.isdir(root):
         raise MissingError(f"there is no folder {root}; slides are looked for in a folder")
     suffixes = known_suffixes("image")
-    found = without_companions(
+    found = (without_companions if url is None else sorted)(
         file
         for file in walk_files(root, recurse, folders)
         if split_suffix(file)[1] in suffixes
@@ -51,16 +53,34 @@ def get_slide_files(path: str | os.PathLike[str], *, recurse: bool = True, folde
         and not split_suffix(file)[0].endswith(MASK)
     )
     if not found:
-        raise MissingError(f"no slides in {root}; known suffixes are {', '.join(sorted(suffixes))}")
+        raise MissingError(f"no slides in {url or root}; known suffixes are {', '.join(sorted(suffixes))}")
     return found
 
 
 def require_files(paths: Iterable[str | os.PathLike[str]], what: str) -> None:
     """Raise MissingError with the first of the paths that do not exist, and their number."""
-    missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
+    missing = missing_files(paths)
     if missing:
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
         raise MissingError(f"{len(missing)} {what} do not exist: {', '.join(missing[:_LISTED])}{more}")
+
+
+def missing_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return the paths and URLs that do not exist.
+
+    Raises:
+        ReadError: A store does not answer, or denies access.
+    """
+    found = [(os.fspath(path), as_url(path)) for path in paths]
+    missing = set(missing_urls([url for _, url in found if url is not None]))
+    return [url or path for path, url in found if (url in missing if url else not os.path.exists(path))]
+
+
+def is_folder_of_slides(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is a folder and no slide; a URL is one unless it ends like a file of a slide."""
+    if is_url(path):
+        return split_suffix(Path(path))[1] not in known_suffixes("image", "mask")
+    return os.path.isdir(path) and not is_zarr(path)
 
 
 def split_suffix(file: Path) -> tuple[str, str]:
@@ -74,7 +94,11 @@ def split_suffix(file: Path) -> tuple[str, str]:
 
 
 def walk_files(root: Path, recurse: bool, folders: Sequence[str]) -> Iterable[Path]:
-    """Yield the files below a folder, and the folders of zarr."""
+    """Yield the files below a folder or a URL, and the folders of zarr."""
+    url = as_url(root)
+    if url is not None:
+        yield from (Path(name) for name in _walk_store(url, recurse, folders))
+        return
     for folder, inside, names in os.walk(root):
         names += [name for name in inside if name.lower().endswith(".zarr")]
         inside[:] = [name for name in inside if not name.startswith(".") and not name.lower().endswith(".zarr")]
@@ -86,3 +110,14 @@ def walk_files(root: Path, recurse: bool, folders: Sequence[str]) -> Iterable[Pa
             names = [name for name in names if not is_signed(Path(folder, name), "picture")]
         if not (folders and Path(folder) == root):
             yield from (Path(folder, name) for name in names)
+
+
+def _walk_store(url: str, recurse: bool, folders: Sequence[str]) -> Iterable[str]:
+    """Yield the URLs of the objects below a URL, and of zarr hierarchies; one request for each folder."""
+    for name in list_folder(url):
+        inside, place = name.rstrip("/"), f"{url}/{name.rstrip('/')}"
+        if not name.endswith("/") or inside.lower().endswith(".zarr"):
+            if not folders:
+                yield place
+        elif recurse and not inside.startswith(".") and (not folders or inside in folders):
+            yield from _walk_store(place, recurse, ())

@@ -11,7 +11,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from patchaug.errors import MissingError, OptionError, ReadError
+from patchaug.errors import MissingError, OptionError, PatchaugError, ReadError
+from patchaug.readers.file import open_file
+from patchaug.readers.urls import as_url, is_url, resolved
+from patchaug.slides.discovery import missing_files
 
 COLUMNS = ("image", "mask", "split", "group", "mpp")
 LARGEST = 64 << 20  # bytes; a million slides take less
@@ -30,8 +33,8 @@ class Example:
     """A slide and its mask, as a data set lists them.
 
     Attributes:
-        image: Path of the slide.
-        mask: Path of the mask.
+        image: Path of the slide, or of its URL.
+        mask: Path of the mask, or of its URL.
         split: Side of the split, or None for a slide that the run assigns.
         group: Slides of one group, such as a patient, stay on one side of the split.
         mpp: Micrometres per pixel, or None for those of the file.
@@ -63,12 +66,15 @@ def read_table(path: str | os.PathLike[str]) -> list[Example]:
         'patient 7'
     """
     file = Path(path)
-    if not os.path.isfile(path):
+    url = as_url(path)
+    if url is None and not os.path.isfile(path):
         raise MissingError(f"there is no file {file}; slides are listed in a CSV with columns {', '.join(COLUMNS)}")
     try:
-        with file.open("rb") as stream:
+        with open_file(url or str(file)) as stream:
             content = stream.read(LARGEST + 1)
         text = content.decode("utf-8-sig")  # Excel writes a mark before the first column
+    except PatchaugError:
+        raise
     except OSError as error:
         raise ReadError(f"{file} cannot be read ({error.strerror or error}); check its permissions") from None
     except UnicodeDecodeError as error:
@@ -126,21 +132,26 @@ def _example(row: Mapping[str, str | None], columns: Mapping[str, str], file: Pa
         mpp = -1.0
     if mpp is not None and not 0 < mpp < float("inf"):
         raise OptionError(f"{file}, line {line}: mpp must be micrometres per pixel above 0, got {values['mpp']!r}")
-    image, mask = (file.parent / values[name] for name in ("image", "mask"))
+    try:
+        image, mask = (
+            Path(values[name]) if is_url(values[name]) else file.parent / values[name] for name in ("image", "mask")
+        )
+    except OptionError as error:
+        raise OptionError(f"{file}, line {line}: {error}") from None
     side = None if split is None else _SPLITS[split.lower()]
     return Example(image, mask, side, values.get("group") or None, mpp)  # type: ignore[arg-type]
 
 
 def _require_files(found: list[Example], file: Path) -> None:
-    missing = [str(path) for one in found for path in (one.image, one.mask) if not os.path.exists(path)]
+    missing = missing_files(path for one in found for path in (one.image, one.mask))
     if missing:
         raise MissingError(
             f"{file} lists {len(missing)} files that do not exist: {', '.join(missing[:20])}"
             + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
-            + f"; relative paths start from {file.parent.resolve()}"
+            + f"; relative paths start from {resolved(file.parent)}"
         )
     for what in ("image", "mask"):
-        counts = Counter(getattr(one, what).resolve() for one in found)
+        counts = Counter(resolved(getattr(one, what)) for one in found)
         double = sorted(str(path) for path, count in counts.items() if count > 1)
         if double:
             raise OptionError(

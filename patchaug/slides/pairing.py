@@ -9,6 +9,7 @@ from unicodedata import normalize
 
 from patchaug.errors import MissingError, OptionError
 from patchaug.readers import known_suffixes
+from patchaug.readers.urls import is_url, resolved
 from patchaug.slides.discovery import MASK, split_suffix, walk_files
 
 _LISTED = 20  # names in an error
@@ -39,15 +40,15 @@ def find_masks(
         >>> [mask.name for mask in find_masks([path / "slide0.tiff"], path)]
         ['slide0_mask.tiff']
     """
-    folder, images = Path(masks), list(images)
-    if folder.is_file():
+    folder, images, remote = Path(masks), list(images), is_url(masks)
+    if not remote and folder.is_file():
         raise MissingError(f"{folder} is a file; give the folder that it lies in: masks are found there by their names")
-    if not folder.is_dir():
+    if not remote and not folder.is_dir():
         raise MissingError(f"there is no folder {folder}; masks are looked for in a folder")
     if not images:
         return []
     top = Path(root) if root is not None else Path(os.path.commonpath([image.parent for image in images]))
-    by_stem = _masks_by_stem(folder, {image.resolve() for image in images})
+    by_stem = _masks_by_stem(folder, {resolved(image) for image in images})
     found: dict[Path, Path] = {}
     problems: list[str] = []
     missing: list[Path] = []
@@ -83,7 +84,7 @@ def _masks_by_stem(folder: Path, images: set[Path]) -> dict[str, list[Path]]:
     by_stem: dict[str, list[Path]] = {}
     for file in sorted(walk_files(folder, True, ())):
         stem, suffix = split_suffix(file)
-        if suffix in suffixes and not file.name.startswith(".") and file.resolve() not in images:
+        if suffix in suffixes and not file.name.startswith(".") and resolved(file) not in images:
             by_stem.setdefault(stem, []).append(file)
     return by_stem
 

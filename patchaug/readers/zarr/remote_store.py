@@ -8,13 +8,12 @@ from hashlib import blake2b
 import numpy as np
 
 from patchaug.core.arrays import Array
-from patchaug.errors import MissingError, ReadError
+from patchaug.errors import MissingError
 from patchaug.readers.file import Fingerprint
 from patchaug.readers.file_handles import ChangedError
-from patchaug.readers.remote import BLOCK, ObjectState, Range, RemoteSource, fetch, read_range, state_of
+from patchaug.readers.remote import BLOCK, ObjectState, Range, RemoteSource, read_range, state_of
 from patchaug.readers.remote_listing import can_list, list_below, list_folder
 
-METADATA = ("zarr.json", ".zarray", ".zgroup")
 _READ_FIRST = BLOCK  # bytes of an object whose size is not known
 
 
@@ -129,19 +128,6 @@ class RemoteStore:
         """Check that no object of a key was removed since the objects were listed."""
         if self._manifest.find(key) is not None:
             raise ChangedError(f"{self.url(key)}: object was removed since the slide was first opened")
-
-
-def is_remote_zarr(url: str) -> bool:
-    """Return whether the objects below a URL are a zarr array or group.
-
-    Raises:
-        ReadError: The store does not answer, or denies access.
-    """
-    found = fetch([Range(f"{url}/{name}", None, 0, 0) for name in METADATA])
-    for one in found:
-        if isinstance(one, ReadError):
-            raise one
-    return any(not isinstance(one, MissingError) for one in found)
 
 
 def _hash(text: str) -> int:

@@ -20,8 +20,8 @@ from patchaug.errors import PatchaugError, ReadError
 from patchaug.readers.file import Fingerprint, describe, fingerprint, open_file, open_source
 from patchaug.readers.file_handles import ChangedError, Descriptor, get_or_open
 from patchaug.readers.remote import RemoteSource
+from patchaug.readers.remote_listing import METADATA, is_hierarchy
 from patchaug.readers.urls import as_url
-from patchaug.readers.zarr.remote_store import METADATA, is_remote_zarr
 
 _REALTIME_COARSE = 5  # Linux dates files by this clock, which is up to 10 ms behind; Python has no name for it
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -82,7 +82,7 @@ def is_zarr(path: str | os.PathLike[str]) -> bool:
     """Return whether a folder, or what is below a URL, is a zarr array or group."""
     url = as_url(path)
     if url is not None:
-        return is_remote_zarr(url)
+        return is_hierarchy(url)
     return any(os.path.isfile(os.path.join(path, name)) for name in METADATA)
 
 
