@@ -10,8 +10,10 @@ from patchaug.core.progress import progress
 from patchaug.core.windows import Window
 from patchaug.readers import Raster
 from patchaug.slides.class_raster import ClassRaster
+from patchaug.slides.class_runs import REST, ClassRuns
+from patchaug.slides.index_mask import index_mask
 from patchaug.slides.label_index import MaskReader, index_labels, read_at, same_labels
-from patchaug.slides.label_runs import Read, index_mask
+from patchaug.slides.label_runs import Read
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_place import align
 from patchaug.slides.mask_values import explained, require_known_classes
@@ -99,8 +101,8 @@ class AlignedMask:
         width, height = invalid.width, invalid.height
         bands = list(valid_bands(invalid))
         each = progress(bands, len(bands), f"{self.slide}: indexing its mask")
-        runs = index_mask(width, height, (read(0, top, width, rows) for top, rows in each), read)
-        return Labels(width, height, None, None, runs)
+        runs = index_mask(width, height, (read(0, top, width, rows) for top, rows in each), read, rest=REST)
+        return Labels(width, height, None, None, ClassRuns(width, height, runs, read))
 
 
 def _read_valid(mask: AlignedMask, invalid: Labels, level: int, x: int, y: int, width: int, height: int) -> Array:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.slides.class_runs import REST, ClassRuns
 from patchaug.slides.label_runs import BLOCK, STRIP, Read, RunLengthIndex
 from patchaug.slides.labels import Labels
 
@@ -36,17 +37,19 @@ def encode_index(key: str, labels: Labels, facts: Mapping[str, Any]) -> bytes:
         labels: The index.
         facts: What `IndexTask.facts` returns.
     """
-    edges = (labels.columns, labels.lines)
+    stored, edges = labels.runs, (labels.columns, labels.lines)
+    if not isinstance(stored, ClassRuns):
+        raise TypeError("an index of all pixels is needed")
     header = {
         "key": key, "size": [int(labels.width), int(labels.height)], "facts": dict(facts),
-        "edges": [None if one is None else len(one) for one in edges],
-        "classes": [[int(value), int(runs.width), int(runs.height), len(runs.blocks), len(runs.rows)]
-                    for value, runs in labels.runs.items()],
+        "sides": [stored.width, stored.height], "edges": [None if one is None else len(one) for one in edges],
+        "classes": [[int(value), len(runs.blocks), len(runs.rows)]
+                    for value, runs in stored.stored.items()],
     }  # fmt: skip
     text = json.dumps(header).encode()
     parts = [MAGIC, len(text).to_bytes(8, "little"), text]
     arrays = [one.astype("<i8", copy=False) for one in edges if one is not None]
-    for runs in labels.runs.values():
+    for runs in stored.stored.values():
         arrays += [np.asarray(getattr(runs, name)).astype(kind, copy=False) for name, kind in _ARRAYS]
     at = sum(map(len, parts))
     for array in arrays:
@@ -80,7 +83,8 @@ def decode_index(data: bytes, key: str, reader_of: Callable[[dict[str, Any]], Re
     except (_BadBytesError, KeyError, TypeError, ValueError, OverflowError):
         return None
     read = reader_of(header["facts"])
-    return replace(labels, runs={value: replace(runs, read=read) for value, runs in labels.runs.items()})
+    assert isinstance(labels.runs, ClassRuns)
+    return replace(labels, runs=labels.runs.with_read(read))
 
 
 def _read_later(x: int, y: int, width: int, height: int) -> Array:
@@ -112,16 +116,18 @@ def _labels(body: memoryview, header: dict[str, Any], at: int, read: Read) -> La
     for edges, side in ((columns, width), (lines, height)):
         _require(edges is None or (len(edges) >= 2 and edges[-1] == side and _is_rising(edges) and edges[0] == 0))
     sides = (width if columns is None else len(columns) - 1, height if lines is None else len(lines) - 1)
+    _require(header["sides"] == list(sides))
     runs: dict[int, RunLengthIndex] = {}
-    for value, across, down, blocks, stored in header["classes"]:
-        _require(type(value) is int and value not in runs and (across, down) == sides)
+    across, down = sides
+    for value, blocks, stored in header["classes"]:
+        _require(type(value) is int and value != REST and value not in runs)
         lengths = (blocks, blocks, blocks + 1, stored, stored, stored)
         parts = [arrays.take(length, kind) for length, (_, kind) in zip(lengths, _ARRAYS, strict=True)]
         named = dict(zip((name for name, _ in _ARRAYS), parts, strict=True))
         _require_runs(named, across, down)
         runs[value] = RunLengthIndex(value, across, down, **named, read=read)
     _require(arrays.at == len(body) and list(runs) == sorted(runs))
-    return Labels(width, height, columns, lines, runs)
+    return Labels(width, height, columns, lines, ClassRuns(across, down, runs, read))
 
 
 class _Arrays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -13,12 +14,16 @@ from patchaug.core.progress import progress
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
 from patchaug.readers import Raster
+from patchaug.readers.hooks import tile_size
 from patchaug.slides.class_raster import ClassRaster
-from patchaug.slides.label_runs import BLOCK, LIMIT, index_mask
+from patchaug.slides.class_runs import REST, ClassRuns
+from patchaug.slides.index_mask import index_mask
+from patchaug.slides.label_runs import BLOCK
 from patchaug.slides.labels import Labels
 from patchaug.slides.mask_alignment import Alignment, Cells
 
-_BAND_PIXELS = 2**25  # rows of a mask that are indexed at a time: 32 Mpx
+_BAND_PIXELS = 2**25  # of the rows of a mask that are indexed at a time, at most: 32 Mpx
+_CACHED_PIXELS = 2**20
 
 
 class Reads(Protocol):
@@ -76,6 +81,17 @@ class MaskReader:
         cells = _cells_of(self.alignment, self.level)
         return max(int(cells.columns[-1]) + 1, 1) * max(int(cells.rows[-1]) + 1, 1) // len(cells.rows)
 
+    @property
+    def band_rows(self) -> int:
+        """Rows that are indexed at a time: whole tiles, so that none is decoded for two bands, and whole blocks."""
+        if self.own is not None:  # little more than a processor's cache holds, where tiles are that small
+            width, tile = self.size[0], tile_size(self.mask.raster, self.own)[1]
+            step = math.lcm(tile, BLOCK)
+            if step * width <= _BAND_PIXELS:
+                return step * max(_CACHED_PIXELS // (step * width), 1)
+        rows = max(_BAND_PIXELS // max(self.read_per_row, 1), BLOCK)
+        return rows - rows % (1024 if rows >= 1024 else BLOCK)
+
     def __call__(self, x: int, y: int, width: int, height: int) -> Array:
         """Read integers, (height, width)."""
         try:
@@ -92,7 +108,7 @@ def _cells_of(alignment: Alignment, level: int) -> Cells:
     return alignment.cells(level)
 
 
-def index_labels(reader: MaskReader, *, limit: float = LIMIT) -> Labels:
+def index_labels(reader: MaskReader, *, limit: float | None = None) -> Labels:
     """Index the labels of a mask on a level of the image; reads the mask once, in bands.
 
     Args:
@@ -103,12 +119,12 @@ def index_labels(reader: MaskReader, *, limit: float = LIMIT) -> Labels:
         ReadError: The mask cannot be read.
     """
     width, height = reader.size
-    # A multiple of the usual tile heights, so that no tile is decoded for two bands; of a block at least.
-    rows = max(_BAND_PIXELS // max(reader.read_per_row, 1), BLOCK)
-    rows -= rows % (1024 if rows >= 1024 else BLOCK)
+    rows = reader.band_rows
     tops = progress(range(0, height, rows), -(-height // rows), f"{reader.name}: indexing its mask")
     bands = (reader(0, top, width, min(rows, height - top)) for top in tops)
-    return Labels(*reader.alignment.image[reader.level], *reader.edges, index_mask(width, height, bands, reader, limit))
+    runs = index_mask(width, height, bands, reader, limit, REST)
+    classes = ClassRuns(width, height, runs, reader)
+    return Labels(*reader.alignment.image[reader.level], *reader.edges, classes)
 
 
 def read_at(mask: Reads, columns: Array, rows: Array) -> Array:

@@ -14,7 +14,7 @@ Coordinates are those of the mask as it is read: `foreground.Labels` knows what 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -29,8 +29,6 @@ Read = Callable[[int, int, int, int], Array]  # x, y, width, height -> the mask'
 
 STRIP, BLOCK = 256, 64  # columns of a strip, rows of a block: never change, or the windows of old runs would move
 LIMIT = 0.05  # bytes per pixel that the index of one class may take
-_RUN_BYTES, _BLOCK_BYTES = 3, 24  # the latter with the sums that a law keeps per block
-_PIECE = 2**22  # pixels that are searched at a time: what a processor's cache holds
 
 
 class RunBatch(NamedTuple):
@@ -200,35 +198,6 @@ def _pixels(starts: Array, lasts: Array, left: int, end: int) -> int:
     return int(np.add.reduce(lasts - starts + np.uint8(1), dtype=np.int64))
 
 
-def index_mask(
-    width: int, height: int, bands: Iterable[Array], read: Read, limit: float = LIMIT
-) -> dict[int, RunLengthIndex]:
-    """Index all classes of a mask in one pass.
-
-    Args:
-        width: Columns of the mask.
-        height: Rows of the mask.
-        bands: The mask as bands of full rows, top to bottom, each (rows, width) of integers; all but the last have a
-            multiple of 64 rows.
-        read: Reads a part of it again.
-        limit: Bytes per pixel that the index of one class may take.
-
-    Raises:
-        ForegroundError: The bands hold another number of rows.
-    """
-    parts: dict[int, list[tuple[Array, ...]]] = {}
-    down, top = -(-height // BLOCK), 0
-    lines = max(_PIECE // width // BLOCK, 1) * BLOCK
-    for band in bands:
-        for y in range(0, len(band), lines):
-            piece = band[y : y + lines]
-            _index_piece(piece, top + y, down, parts, limit)
-        top += len(band)
-    if top != height:
-        raise ForegroundError(f"the mask's bands hold {top} rows, its level has {height}")
-    return {value: _joined(value, width, height, parts.pop(value), read) for value in sorted(parts)}
-
-
 def _stretches(cells: Array) -> tuple[Array, Array, Array, Array]:
     """Values, rows, first and last columns of all runs, cut where a strip ends; in reading order."""
     height, width = cells.shape
@@ -239,45 +208,3 @@ def _stretches(cells: Array) -> tuple[Array, Array, Array, Array]:
     rows, starts = np.divmod(at, width)
     lasts = starts + np.diff(at, append=height * width) - 1
     return cells[rows, starts], rows, starts, lasts
-
-
-def _index_piece(piece: Array, top: int, down: int, parts: dict[int, list[tuple[Array, ...]]], limit: float) -> None:
-    """Add the runs of some rows to what is known of each class: block numbers, amounts, runs in blocks, runs."""
-    values, rows, starts, lasts = _stretches(piece)
-    strips = (starts // STRIP).astype(np.uint16)
-    order = np.argsort(strips, kind="stable")
-    order = order[np.argsort(values[order], kind="stable")]  # by class, by strip, by row
-    values, rows, starts, lasts = values[order], rows[order] + top, starts[order], lasts[order]
-    numbers = strips[order].astype(np.int64) * down + rows // BLOCK
-    runs_of_all = np.stack(
-        [(array % side).astype(np.uint8) for array, side in ((rows, BLOCK), (starts, STRIP), (lasts, STRIP))]
-    )
-    edges = np.append(np.flatnonzero(np.append(True, values[1:] != values[:-1])), len(values))
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
-        block = numbers[begin:end]
-        new = np.flatnonzero(np.append(True, block[1:] != block[:-1]))
-        blocks, counts = block[new], np.diff(new, append=len(block))
-        amounts = np.add.reduceat(lasts[begin:end] - starts[begin:end] + 1, new)
-        kept = runs_of_all[:, begin:end]
-        room = limit * piece.size - _BLOCK_BYTES * len(blocks)
-        if _RUN_BYTES * len(block) > room:  # too many: those of the blocks that are richest in them are let go
-            poorest = np.argsort(counts, kind="stable")
-            dropped = poorest[np.cumsum(counts[poorest]) * _RUN_BYTES > room]
-            keep = np.ones(len(blocks), bool)
-            keep[dropped] = False
-            kept = kept[:, np.repeat(keep, counts)]
-            counts = np.where(keep, counts, 0)
-        parts.setdefault(int(values[begin]), []).append((blocks, amounts, counts, *kept))
-
-
-def _joined(value: int, width: int, height: int, parts: list[tuple[Array, ...]], read: Read) -> RunLengthIndex:
-    """The runs of one class, strip by strip, from those of bands, each of which holds all strips."""
-    blocks, amounts, runs, rows, starts, lasts = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(blocks, kind="stable")
-    before, counts = np.cumsum(runs) - runs, runs[order]
-    firsts = np.concatenate(([0], np.cumsum(counts)))
-    take = np.arange(firsts[-1]) + np.repeat(before[order] - firsts[:-1], counts)
-    return RunLengthIndex(
-        value, width, height, blocks[order].astype(np.int32), amounts[order].astype(np.int32), firsts,
-        rows[take], starts[take], lasts[take], read,
-    )  # fmt: skip

@@ -10,7 +10,10 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.core.memory.shared_arrays import SharedArraysMixin
+from patchaug.slides.class_runs import REST, ClassRuns
 from patchaug.slides.label_runs import BLOCK, STRIP, RunLengthIndex
+
+_RUNS = 1 << 20  # that are weighed at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,9 @@ class Labels(SharedArraysMixin):
         """Count a class's pixels on the level."""
         columns = np.arange(self.width + 1) if self.columns is None else self.columns
         lines = np.arange(self.height + 1) if self.lines is None else self.lines
+        if isinstance(self.runs, ClassRuns) and value == REST and value in self.runs:
+            others = sum(self.pixels(other) for other in self.runs.stored)
+            return int(columns[-1] - columns[0]) * int(lines[-1] - lines[0]) - others
         return int(block_weights(self.runs[value], columns, lines).sum())
 
     def first(self, value: int) -> tuple[int, int]:
@@ -83,20 +89,22 @@ def block_weights(runs: RunLengthIndex, columns: Array, lines: Array) -> Array:
     """Sum column weight times row weight over the pixels of each block that holds the class; int64."""
     weights = np.zeros(len(runs.blocks), np.int64)
     down = -(-runs.height // BLOCK)
-    for strip in range(-(-runs.width // STRIP)):
-        low, high = (int(at) for at in runs.blocks.searchsorted((strip * down, (strip + 1) * down)))
-        first, last = int(runs.firsts[low]), int(runs.firsts[high])
+    low = 0
+    while low < len(weights):  # some blocks at a time: their runs take eight times their memory here
+        high = max(int(runs.firsts.searchsorted(runs.firsts[low] + _RUNS, side="right")) - 1, low + 1)
+        high = min(high, len(weights))
+        part = slice(int(runs.firsts[low]), int(runs.firsts[high]))
         counts = np.diff(runs.firsts[low : high + 1])
-        rows = (
-            np.repeat((runs.blocks[low:high] - strip * down).astype(np.int64) * BLOCK, counts) + runs.rows[first:last]
-        )
-        here = columns[strip * STRIP : (strip + 1) * STRIP + 1]
-        of_runs = (here[1:][runs.lasts[first:last]] - here[runs.starts[first:last]]) * (lines[rows + 1] - lines[rows])
-        sums = np.concatenate(([0], np.cumsum(of_runs)))
-        ends = runs.firsts[low : high + 1] - first
+        strips, tops = np.divmod(runs.blocks[low:high].astype(np.int64), down)
+        rows = np.repeat(tops * BLOCK, counts) + runs.rows[part]
+        lefts = np.repeat(strips * STRIP, counts)
+        across = columns[lefts + runs.lasts[part] + 1] - columns[lefts + runs.starts[part]]
+        sums = np.concatenate(([0], np.cumsum(across * (lines[rows + 1] - lines[rows]))))
+        ends = runs.firsts[low : high + 1] - part.start
         weights[low:high] = sums[ends[1:]] - sums[ends[:-1]]
         for number in np.flatnonzero(counts == 0) + low:
             weights[number] = _weight(runs, int(number), columns, lines)
+        low = high
     return weights
 
 

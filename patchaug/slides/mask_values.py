@@ -26,9 +26,10 @@ def require_known_classes(slide: str, mask: ClassRaster, labels: Labels, level: 
     """
     if mask.classes is None or mask.maps:  # mapped values were verified when they were read
         return
+    if not unknown_of(dict.fromkeys(labels.runs, (0, (0, 0))), mask.classes, mask.ignore_index):
+        return
     values = {value: (labels.pixels(value), labels.first(value)) for value in labels.runs}
-    if unknown_of(values, mask.classes, mask.ignore_index):
-        raise LabelError(f"{slide}: {unknown_values(values, mask.classes, mask.ignore_index, level)}")
+    raise LabelError(f"{slide}: {unknown_values(values, mask.classes, mask.ignore_index, level)}")
 
 
 @contextmanager

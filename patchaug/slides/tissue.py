@@ -22,6 +22,7 @@ from patchaug.readers import ArrayRaster
 from patchaug.readers.hooks import uncached
 from patchaug.readers.identity import Identity, identity_of
 from patchaug.slides.class_raster import ClassRaster
+from patchaug.slides.class_runs import ClassRuns
 from patchaug.slides.index_tasks import IndexTask
 from patchaug.slides.label_index import MaskReader, index_labels
 from patchaug.slides.label_runs import Read
@@ -155,7 +156,8 @@ def _index_tissue(slide: Slide, level: int) -> Labels:
     alignment = Alignment(slide.level_dimensions, raster.level_dimensions, (scale[0], scale[1]))
     reader = MaskReader(slide.name, ClassRaster(raster, None, None, slide.name), alignment, level, None)
     labels = index_labels(reader, limit=math.inf)  # all runs are kept, and so the picture is not
-    return replace(labels, runs={value: replace(runs, read=_read_nothing) for value, runs in labels.runs.items()})
+    assert isinstance(labels.runs, ClassRuns)
+    return replace(labels, runs=labels.runs.with_read(_read_nothing))
 
 
 def _within(slide: Slide, frame: Window, image: Array) -> Array:

@@ -14,7 +14,9 @@ from patchaug.core.windows import Window
 from patchaug.errors import LabelError, ReadError
 from patchaug.readers import Raster, missing_tiles
 from patchaug.readers.hooks import all_valid
-from patchaug.slides.label_runs import BLOCK, index_mask
+from patchaug.slides.class_runs import REST, ClassRuns
+from patchaug.slides.index_mask import index_mask
+from patchaug.slides.label_runs import BLOCK
 from patchaug.slides.labels import Labels
 from patchaug.slides.pixel_format import CheckedRaster
 
@@ -118,8 +120,8 @@ def index_invalid(name: str, image: CheckedRaster, level: int) -> Labels:
     read = partial(read_invalid, name, image, level)
     with ThreadPoolExecutor() as threads:
         bands = (_band(threads, read, top, width, min(rows, height - top)) for top in tops)
-        runs = index_mask(width, height, bands, read)
-    return Labels(width, height, None, None, {INVALID: runs[INVALID]} if INVALID in runs else {})
+        runs = index_mask(width, height, bands, read, rest=REST)
+    return Labels(width, height, None, None, ClassRuns(width, height, runs, read))
 
 
 def band_rows(width: int) -> int:

@@ -15,6 +15,7 @@ from patchaug.sampling import window_counts as restricted
 from patchaug.sampling.class_component import ClassComponent, reach
 from patchaug.sampling.distributions import WindowDomain
 from patchaug.sampling.min_fraction import QualifyingWindows, least_pixels
+from patchaug.slides import class_runs, index_mask
 from patchaug.slides import label_runs as runs
 from patchaug.slides import labels as labels_file
 from patchaug.slides.labels import Labels
@@ -26,7 +27,7 @@ from patchaug.testing import masks
 def blocks_of(strip: int, block: int, limit: float) -> Iterator[None]:
     """Index in other blocks, so that small masks have many; a limit of 0 keeps no runs at all."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (runs, labels_file, class_component, restricted):
+        for module in (runs, index_mask, class_runs, labels_file, class_component, restricted):
             for name, value in (("STRIP", strip), ("BLOCK", block), ("LIMIT", limit), ("_PIECE", 40)):
                 if hasattr(module, name):
                     patch.setattr(module, name, value)
@@ -40,10 +41,12 @@ def labels_of(mask: np.ndarray, rows: int = 64) -> Labels:
     """Index a mask in bands of a few rows."""
     height, width = mask.shape
     bands = (mask[top : top + rows] for top in range(0, height, rows))
-    return Labels(
-        width, height, None, None,
-        runs.index_mask(width, height, bands, lambda x, y, w, h: mask[y : y + h, x : x + w]),
-    )  # fmt: skip
+
+    def read(x: int, y: int, w: int, h: int) -> np.ndarray:
+        return mask[y : y + h, x : x + w]
+
+    stored = index_mask.index_mask(width, height, bands, read, rest=0)
+    return Labels(width, height, None, None, class_runs.ClassRuns(width, height, stored, read))
 
 
 def window_counts(mask: np.ndarray, value: int, w: int, h: int) -> np.ndarray:
@@ -277,7 +280,7 @@ def test_sums_beyond_63_bits_are_refused() -> None:
 def test_missing_rows_are_an_error() -> None:
     """Bands that do not fill the level would shift every row below."""
     with pytest.raises(ForegroundError, match="3 rows, its level has 4"):
-        runs.index_mask(2, 4, [np.zeros((3, 2), np.uint8)], lambda *_: np.zeros((1, 1), np.uint8))
+        index_mask.index_mask(2, 4, [np.zeros((3, 2), np.uint8)], lambda *_: np.zeros((1, 1), np.uint8))
 
 
 def test_blocks_never_change() -> None:

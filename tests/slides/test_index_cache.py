@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchaug import Foreground, MissingError, Plan, WriteError, open_slide
+from patchaug.slides.class_runs import ClassRuns
 from patchaug.slides.index_bytes import decode_index, encode_index
 from patchaug.slides.index_cache import TAG, IndexCache, keeping_indexes
+from patchaug.slides.index_mask import index_mask
 from patchaug.slides.index_tasks import key_of
 from patchaug.slides.label_runs import RunLengthIndex
 from patchaug.slides.labels import Labels
@@ -109,6 +111,8 @@ def test_wrong_arrays_with_a_right_digest_are_refused_or_sound(mask, name, place
     slide = open_slide(np.zeros((*mask.shape, 3), np.uint8), mask)
     labels = slide.labels()
     value = max(labels.runs)
+    if value == 0:
+        return
     runs = labels.runs[value]
     array = np.array(getattr(runs, name))
     if not len(array):
@@ -117,7 +121,8 @@ def test_wrong_arrays_with_a_right_digest_are_refused_or_sound(mask, name, place
     changed = {name: array}
     parts = {one: changed.get(one, getattr(runs, one)) for one in ARRAYS}
     wrong = RunLengthIndex(value, runs.width, runs.height, *parts.values(), runs.read)
-    data = encode_index(KEY, Labels(labels.width, labels.height, None, None, {**labels.runs, value: wrong}), {})
+    classes = ClassRuns(runs.width, runs.height, {**labels.runs.stored, value: wrong}, runs.read)
+    data = encode_index(KEY, Labels(labels.width, labels.height, None, None, classes), {})
     found = decode_index(data, KEY, lambda facts: runs.read)
     if found is None:
         return
@@ -129,6 +134,31 @@ def test_wrong_arrays_with_a_right_digest_are_refused_or_sound(mask, name, place
         rows, starts, lasts = (part.astype(int) for part in one.block(number))
         assert (x + lasts < labels.width).all() and (y + rows < labels.height).all() and (starts <= lasts).all()
         assert (lasts - starts + 1).sum() == one.amounts[number]
+
+
+@given(masks(), st.sampled_from([np.uint8, np.int16, np.uint32]))
+def test_the_runs_of_class_0_are_those_that_a_mask_has(mask, dtype) -> None:
+    """They follow from the others, bit by bit, as if they had been indexed; also where some runs are not kept."""
+    height, width = mask.shape
+    mask = mask.astype(dtype)
+
+    def read(x: int, y: int, across: int, down: int) -> np.ndarray:
+        return mask[y : y + down, x : x + across]
+
+    for limit in (1e9, 0.05):
+        whole = index_mask(width, height, [mask], read, limit)
+        found = ClassRuns(width, height, index_mask(width, height, [mask], read, limit, rest=0), read)
+        assert list(found) == sorted(whole) and len(found) == len(whole) and all(value in found for value in whole)
+        assert {value: found[value].pixels for value in found} == {v: (mask == v).sum() for v in np.unique(mask)}
+        for value, runs in whole.items():
+            mine = found[value]
+            assert np.array_equal(mine.blocks, runs.blocks) and np.array_equal(mine.amounts, runs.amounts)
+            for number in range(len(runs.blocks)):
+                for one, other in zip(mine.block(number), runs.block(number), strict=True):
+                    assert one.dtype == other.dtype and np.array_equal(one, other)
+            if limit > 1:
+                assert all(np.array_equal(getattr(mine, name), getattr(runs, name)) for name in ARRAYS)
+    assert 99 not in found
 
 
 def test_another_mask_or_option_is_another_index(tmp_path: Path) -> None:
