@@ -103,8 +103,8 @@ def start(folder: Path, slides: int) -> str:
     return (
         f"| {len(opened)} slides of 4 Mpx: opening | {opening / len(opened) * 1e3:.2f} ms of processor time a slide; "
         f"with a `Uniform` plan {seconds:.1f} s in all, {handles} files open |\n"
-        f"| memory a slide | {memory / len(opened) / 1e3:.1f} KB after `Uniform`, {more / 1e3:.1f} KB more for the index "
-        f"of `Foreground` |"
+        f"| memory a slide | {memory / len(opened) / 1e3:.1f} KB after `Uniform`, {more / 1e3:.1f} KB more for "
+        f"the index of `Foreground` |"
     )
 
 

@@ -15,8 +15,8 @@ from patchaug.errors import OptionError, WindowError
 from patchaug.readers import Raster, open_mask
 from patchaug.readers.georeference import georeference_of
 from patchaug.slides.class_raster import ClassRaster
+from patchaug.slides.index_mask import index_mask
 from patchaug.slides.label_index import MaskReader, index_labels, read_at
-from patchaug.slides.label_runs import index_mask
 from patchaug.slides.labels import Labels, Region
 from patchaug.slides.mask_place import align
 from patchaug.slides.read_around import Bounds, bounds_on
