@@ -17,6 +17,7 @@ from patchaug.sampling import Grid, Sampler
 from patchaug.sampling.draw import Draw
 from patchaug.sampling.importance import ImportanceWeights
 from patchaug.sampling.plan import Edge, Plan
+from patchaug.sampling.read_ahead import ReadAhead
 from patchaug.slides.patch import Patch
 from patchaug.slides.slide import Slide
 
@@ -107,6 +108,7 @@ class PatchDataset(Dataset[Patch | WeightedPatch]):
         self.importance = ImportanceWeights(self.plan, max_weight=max_weight) if weights else None
         same = isinstance(sampler, Grid) and sampler.offset == "fixed" and augment is None  # in each epoch
         self._repeats = None if same else RepeatedEpochs(len(self.plan))
+        self._ahead: ReadAhead | None = None
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -121,6 +123,16 @@ class PatchDataset(Dataset[Patch | WeightedPatch]):
         if self._repeats is not None:
             self._repeats.count(draw.index)
         return self._patch(draw)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Patch | WeightedPatch]:
+        """Patches of a batch, which torch's loaders ask for; slides in stores fetch it at once, and the next ones."""
+        if self._ahead is None:
+            self._ahead = ReadAhead(self.plan)
+        self._ahead.batch(indices)
+        return [self[index] for index in indices]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ahead": None}  # each process has its own
 
     def __iter__(self) -> Iterator[Patch | WeightedPatch]:
         """The patches of epoch 0. Without this, Python's loop over indices would never end."""

@@ -10,7 +10,7 @@ from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import LabelError
 from patchaug.readers.base import Raster, Sizes
-from patchaug.readers.hooks import tile_size, uncached
+from patchaug.readers.hooks import read_ahead, tile_size, uncached
 from patchaug.readers.identity import Identity, identity_of
 
 _SAMPLED = 16 << 20  # pixels in which colours are counted for an error's text
@@ -68,6 +68,10 @@ class ColourRaster:
     def uncached(self) -> ColourRaster:
         """Return a raster of the same pixels that caches none."""
         return ColourRaster(uncached(self.picture))
+
+    def read_ahead(self, window: Window) -> None:
+        """Start to fetch a window that will be read soon."""
+        read_ahead(self.picture, window)
 
     def identity(self) -> Identity | None:
         """Return what identifies the pixels: those of the picture."""

@@ -16,6 +16,7 @@ A raster needs only the names of the protocol `Raster`. It may also define:
 - `read_validity(window)`: the latter alone, where it needs no pixels.
 - `identity()`: what identifies its pixels across runs, a tuple, see `patchaug.readers.identity`; indexes of labels are
   kept on disk for such rasters alone.
+- `read_ahead(window)`: start to fetch a window that will be read soon, and return at once.
 - `complete`: True where every pixel is known to be valid; by default only of rasters without `read_valid`.
 """
 
@@ -130,6 +131,13 @@ def read_validity(raster: Raster, window: Window) -> Array | None:
     hook = getattr(raster, "read_validity", None)
     valid: Array | None = read_valid(raster, window)[1] if hook is None else hook(window)
     return valid
+
+
+def read_ahead(raster: Raster, window: Window) -> None:
+    """Announce a window that will be read soon, see `Slide.read_ahead`; by default nothing is done."""
+    hook = getattr(raster, "read_ahead", None)
+    if hook is not None:
+        hook(window)
 
 
 def all_valid(raster: Raster) -> bool:

@@ -51,6 +51,7 @@ class _Piece:
         self.future, self.start = future, item[3]
         self.size = min(abs(item[4]), 1 << 20) if item[4] <= 0 else item[4]
         self.items: list[Item] = []
+        self.began, self.used = time.monotonic(), False
 
     def cut(self, item: Item, until: float) -> Answer:
         """Return the bytes of one range; raise FetchError where there are none, or the time is over."""
@@ -95,6 +96,7 @@ class Engine:
         for item in items:
             try:
                 if item in ready:
+                    ready[item].used = True
                     answers.append(ready[item].cut(item, until - self.seconds / 2))
                 else:
                     answers.append(started[item].cut(item, until))
@@ -120,9 +122,17 @@ class Engine:
         return {"error": "failed", "text": describe(error)}
 
     def ahead(self, items: list[Item]) -> None:
-        """Start to fetch ranges that will be asked for; those read ahead longest ago make room for them."""
+        """Start to fetch ranges that will be asked for, while there is room beside those that still wait for that."""
         with self._lock:
             new = [item for item in dict.fromkeys(items) if item not in self._piece_of]
+            room, old = AHEAD - sum(max(item[4], 0) for item in new), time.monotonic() - self.seconds
+            for piece in list(self._ahead.values()):
+                if self._bytes <= room:
+                    break
+                if piece.used or piece.began < old:
+                    self._forget(piece)
+            if self._bytes > room:
+                return
             started = self._start(new, self._later, time.monotonic() + self.seconds)
             for item, piece in started.items():
                 self._piece_of[item] = piece
@@ -130,8 +140,6 @@ class Engine:
                 if id(piece) not in self._ahead:
                     self._ahead[id(piece)] = piece
                     self._bytes += piece.size
-            while self._bytes > AHEAD:
-                self._forget(next(iter(self._ahead.values())))
 
     def _forget(self, piece: _Piece) -> None:
         if self._ahead.pop(id(piece), None) is not None:

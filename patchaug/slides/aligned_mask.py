@@ -9,6 +9,7 @@ from patchaug.core.class_codes import ClassCodes
 from patchaug.core.progress import progress
 from patchaug.core.windows import Window
 from patchaug.readers import Raster
+from patchaug.readers.hooks import read_ahead
 from patchaug.slides.class_raster import ClassRaster
 from patchaug.slides.class_runs import REST, ClassRuns
 from patchaug.slides.index_mask import index_mask
@@ -63,6 +64,21 @@ class AlignedMask:
         columns = self.alignment.under(window.level, 0, window.x, window.right)
         rows = self.alignment.under(window.level, 1, window.y, window.bottom)
         return read_at(self.classes, columns, rows)
+
+    def read_ahead(self, window: Window) -> None:
+        """Start to fetch what a window of the image will read."""
+        level = self._own_level(window.level)
+        if level is not None:
+            return read_ahead(self.raster, Window(window.x, window.y, window.width, window.height, level))
+        spans = []
+        for axis, start, stop in ((0, window.x, window.right), (1, window.y, window.bottom)):
+            places = self.alignment.under(window.level, axis, start, stop)
+            inside = places[(places >= 0) & (places < self.raster.level_dimensions[0][axis])]
+            if not len(inside):  # the window lies outside the mask
+                return None
+            spans.append((int(inside[0]), int(inside[-1]) + 1))
+        (x, right), (y, bottom) = spans
+        return read_ahead(self.raster, Window(x, y, right - x, bottom - y))
 
     def _own_level(self, level: int) -> int | None:
         """The mask's level that holds the labels of an image level pixel by pixel; None where it must be level 0."""

@@ -19,8 +19,9 @@ from patchaug.core.validation import Size, checked_mpp, printable, refuses_old_n
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, ReadError, WindowError, placed
 from patchaug.readers import Raster, require_inside
-from patchaug.readers.hooks import all_valid
+from patchaug.readers.hooks import all_valid, path_of, read_ahead
 from patchaug.readers.tiled import MORE_MEMORY
+from patchaug.readers.urls import is_url
 from patchaug.slides.aligned_mask import AlignedMask
 from patchaug.slides.class_numbers import class_number
 from patchaug.slides.labels import Labels, Region
@@ -239,6 +240,27 @@ class Slide(SlideIndexes):
             ReadError: A file cannot be read there.
         """
         return read_around(self._read, self.bounds(window.level), window, halo, size, self.name, self.ignore_index)
+
+    @property
+    def remote(self) -> bool:
+        """Whether image or mask are read from a URL."""
+        rasters = [raster for one in self.members for raster in (one.image, one.mask) if raster is not None]
+        return any(is_url(path_of(raster)) for raster in rasters)
+
+    def read_ahead(self, window: Window, halo: tuple[int, int] = (0, 0)) -> None:
+        """Start to fetch a window that will be read soon from a store, and return at once; local files need none.
+
+        Args:
+            window: The window, in pixels of its level.
+            halo: Pixels (y, x) of the level that will be read around it.
+        """
+        left, top, right, bottom = self.bounds(window.level)
+        x, y = max(window.x - halo[1], left), max(window.y - halo[0], top)
+        width, height = min(window.right + halo[1], right) - x, min(window.bottom + halo[0], bottom) - y
+        for member in self.members:
+            read_ahead(member.image, Window(x, y, width, height, window.level))
+            if member._mask is not None:
+                member._mask.read_ahead(Window(x, y, width, height, window.level))
 
     def read_mask(self, window: Window) -> Array:
         """Read the class numbers of a window, by the nearest pixel where the mask has another grid.
