@@ -29,9 +29,7 @@ def server() -> Iterator[RangeServer]:
 
 
 @pytest.fixture(scope="module")
-def pairs(
-    server: RangeServer, tmp_path_factory: pytest.TempPathFactory
-) -> list[tuple[tuple[Path, Path], tuple[str, str]]]:
+def pairs(server: RangeServer, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """Two slides with masks of half their size, local and served."""
     folder, made = tmp_path_factory.mktemp("slides"), []
     numbers = np.random.default_rng(0)
