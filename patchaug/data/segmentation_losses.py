@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from patchaug.core.arguments import names_arguments_of_init
+from patchaug.data.rank_sums import over_ranks, summing
 from patchaug.errors import OptionError
 
 
@@ -110,7 +112,9 @@ class SegmentationLoss:
             scores, labels = scores.movedim(0, 1).reshape(1, classes, -1), labels.reshape(1, -1)
         logs = (scores if scores.dtype == torch.float64 else scores.float()).log_softmax(1)
         counts = labels != self.ignore_index
-        values = self.of_groups(logs, torch.where(counts, labels, 0).long(), counts, weight.to(logs.device, logs.dtype))
+        weight = weight.to(logs.device, logs.dtype)
+        with nullcontext() if reduction == "mean" else summing(None):
+            values = self.of_groups(logs, torch.where(counts, labels, 0).long(), counts, weight)
         return values if reduction == "none" else values[0]
 
     def of_groups(
@@ -242,8 +246,8 @@ def _focal(
     losses = -picked
     if gamma:  # bounded from 0, where the gradient of a root is infinite
         losses = losses * (-torch.expm1(picked)).clamp_min(torch.finfo(logs.dtype).tiny) ** gamma
-    whole = of_pixels.sum(1)
-    return (of_pixels * losses).sum(1) / torch.where(whole > 0, whole, 1)
+    whole, lost = over_ranks(torch.stack([of_pixels.sum(1), (of_pixels * losses).sum(1)]))
+    return lost / torch.where(whole > 0, whole, 1)
 
 
 def _dice(logs: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -252,6 +256,7 @@ def _dice(logs: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor, weight
     picked = probabilities.gather(1, labels[:, None])[:, 0]
     right = torch.zeros_like(predicted).scatter_add(1, labels, picked)
     labelled = torch.zeros_like(predicted).scatter_add(1, labels, counts.to(logs.dtype))
+    predicted, right, labelled = over_ranks(torch.stack([predicted, right, labelled]))
     of_classes = weight * (labelled > 0)
     losses = 1 - 2 * right / torch.where(labelled > 0, labelled + predicted, 1)
     whole = of_classes.sum(1)

@@ -2,7 +2,8 @@
 
 import patchaug.fastai2.learner
 import patchaug.fastai2.learner_epochs
-import patchaug.fastai2.learner_patches  # noqa: F401 - importing it puts them in their places
+import patchaug.fastai2.learner_patches
+import patchaug.fastai2.rank_callbacks  # noqa: F401 - importing it puts them in their places
 from patchaug.data.segmentation_losses import SlideCombinedLoss, SlideDiceLoss, SlideFocalLoss
 from patchaug.data.slide_items import SlideImage, SlideMask
 from patchaug.data.weighted_loss import WeightedLoss

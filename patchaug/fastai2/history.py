@@ -16,6 +16,7 @@ from patchaug.core.atomic import write_text
 from patchaug.core.messages import print_message
 from patchaug.errors import MissingError, WriteError
 from patchaug.fastai2.plain_errors import PlainErrors
+from patchaug.fastai2.rank_training import batch_windows
 
 
 class History(PlainErrors):
@@ -68,7 +69,7 @@ class History(PlainErrors):
         """Count the batch, or its pixels in validation."""
         if self.learn.training:
             self._add("model")
-            self.batches, self.patches = self.batches + 1, self.patches + len(self.learn.xb[0])
+            self.batches, self.patches = self.batches + 1, self.patches + batch_windows(self.learn)
         elif len(self.learn.yb):
             self._count(self.learn.pred, self.learn.yb[0])
 

@@ -14,7 +14,9 @@ from fastai.callback.schedule import LRFinder
 from fastai.learner import Learner, SkipToEpoch
 from fastcore.basics import noop
 
+from patchaug.fastai2.distributed import leave_ranks, prepare_ranks
 from patchaug.fastai2.patch_dl import PatchDL
+from patchaug.fastai2.rank_training import divided
 from patchaug.fastai2.weighted_learner import require_weighable, warn_of_unweighted_metrics, weigh_batch
 
 _with_events, _do_epoch_train, _do_epoch_validate = (
@@ -32,9 +34,20 @@ def with_events(
     """Call fastai's `_with_events`; a fit begins with its `start_epoch`, and `lr_find` does not count.
 
     Batches of a loader with importance weights are weighed.
+
+    Raises:
+        OptionError: Several processes train, each for itself.
     """
     ours = {"fit": _fit_epochs, "batch": weigh_batch}.get(event_type)
-    _with_events(self, f if ours is None else (lambda: ours(self, f)), event_type, ex, final)
+    if event_type == "fit":
+        prepare_ranks(self)
+        self._in_fit = True
+    try:
+        _with_events(self, f if ours is None else (lambda: ours(self, f)), event_type, ex, final)
+    finally:
+        if event_type == "fit":
+            self._in_fit = False
+            leave_ranks(self)
 
 
 def _fit_epochs(learn: Learner, epochs: Callable[[], None]) -> None:
@@ -60,7 +73,8 @@ def train_one_epoch(self: Learner) -> None:
     """Call fastai's `_do_epoch_train`; a pass that a callback, an error or Ctrl-C ends has used its epoch."""
     loader = self.dls.train
     try:
-        _do_epoch_train(self)
+        with divided(self, loader):
+            _do_epoch_train(self)
     finally:
         if isinstance(loader, PatchDL):
             loader.leave_pass()
@@ -70,7 +84,7 @@ def validate_without_moving(self: Learner, ds_idx: int = 1, dl: Any = None) -> N
     """Call fastai's `_do_epoch_validate`, which may get the training loader."""
     loader = self.dls[ds_idx] if dl is None else dl
     warn_of_unweighted_metrics(self, loader)
-    with _peeking(loader):
+    with _peeking(loader), divided(self, loader):
         _do_epoch_validate(self, ds_idx, dl)
 
 

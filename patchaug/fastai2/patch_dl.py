@@ -27,18 +27,19 @@ from patchaug.data.slide_items import LazySlideItem, SlideImage, slides_of
 from patchaug.data.worker_notes import WorkerNotes, worker_notes_for
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop_halo import with_crop
+from patchaug.fastai2.distributed import adapt_distributed
 from patchaug.fastai2.grouped_batches import GroupedBatches
 from patchaug.fastai2.lazy_items import Layout, layout_of, lazy_items_of, require_own_inputs
 from patchaug.fastai2.mask_display import ClassColours
 from patchaug.fastai2.pixels import pixels_of
 from patchaug.fastai2.random_patch import RandomPatch, random_patch
+from patchaug.fastai2.rank_batches import RankBatches
 from patchaug.fastai2.run_state import RunState
 from patchaug.fastai2.show_windows import show_with_windows
 from patchaug.fastai2.transform_geometry import require_croppable
 from patchaug.fastai2.weighted_batches import WeightedBatches
 from patchaug.fastai2.worker_pickling import WorkerPickling
 from patchaug.sampling.plan import Draw, Plan
-from patchaug.slides.slide import Slide
 
 _READ_ONLY = {RandomPatch, ClassColours, ToTensor}  # item transforms without randomness, all done by `pixels_of`
 
@@ -51,7 +52,7 @@ _KNOWN = {
 
 
 @names_arguments_of_init
-class PatchDL(RunState, WorkerPickling, WeightedBatches, GroupedBatches, TfmdDL):
+class PatchDL(RunState, WorkerPickling, RankBatches, WeightedBatches, GroupedBatches, TfmdDL):
     """Load patches in batches; `SlideBlock` chooses this loader.
 
     The split of the dataset decides between random windows and a grid, once, when the loader is made: fastai's `tta`
@@ -60,7 +61,7 @@ class PatchDL(RunState, WorkerPickling, WeightedBatches, GroupedBatches, TfmdDL)
 
     Args:
         dataset: fastai's dataset of slides and masks.
-        bs: Patches in a batch.
+        bs: Patches in a batch; of all processes together, where several train.
         shuffle: Mix the slides' windows anew in each epoch.
         num_workers: Processes that read; default: fastai's.
         n: Not supported: the number of patches follows from `per_slide` or the grid.
@@ -137,11 +138,7 @@ class PatchDL(RunState, WorkerPickling, WeightedBatches, GroupedBatches, TfmdDL)
         kwargs["after_batch"] = with_crop(kwargs.get("after_batch"), self.plan)
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, n=patches, **kwargs)
         require_croppable(self)
-
-    @property
-    def slides(self) -> list[Slide]:
-        """The slides of this loader."""
-        return [] if self.plan is None else self.plan.slides
+        adapt_distributed()
 
     def new(self, dataset: Any = None, cls: type | None = None, **kwargs: Any) -> Any:
         """Make a loader like this one with some arguments changed; with another dataset it makes its own plan."""
@@ -181,7 +178,7 @@ class PatchDL(RunState, WorkerPickling, WeightedBatches, GroupedBatches, TfmdDL)
         self._buffers = buffers = batch_buffers_for(self.fake_l.num_workers)
         self._notes = notes = worker_notes_for(self.fake_l.num_workers)
         try:
-            for batch in super().__iter__():
+            for batch in self.stepwise(super().__iter__()):
                 self._buffers = self._notes = None
                 position.count_batch(current)
                 yield batch
@@ -267,6 +264,11 @@ class PatchDL(RunState, WorkerPickling, WeightedBatches, GroupedBatches, TfmdDL)
             self.note_draw(draw)
             return item
         except SkipItemException:
+            if self.ranks is not None:
+                raise OptionError(
+                    "a transform has left out a window, and the ranks would train on different numbers of batches; "
+                    "leave out the transform, or train in one process"
+                ) from None
             return None
 
     def _read_item(self, item: tuple[Any, ...], draw: Draw) -> Any:

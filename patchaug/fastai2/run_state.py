@@ -9,6 +9,7 @@ from dataclasses import replace
 from patchaug.data.run_position import RunPosition
 from patchaug.errors import OptionError
 from patchaug.sampling.plan import Plan
+from patchaug.slides.slide import Slide
 
 
 class RunState:
@@ -26,6 +27,11 @@ class RunState:
     bs: int | None
     n: int
     _position: RunPosition
+
+    @property
+    def slides(self) -> list[Slide]:
+        """The slides of this loader."""
+        return [] if self.plan is None else self.plan.slides
 
     @property
     def epoch(self) -> int:

@@ -1,0 +1,53 @@
+"""The number of processes does not matter: windows of a step, weights, and what validation says."""
+
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ..rank_processes import run_ranks
+from .ranked import train_all
+
+CASES = [
+    {"workers": 2},
+    {"loss": "torch", "bs": 7, "flips": True},
+    {"loss": "dice", "drop_last": True, "bs": 5, "per_slide": 3},
+    {"loss": "both", "per_slide": 3},
+]  # the last batches of the first two have 3 and 6 windows
+
+
+@pytest.fixture(scope="module")
+def cases(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """The cases, each with the slides' folder."""
+    return [{**case, "folder": folder, "out": tmp_path_factory.mktemp("out")} for case in CASES]
+
+
+def merged(ranks: list[dict], name: str) -> list[list[str]]:
+    """The windows of each step, of all ranks in their order."""
+    return [list(chain(*parts)) for parts in zip(*(seen[name] for seen in ranks), strict=True)]
+
+
+def require_alike(ranks: list[dict], alone: dict) -> None:
+    """Require that the ranks have seen, computed and recorded what one process does."""
+    assert merged(ranks, "steps") == alone["steps"]
+    assert merged(ranks, "validated") == alone["validated"]
+    for seen in ranks:
+        assert seen["targets"] == alone["targets"]
+        for name, least in (
+            ("weights", 1e-6),
+            ("predictions", 1e-6),
+            ("validate", 1e-5),
+            ("losses", 1e-5),
+            ("values", 1e-5),
+        ):
+            np.testing.assert_allclose(seen[name], alone[name], rtol=least, atol=least, err_msg=name)
+        assert seen["values"] == ranks[0]["values"]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_world_size_does_not_matter(world, cases) -> None:
+    """Each step has the windows of one process; weights, losses and metrics are equal, `get_preds` is in order."""
+    together = run_ranks(world, train_all, cases)
+    for number, alone in enumerate(train_all(cases)):
+        require_alike([rank[number] for rank in together], alone)
