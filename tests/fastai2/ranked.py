@@ -20,7 +20,7 @@ LOSSES = {
     "dice": SlideDiceLoss, "both": lambda: SlideCombinedLoss(0, [1, 2, 3, 4, 5]),
 }  # fmt: skip
 USUAL = {
-    "bs": 6, "per_slide": 9, "workers": 0, "epochs": 1, "loss": "ours", "drop_last": False, "flips": False,
+    "bs": 6, "per_slide": 9, "workers": 0, "epochs": 1, "loss": "ours", "drop_last": False, "flips": False, "weights": False,
     "folder": Path(), "out": Path(),
 }  # fmt: skip
 
@@ -57,7 +57,7 @@ class Watch(Callback):
 def tiny_learner(cbs: Any = (), **case: Any) -> Learner:
     """A learner with a model of known weights."""
     case = SimpleNamespace(**USUAL | case)
-    patch = RandomPatch(32, per_slide=case.per_slide, foreground=0.5, seed=7)
+    patch = RandomPatch(32, per_slide=case.per_slide, foreground=0.5, seed=7, weights=case.weights)
     dls = loaders(
         case.folder, patch, bs=case.bs, num_workers=case.workers, drop_last=case.drop_last,
         batch_tfms=[Flip(0.5)] if case.flips else None,

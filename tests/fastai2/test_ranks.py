@@ -14,6 +14,7 @@ CASES = [
     {"loss": "torch", "bs": 7, "flips": True},
     {"loss": "dice", "drop_last": True, "bs": 5, "per_slide": 3},
     {"loss": "both", "per_slide": 3},
+    {"weights": True, "per_slide": 3, "bs": 5},
 ]  # the last batches of the first two have 3 and 6 windows
 
 
