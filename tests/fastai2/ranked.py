@@ -20,8 +20,8 @@ LOSSES = {
     "dice": SlideDiceLoss, "both": lambda: SlideCombinedLoss(0, [1, 2, 3, 4, 5]),
 }  # fmt: skip
 USUAL = {
-    "bs": 6, "per_slide": 9, "workers": 0, "epochs": 1, "loss": "ours", "drop_last": False, "flips": False, "weights": False,
-    "folder": Path(), "out": Path(),
+    "bs": 6, "per_slide": 9, "workers": 0, "epochs": 1, "loss": "ours", "drop_last": False, "flips": False,
+    "weights": False, "folder": Path(), "out": Path(),
 }  # fmt: skip
 
 
