@@ -147,7 +147,7 @@ class WholeBatch(Pipeline):
     """
 
     def __init__(self, transforms: Pipeline, loader: RankBatches) -> None:
-        vars(self).update(vars(transforms))
+        self.__dict__.update(vars(transforms))
         self.loader = loader
 
     def __call__(self, batch: Any) -> Any:

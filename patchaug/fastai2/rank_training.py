@@ -129,8 +129,8 @@ class RankTraining(PlainErrors):
                 indices, weights = loader.batch_weights
                 weights = loader.gathered(weights)
                 loader.batch_weights = BatchWeights(loader.gathered(torch.from_numpy(indices)).numpy(), weights)
-                if isinstance(learn.loss_func, WeightedLoss) and "weights" in vars(learn.loss_func):
-                    learn.loss_func.weights = weights
+                if isinstance(learn.loss_func, WeightedLoss) and "weights" in learn.loss_func.__dict__:
+                    learn.loss_func.__dict__["weights"] = weights
             loader.whole = True
         elif isinstance(learn.loss_func, SegmentationLoss):
             counts = 1.0 if len(loader.part) else 0.0
