@@ -1,6 +1,6 @@
 """Measure what thousands of slides cost before the first batch: opening, plans, memory, and the cache of indexes.
 
-    python benchmarks/many_slides.py FOLDER [--slides 10000] [--masks 40] [--side 10240] [--out t.md]
+    python benchmarks/many_slides.py FOLDER [--slides 10000] [--masks 120] [--side 10240] [--out t.md]
 
 FOLDER receives three slides of 4 Mpx and their masks under as many names as `--slides` says (hard links), and `--masks`
 masks of `--side` px. Figures are ratios of times in one run, or processor time where they stand alone:
@@ -166,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--slides", type=int, default=10000)
-    parser.add_argument("--masks", type=int, default=40)
+    parser.add_argument("--masks", type=int, default=120)
     parser.add_argument("--side", type=int, default=10240)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--part", choices=["start", "decode", "large"], help=argparse.SUPPRESS)

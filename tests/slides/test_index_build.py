@@ -14,9 +14,10 @@ import pytest
 import tifffile
 
 from patchaug import Foreground, Grid, LabelError, OptionError, Plan, ReadError, Uniform, open_slide
+from patchaug.core.process_pool import available_cores
 from patchaug.sampling.index_requests import Indexing
 from patchaug.slides import index_build
-from patchaug.slides.index_build import available_cores, build_indexes
+from patchaug.slides.index_build import build_indexes
 from patchaug.slides.index_cache import IndexCache, keeping_indexes
 from patchaug.testing.synthetic_slides import write_slide
 
@@ -158,9 +159,9 @@ SCRIPT = """
 import signal, sys, threading, time
 from tests.slides.test_index_build import Stuck
 from patchaug.slides.index_build import build_indexes
-from patchaug.slides import index_build
-start = index_build._start
-index_build._start = lambda: (one := start(), print(one.pid, flush=True))[0]
+from patchaug.core import process_pool
+start = process_pool._start
+process_pool._start = lambda: (one := start(), print(one.pid, flush=True))[0]
 build_indexes([Stuck(-60), Stuck(-60)], workers=2)
 """
 
