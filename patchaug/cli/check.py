@@ -71,6 +71,9 @@ def check(
     isolated: Annotated[
         bool, typer.Option("--isolated", help="Check each slide in a process of its own: for slides from strangers.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Slides to check at a time, each in another process.", min=1)
+    ] = 1,
     padding: Padding = None,
     size: Annotated[
         str | None, typer.Option(metavar="N", help="Side of the patches: each slide must have room for one.")
@@ -103,6 +106,7 @@ def check(
         invalid=invalid, channels=options.channels, series=options.series,
         size=None if size is None else options.size, level=level, mpp=mpp, mpp_of_slides=mpp_of_slides, sample=sample,
         manifest=manifest, new_manifest=write_manifest, ram=int(ram) if ram.isdigit() else ram, isolated=isolated,
+        workers=workers,
     )  # fmt: skip
     reports = _with_scale(reports, options, isolated=isolated)
     problems = sum(len(report.problems) for report in reports)

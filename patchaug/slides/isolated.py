@@ -28,7 +28,7 @@ except ImportError:
 warnings.simplefilter("ignore")
 logging.disable(logging.CRITICAL)
 from patchaug.errors import PatchaugError
-from patchaug.slides.audit import check_slide
+from patchaug.slides.check_slide import check_slide
 try:
     report = check_slide(**options).as_dict()
 except PatchaugError as error:
@@ -52,7 +52,7 @@ def check_isolated(
         root: Folder that the path of its mask follows from; default: its own.
         seconds: Time after which the child is ended.
         memory: Bytes of address space of the child; not limited on Windows.
-        **options: masks, codes, ignore_index, polygons, sample and room of `patchaug.slides.audit.check_slide`.
+        **options: masks, codes, ignore_index, polygons, sample and room of `patchaug.slides.check_slide.check_slide`.
 
     Returns:
         The fields of `patchaug.slides.audit.Report` as a dictionary. If the child ended without an answer,

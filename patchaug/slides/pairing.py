@@ -13,12 +13,14 @@ from patchaug.readers.urls import is_url, resolved
 from patchaug.slides.discovery import MASK, split_suffix, walk_files
 
 _LISTED = 20  # names in an error
+MaskFiles = dict[str, list[Path]]  # by stem
 _OME = ".ome"  # of case7.ome.tif, whose mask may be case7.png
 
 
 def find_masks(
-    images: Iterable[Path], masks: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None
-) -> list[Path]:
+    images: Iterable[Path], masks: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None,
+    listing: MaskFiles | None = None,
+) -> list[Path]:  # fmt: skip
     """Find the mask of each image in a folder: a picture or polygons of the same stem, or that stem and "_mask".
 
     The mask lies in the same subfolder as its image. Where only one of the two sides has subfolders, the stem decides.
@@ -27,6 +29,7 @@ def find_masks(
         images: The images.
         masks: Folder of masks, with any subfolders; it may be that of the images.
         root: Folder below which the images lie; default: their common folder.
+        listing: Files of the folder, see `list_masks`; default: listed here.
 
     Returns:
         A mask for each image, in order.
@@ -48,7 +51,9 @@ def find_masks(
     if not images:
         return []
     top = Path(root) if root is not None else Path(os.path.commonpath([image.parent for image in images]))
-    by_stem = _masks_by_stem(folder, {resolved(image) for image in images})
+    inputs = {resolved(image) for image in images}  # they may lie in the same folder: an image is not a mask
+    files = list_masks(folder) if listing is None else listing
+    by_stem = {stem: [file for file in named if resolved(file) not in inputs] for stem, named in files.items()}
     found: dict[Path, Path] = {}
     problems: list[str] = []
     missing: list[Path] = []
@@ -78,22 +83,33 @@ def find_masks(
     return [found[image] for image in images]
 
 
-def _masks_by_stem(folder: Path, images: set[Path]) -> dict[str, list[Path]]:
-    """Return all files of masks by stem. Images may lie in the same folder: an image is not a mask."""
+def list_masks(folder: str | os.PathLike[str]) -> MaskFiles:
+    """List the files of a folder that may be masks, by stem."""
     suffixes = known_suffixes("image", "mask", "annotations")
     by_stem: dict[str, list[Path]] = {}
-    for file in sorted(walk_files(folder, True, ())):
+    for file in sorted(walk_files(Path(folder), True, ())):
         stem, suffix = split_suffix(file)
-        if suffix in suffixes and not file.name.startswith(".") and resolved(file) not in images:
+        if suffix in suffixes and not file.name.startswith("."):
             by_stem.setdefault(stem, []).append(file)
     return by_stem
 
 
-def _named(stem: str, by_stem: dict[str, list[Path]]) -> list[Path]:
-    """Return the masks of a stem; else those of the stem without ".ome", or with it."""
+def listing_of(image: Path, listing: MaskFiles) -> MaskFiles:
+    """Return the part of a listing that the mask of one image is chosen from."""
+    stems = [stem for pair in _stems(split_suffix(image)[0]) for stem in pair]
+    return {stem: listing[stem] for stem in stems if stem in listing}
+
+
+def _stems(stem: str) -> list[tuple[str, str]]:
+    """Return the stems of a mask, the likeliest first: that of its image; else without ".ome", or with it."""
     base = stem.removesuffix(_OME)
-    for own, end in ((stem, ""), (base, ""), (base, _OME)):
-        if found := by_stem.get(own + end, []) + by_stem.get(own + MASK + end, []):
+    return [(own + end, own + MASK + end) for own, end in ((stem, ""), (base, ""), (base, _OME))]
+
+
+def _named(stem: str, by_stem: MaskFiles) -> list[Path]:
+    """Return the masks of a stem."""
+    for plain, marked in _stems(stem):
+        if found := by_stem.get(plain, []) + by_stem.get(marked, []):
             return found
     return []
 
@@ -124,7 +140,8 @@ def _missing_text(
     missing: Sequence[Path], images: Sequence[Path], top: Path, folder: Path, elsewhere: Sequence[Path],
     by_stem: dict[str, list[Path]], used: set[Path],
 ) -> str:  # fmt: skip
-    spare = [mask for masks in by_stem.values() for mask in masks if mask not in used and mask not in elsewhere]
+    others = set(elsewhere)
+    spare = [mask for masks in by_stem.values() for mask in masks if mask not in used and mask not in others]
     return (
         f"{len(missing)} of {len(images)} slides have no mask in {folder}: {_listed(missing, top)}; "
         f"a mask is named like its image, or with {MASK} after the stem, and lies in the same subfolder"
