@@ -19,6 +19,7 @@ from patchaug.cli.demo import demo
 from patchaug.cli.evaluate import evaluate
 from patchaug.cli.plain_help import PlainCommand, PlainGroup
 from patchaug.cli.predict import predict
+from patchaug.cli.rank_messages import is_first, name_of_rank
 from patchaug.cli.schema import schema
 from patchaug.cli.show import show
 from patchaug.cli.stats import stats
@@ -69,14 +70,16 @@ def main() -> None:
         _require_new_names(sys.argv[1:])
         app()
     except PatchaugError as error:
-        if "--json" in sys.argv:
+        name = name_of_rank()
+        if "--json" in sys.argv and is_first():
             typer.echo(json.dumps({"error": str(error), "kind": type(error).__name__}))
-        typer.echo(f"patchaug: {error}", err=True)
+        typer.echo(f"{name}: {error}", err=True)
         sys.exit(2 if isinstance(error, OptionError) else 1)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != _STOPPED:
             raise
-        typer.echo("patchaug: stopped", err=True)
+        if is_first():
+            typer.echo("patchaug: stopped", err=True)
         sys.exit(1)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from patchaug.cli.common import Json, bars_wanted, print_result, require, require_picture
+from patchaug.cli.rank_messages import is_first
 from patchaug.cli.trained_models import (
     BatchSize,
     Blend,
@@ -16,6 +18,8 @@ from patchaug.cli.trained_models import (
     ModelPath,
     Overlap,
     Region,
+    Resume,
+    ShardOption,
     Tta,
     Workers,
     at_level,
@@ -23,6 +27,7 @@ from patchaug.cli.trained_models import (
     prediction_options,
 )
 from patchaug.core.progress import bars
+from patchaug.core.shards import checked_shard
 from patchaug.slides.discovery import get_slide_files, is_folder_of_slides
 
 _FORMATS = "ome.tif,geojson"
@@ -50,9 +55,8 @@ def predict(
     mpp_of_slides: Annotated[
         float | None, typer.Option(metavar="X", help="Micrometres per pixel of slides that store none or a wrong one.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what was broken off; finished files are skipped.")
-    ] = False,
+    shard: ShardOption = None,
+    resume: Resume = False,
     json: Json = False,
 ) -> None:
     """Predict whole slides, and write each to files named like the slide.
@@ -60,46 +64,76 @@ def predict(
     A file appears when it is whole. Ctrl-C, SIGTERM and worse leave finished parts in a hidden folder, and --resume
     goes on. A slide that cannot be predicted is reported, the others go on, and the exit code is 1.
 
+    Several processes share the work: under torchrun, or each with a --shard, on machines with a shared disk. Of fewer
+    slides than processes each predicts a part of every one, and the last one writes the files.
+
     Example: patchaug predict patchaug-run slides --out maps --formats ome.tif,geojson --overlap 0.25
 
     Go on: patchaug predict patchaug-run slides --out maps --formats ome.tif,geojson --overlap 0.25 --resume
     """
     require(bool(out), "--out needs the name of a folder for the files")
-    options = prediction_options(overlap, blend, tta, region, batch_size, workers)
+    options, part = prediction_options(overlap, blend, tta, region, batch_size, workers), checked_shard(shard)
     for slide in slides:
         if not slide.is_dir():
             require_picture(slide)
     listed = [file for path in slides for file in (get_slide_files(path) if is_folder_of_slides(path) else [path])]
     learn = load_model(model, device)
     options["region"] = at_level(options["region"], learn)
-    from patchaug.predict.predict_slides import each_prediction  # it loads torch
+    from patchaug.predict.predict_slides import each_prediction, stems_of  # it loads torch
+    from patchaug.predict.rank_exchange import job_exchange, sendable
+    from patchaug.predict.slide_run import merged_results
 
-    results = []
-    with bars(bars_wanted(json)) as shown:
-        bar = _Bar(shown, len(listed))
-        try:
+    exchange = job_exchange()
+    if exchange is not None:
+        part = part.of_rank(exchange.ranks)
+
+    def predicted() -> list[Any]:
+        results = []
+        with bars(bars_wanted(json) and is_first()) as shown:
+            bar = _Bar(shown, len(listed) if part.count > len(listed) else len(part.slides(len(listed))))
             for result in each_prediction(
                 learn, listed, out, formats=[one.strip() for one in formats.split(",")], resume=resume,
-                mpp_of_slides=mpp_of_slides, progress=bar.report, **options,
+                mpp_of_slides=mpp_of_slides, shard=part, progress=bar.report, **options,
             ):  # fmt: skip
                 bar.end()
+                if exchange is None:
+                    _print_line(result, as_json=json)
+                elif result.error is not None:
+                    result = replace(result, error=sendable(result.error))
                 results.append(result)
-                if result.error is not None:
-                    typer.echo(f"patchaug: {result.slide}: {_text(result.error)}", err=True)
-                elif not json:
-                    typer.echo(_line(result))
-        except (KeyboardInterrupt, SystemExit):
+        return results
+
+    try:
+        every = [predicted()] if exchange is None else exchange.together(predicted)
+    except (KeyboardInterrupt, SystemExit):
+        if is_first():
             typer.echo("patchaug: finished parts are kept; the same command with --resume goes on", err=True)
-            raise
+        raise
+    results = every[0]
+    if exchange is not None:
+        results = merged_results(stems_of(listed), every)
+        if exchange.ranks.is_first:
+            for result in results:
+                _print_line(result, as_json=json)
     failed = [result.slide for result in results if result.error is not None]
-    print_result(
-        {"out": out, "failed": len(failed), "slides": [_entry(result) for result in results]},
-        f"{len(results) - len(failed)} of {len(results)} slides are in {out}"
-        + (f"; not predicted: {', '.join(failed)}" if failed else ""),
-        as_json=json,
-    )
+    if is_first():
+        waiting = [result for result in results if result.error is None and not result.files]
+        print_result(
+            {"out": out, "failed": len(failed), "slides": [_entry(result) for result in results]},
+            f"{len(results) - len(failed) - len(waiting)} of {len(results)} slides are in {out}"
+            + (f"; not predicted: {', '.join(failed)}" if failed else "")
+            + (f"; {len(waiting)} wait for other shards" if waiting else ""),
+            as_json=json,
+        )  # fmt: skip
     if failed:
         raise typer.Exit(1)
+
+
+def _print_line(result: Any, *, as_json: bool) -> None:
+    if result.error is not None:
+        typer.echo(f"patchaug: {result.slide}: {_text(result.error)}", err=True)
+    elif not as_json:
+        typer.echo(_line(result))
 
 
 class _Bar:
@@ -133,9 +167,13 @@ class _Bar:
 
 def _line(result: Any) -> str:
     names = ", ".join(file.name for file in result.files)
-    if not result.written:
+    if result.files and not result.written:
         return f"{result.slide}: finished before; {names}"
     rate = result.megapixels / max(result.seconds, 1e-9)
+    if result.missing:
+        names = f"{result.missing} bands of other shards are missing"
+    elif not names:
+        names = "another shard writes the files"
     return (
         f"{result.slide}: {result.megapixels:.3g} Mpx in {result.windows} windows, {result.seconds:.1f} s "
         f"({rate:.3g} Mpx/s); {names}"
@@ -147,6 +185,7 @@ def _entry(result: Any) -> dict[str, Any]:
     return {
         "slide": result.slide, "files": [str(file) for file in result.files], "written": result.written,
         "windows": result.windows, "megapixels": result.megapixels, "seconds": round(result.seconds, 2),
+        "missing_bands": result.missing,
         "error": None if error is None else _text(error), "kind": None if error is None else type(error).__name__,
     }  # fmt: skip
 

@@ -46,6 +46,11 @@ Region = Annotated[
 ]
 BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Windows in a batch; as trained by default.")]
 Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes that read; as trained by default.")]
+ShardOption = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="K/N", help="Part K (from 0) of N that this process does; torchrun sets it."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was broken off; what is finished is skipped.")]
 Device = Annotated[str | None, typer.Option(metavar="cpu|cuda|mps", help="Device; a GPU where there is one.")]
 
 

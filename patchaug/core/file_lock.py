@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from patchaug.errors import WriteError
@@ -16,13 +18,18 @@ except ImportError:  # Windows has no such locks
 _open_locks: set[int] = set()
 
 
-def lock_file(path: str | os.PathLike[str]) -> int | None:
+def lock_file(path: str | os.PathLike[str], *, shared: bool = False, required: bool = False) -> int | None:
     """Open and lock a file, and make it where it does not exist; None if another process holds it.
 
     On systems and network disks without such locks the file is only opened.
 
+    Args:
+        path: The file.
+        shared: Let others share the lock, but none hold it alone.
+        required: Raise an error where there are no locks.
+
     Raises:
-        WriteError: The file cannot be opened.
+        WriteError: The file cannot be opened, or there are no locks.
 
     Examples:
         >>> from patchaug.core.file_lock import lock_file, unlock_file
@@ -40,14 +47,44 @@ def lock_file(path: str | os.PathLike[str]) -> int | None:
         ) from None
     if fcntl is not None:
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(opened)
             return None
-        except OSError:
-            pass  # some network disks have no locks
+        except OSError as error:  # some network disks have no locks
+            if required:
+                os.close(opened)
+                raise _no_locks(path, error.strerror) from None
+    elif required:
+        os.close(opened)
+        raise _no_locks(path, "Windows has none of this kind")
     _open_locks.add(opened)
     return opened
+
+
+def _no_locks(path: str | os.PathLike[str], why: str | None) -> WriteError:
+    return WriteError(
+        f"{Path(path).parent} is on a disk without locks of files ({why}), and several processes cannot write to it "
+        f"together; give each a folder and slides of its own"
+    )
+
+
+@contextmanager
+def locked_file(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the lock of a file within the context, and wait for it before; for moments only.
+
+    Examples:
+        >>> from patchaug.core.file_lock import lock_file, locked_file
+        >>> with locked_file("mark"):
+        ...     lock_file("mark") is None
+        True
+    """
+    while (lock := lock_file(path)) is None:
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        unlock_file(lock)
 
 
 def unlock_file(lock: int) -> None:

@@ -17,6 +17,7 @@ from fastai.vision.learner import create_unet_model
 
 from patchaug.core.arrays import Array
 from patchaug.core.own_folder import is_own_folder, write_folder
+from patchaug.core.ranks import read_ranks
 from patchaug.core.validation import checked_integer, sides
 from patchaug.core.windows import Window
 from patchaug.errors import MissingError, OptionError, PatchaugError, ReadError
@@ -225,13 +226,17 @@ def load_pickle(path: Path) -> Learner:
 
 
 def on_device(learn: Learner, device: str | None) -> Learner:
-    """Move a learner to a device; default: fastai's, a GPU where there is one.
+    """Move a learner to a device; default: fastai's, a GPU where there is one, and one for each rank of a machine.
 
     Raises:
         OptionError: There is no such device.
     """
     try:
         place = default_device() if device is None else torch.device(device)
+        ranks = read_ranks()
+        if place.type == "cuda" and place.index is None and ranks.local_world_size > 1:
+            place = torch.device("cuda", ranks.local_rank % torch.cuda.device_count())
+            torch.cuda.set_device(place)
         learn.dls.to(place)
         learn.model.to(place)
     except (RuntimeError, AssertionError) as error:

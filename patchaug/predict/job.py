@@ -45,14 +45,19 @@ def describe_job(model: str, prediction: Prediction, options: PredictOptions) ->
         prediction: The slide's prediction.
         options: How it is predicted.
     """
-    named = {one.name: getattr(options, one.name) for one in fields(options) if one.name not in _NO_CHANGE}
     return {
         "model": model,
-        "options": {**named, "region": _describe(options.region)},
+        "options": describe_options(options),
         "sampler": repr(prediction.plan.sampler),
         "frame": repr(prediction.frame),
         "slide": [_file_state(member.path) for member in prediction.slide.members],
     }
+
+
+def describe_options(options: PredictOptions) -> dict[str, Any]:
+    """Return the options that change the result, as JSON stores them."""
+    named = {one.name: getattr(options, one.name) for one in fields(options) if one.name not in _NO_CHANGE}
+    return {**named, "region": _describe(options.region)}
 
 
 def _file_state(path: str | None) -> list[Any] | None:

@@ -105,6 +105,10 @@ class BandJournal:
             for first in range(0, -(-facts["rows"] // _ROWS), packs):
                 yield _rows(file, facts, first * _ROWS, min(facts["rows"], (first + packs) * _ROWS))
 
+    def has(self, number: int) -> bool:
+        """Return True if the file of a band is there; whether it is whole is not looked at."""
+        return self._file(number).exists()
+
     def clear(self) -> None:
         """Remove all bands."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -5,28 +5,34 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from patchaug.core.atomic import write_text
 from patchaug.core.file_lock import lock_file, unlock_file
+from patchaug.core.shards import Shard
 from patchaug.errors import WriteError
+from patchaug.predict.shard_state import ShardState, read_json
 
 _HIDDEN = ".patchaug-predict"  # inside the folder
 _RECORDS, _JOB, _LOCK, _CONTENT = "files.json", "job.json", "lock", "list of predictions"
 
 
 class OutputFolder:
-    """A folder that this process writes predictions to, locked against others.
+    """A folder that this process writes predictions to, locked against others than the shards of the same prediction.
 
     Files are completed in a hidden folder inside it, recorded, and then moved to their names. A file that is there and
     is not the recorded one is never touched.
 
     Args:
         path: The folder; it is made where it does not exist.
+        shard: The part of the prediction that this process does.
+
+    Attributes:
+        shards: What is known of the other shards; None for the whole prediction.
 
     Raises:
         WriteError: It is a file or cannot be made, or another process writes predictions to it.
@@ -40,11 +46,13 @@ class OutputFolder:
         (True, False)
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], shard: Shard | None = None) -> None:
+        self.path, self.shard = Path(path), Shard() if shard is None else shard
+        self.shards: ShardState | None = None
         self._hidden = self.path / _HIDDEN
         self._lock: int | None = None
         self._records: dict[str, Any] = {}
+        self.complete = False  # whether a shard has done its part
 
     def __enter__(self) -> Self:
         """Make and lock the folder."""
@@ -54,25 +62,44 @@ class OutputFolder:
             raise WriteError(f"{self.path} is a file; choose another folder for the predictions") from None
         except OSError as error:
             raise WriteError(f"{self.path} cannot be made: {error.strerror}; choose another folder") from None
-        self._lock = lock_file(self._hidden / _LOCK)
+        several = self.shard.count > 1
+        self._lock = lock_file(self._hidden / _LOCK, shared=several, required=several)
         if self._lock is None:
             raise WriteError(
                 f"{self.path}: another process writes predictions to it; wait for it, or choose another folder"
             )
-        self._records = self._read(self._hidden / _RECORDS)
+        try:
+            if several:
+                self.shards = ShardState(self._hidden, self.shard)
+            self._records = read_json(self._hidden / _RECORDS)
+        except BaseException:
+            unlock_file(self._lock)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Unlock the folder; remove what is empty."""
+        if self.shards is not None:
+            self.shards.end(done=kind is None and self.complete)
         with suppress(OSError):
-            if [entry.name for entry in self._hidden.iterdir()] == [_LOCK]:
+            if self.shards is None and [entry.name for entry in self._hidden.iterdir()] == [_LOCK]:
                 (self._hidden / _LOCK).unlink()
                 self._hidden.rmdir()
                 self.path.rmdir()
         if self._lock is not None:
             unlock_file(self._lock)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Know what other shards have written, and keep them from writing, for a moment."""
+        if self.shards is None:
+            yield
+            return
+        with self.shards.changing():
+            self._records = read_json(self._hidden / _RECORDS)
+            yield
 
     def exists(self, name: str) -> bool:
         """Return True if a file or folder of this name is there."""
@@ -89,10 +116,11 @@ class OutputFolder:
         Args:
             stem: Stem of the slide's files.
             job: What the result depends on, as JSON stores it.
-            resume: Keep what a killed prediction of the same job left; what another one left is removed.
+            resume: Keep what a killed prediction of the same job, or another shard, left; what another job left is
+                removed.
         """
         folder = self._job(stem)
-        if not (resume and self._read(folder / _JOB) == _plain(job)):
+        if not (resume and read_json(folder / _JOB) == _plain(job)):
             shutil.rmtree(folder, ignore_errors=True)
         if not folder.is_dir():
             folder.mkdir()
@@ -109,10 +137,12 @@ class OutputFolder:
         if os.path.lexists(target):
             raise WriteError(f"{target} appeared while it was predicted, and is not replaced; remove it, and resume")
         # Recorded first: a process that is killed in between finds the file on either side.
-        self._records[name] = {"job": self._read(self._job(stem) / _JOB), "state": _state(source)}
-        text = json.dumps(self._records, indent=2) + "\n"
-        write_text(self._hidden / _RECORDS, text, _CONTENT, replace=lambda file: True)
-        os.rename(source, target)
+        record = {"job": read_json(self._job(stem) / _JOB), "state": _state(source)}
+        with self.changing():
+            self._records[name] = record
+            text = json.dumps(self._records, indent=2) + "\n"
+            write_text(self._hidden / _RECORDS, text, _CONTENT, replace=lambda file: True)
+            os.rename(source, target)
 
     def close_job(self, stem: str) -> None:
         """Remove the hidden folder of a slide that is done."""
@@ -129,19 +159,6 @@ class OutputFolder:
 
     def _job(self, stem: str) -> Path:
         return self._hidden / f"{stem}.job"
-
-    def _read(self, file: Path) -> dict[str, Any]:
-        """Read a JSON file of the hidden folder; {} if there is none."""
-        try:
-            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError:
-            raise WriteError(
-                f"{file} was changed, so it is unknown which files are predictions; choose another folder"
-            ) from None
-        found.pop("written_by", None)  # the signature
-        return found
 
 
 def remove_predictions(path: str | os.PathLike[str]) -> None:

@@ -3,65 +3,43 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from patchaug.core.arguments import names_arguments
+from patchaug.core.shards import Shard, checked_shard
 from patchaug.errors import OptionError, PatchaugError, WriteError
-from patchaug.predict.bands import Prediction, opened
-from patchaug.predict.job import describe_job, digest_of_model
-from patchaug.predict.journal import BandJournal
+from patchaug.predict.job import describe_options, digest_of_model
 from patchaug.predict.options import PredictOptions
 from patchaug.predict.output_folder import OutputFolder
-from patchaug.predict.trained_model import TrainedModel, trained_model
-from patchaug.predict.write_prediction import checked_formats, needs_probabilities, write_prediction
+from patchaug.predict.rank_exchange import group_exchange, sendable
+from patchaug.predict.slide_run import SlideProgress, SlideResult, SlideRun, merged_results
+from patchaug.predict.trained_model import trained_model
+from patchaug.predict.write_prediction import checked_formats, needs_probabilities
 from patchaug.readers import is_zarr
-from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
 
 FORMATS = ("ome.tif", "geojson")
 _OME = ".ome"  # of case7.ome.tif, which is no part of the stem
 
 
-@dataclass(frozen=True)
-class SlideResult:
-    """How the prediction of one slide ended.
-
-    Attributes:
-        slide: Name of the slide.
-        files: The files of the slide, whether written now or before.
-        error: What went wrong; None for a slide whose files are all there.
-        written: Whether a file was written now.
-        windows: Windows of the slide; 0 where none was needed.
-        megapixels: Size of the map; 0 where none was needed.
-        seconds: Time that it took.
-    """
-
-    slide: str
-    files: tuple[Path, ...]
-    error: Exception | None = None
-    written: bool = True
-    windows: int = 0
-    megapixels: float = 0.0
-    seconds: float = 0.0
-
-
-SlideProgress = Callable[[str, int, int, Prediction], None]  # slide, bands done, all bands, its prediction
-
-
 @names_arguments
 def predict_slides(
     learn: Any, slides: Sequence[Any], folder: str | os.PathLike[str], *, formats: Sequence[str] = FORMATS,
-    resume: bool = False, mpp_of_slides: float | tuple[float, float] | None = None, **options: Any,
+    resume: bool = False, mpp_of_slides: float | tuple[float, float] | None = None,
+    shard: str | tuple[int, int] | None = None, **options: Any,
 ) -> list[SlideResult]:  # fmt: skip
     """Predict whole slides, and write each to files named like the slide: `learn.predict_slides(slides, folder)`.
 
     A file appears under its name when it is whole. Finished bands are kept in a hidden folder until then, so that after
     any end `resume=True` goes on, and the files are the same bytes. A slide that cannot be predicted does not keep the
     others from being predicted.
+
+    Several processes share the work: the ranks of torch's process group without further ado, others by `shard`. Each
+    predicts some of the slides; of fewer slides than processes, each predicts some bands of every one, and the last one
+    writes the files. These are the same bytes as from one process.
 
     Args:
         learn: A `Learner` trained on slides, or a list of them: an ensemble.
@@ -71,11 +49,13 @@ def predict_slides(
         resume: Go on with what was broken off, and skip files that are finished.
         mpp_of_slides: Micrometres per pixel at level 0 of all slides that are paths, for files that store none or a
             wrong value.
+        shard: The part that this process predicts, such as "0/4" for the first of four. All parts are started alike, on
+            one machine or several with a shared disk. In a process group, its ranks share that part.
         **options: overlap, blend, tta, region, level, mpp, batch_size and workers, see
             `patchaug.predict.options.PredictOptions`.
 
     Returns:
-        A result for each slide.
+        A result for each slide; without a process group, for each slide of the shard.
 
     Raises:
         OptionError: An option is wrong, or two slides have one stem.
@@ -88,9 +68,17 @@ def predict_slides(
         >>> [file.as_posix() for file in result[0].files]
         ['maps/slide0.areas.csv']
     """
-    results = list(
-        each_prediction(learn, slides, folder, formats=formats, resume=resume, mpp_of_slides=mpp_of_slides, **options)
-    )
+    exchange = group_exchange()
+    part = checked_shard(shard)
+
+    def predict() -> list[SlideResult]:
+        own = part if exchange is None else part.of_rank(exchange.ranks)
+        found = each_prediction(
+            learn, slides, folder, formats=formats, resume=resume, mpp_of_slides=mpp_of_slides, shard=own, **options
+        )
+        return [one if one.error is None else replace(one, error=sendable(one.error)) for one in found]
+
+    results = predict() if exchange is None else merged_results(stems_of(slides), exchange.together(predict))
     failed = [result for result in results if result.error is not None]
     if failed:
         listed = "; ".join(f"{result.slide}: {result.error}" for result in failed[:5])
@@ -103,9 +91,11 @@ def predict_slides(
 def each_prediction(
     learn: Any, slides: Sequence[Any], folder: str | os.PathLike[str], *, formats: Sequence[str] = FORMATS,
     resume: bool = False, mpp_of_slides: float | tuple[float, float] | None = None,
-    progress: SlideProgress | None = None, **options: Any,
+    shard: Shard | None = None, progress: SlideProgress | None = None, **options: Any,
 ) -> Iterator[SlideResult]:  # fmt: skip
     """Predict slides as `predict_slides` does, and yield each result, with its error, when the slide is done.
+
+    Only the slides of a shard have results.
 
     Args:
         learn: See `predict_slides`.
@@ -114,6 +104,7 @@ def each_prediction(
         formats: See `predict_slides`.
         resume: See `predict_slides`.
         mpp_of_slides: See `predict_slides`.
+        shard: The part that this process predicts; None for all.
         progress: Called with the slide's name, the number of its bands that are done, and of all, and its prediction.
         **options: See `predict_slides`.
 
@@ -131,12 +122,23 @@ def each_prediction(
     how.grid(models[0].grid)  # a wrong overlap is one error, not one of each slide
     stems = stems_of(slides)
     digest = digest_of_model(learn)
-    with OutputFolder(folder) as out:
-        if not resume:
-            _require_free(out, stems, formats)
-        for slide, stem in zip(slides, stems, strict=True):
-            run = _SlideRun(out, stem, formats, how, models, digest, resume, mpp_of_slides, progress)
-            yield run.result(slide)
+    shard = Shard() if shard is None else shard
+    shared = shard.count > len(stems)
+    numbers = range(len(stems)) if shared else shard.slides(len(stems))
+    with OutputFolder(folder, shard) as out:
+        if out.shards is not None:
+            out.shards.agree({"model": digest, "options": describe_options(how), "formats": formats, "slides": stems})
+        if not (resume or shared):
+            _require_free(out, [stems[number] for number in numbers], formats)
+        run = SlideRun(
+            out, formats, how, models, digest, progress, resume=resume, shared=shared, mpp_of_slides=mpp_of_slides
+        )
+        whole, worked = True, False
+        for number in numbers:
+            result = run.result(slides[number], stems[number])
+            whole, worked = whole and result.error is None, worked or result.written or result.missing > 0
+            yield result
+        out.complete = whole and worked
 
 
 def stems_of(slides: Sequence[Any]) -> list[str]:
@@ -180,68 +182,3 @@ def _require_free(out: OutputFolder, stems: Sequence[str], formats: Sequence[str
             f"{out.path / taken[0]} exists" + (f", and {len(taken) - 1} more" if taken[1:] else "")
             + "; choose another folder, or go on with a prediction by resume (--resume)"
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _SlideRun:
-    """The prediction of one slide into the files of a folder."""
-
-    out: OutputFolder
-    stem: str
-    formats: tuple[str, ...]
-    how: PredictOptions
-    models: list[TrainedModel]
-    model: str
-    resume: bool
-    mpp_of_slides: Any
-    progress: SlideProgress | None
-
-    def result(self, slide: Any) -> SlideResult:
-        """Predict the slide; errors become part of the result."""
-        started = time.monotonic()
-        files = tuple(self.out.path / f"{self.stem}.{one}" for one in self.formats)
-        try:
-            done = self._predict(slide)
-        except Exception as error:  # whatever ends this slide, such as a full GPU, may not end the next one
-            return SlideResult(self.stem, (), error, seconds=time.monotonic() - started)
-        return replace(done, files=files, seconds=time.monotonic() - started)
-
-    def _predict(self, slide: Any) -> SlideResult:
-        prediction = Prediction(self.models, opened(self.models[0], self._source(slide)), self.how)
-        job = describe_job(self.model, prediction, self.how)
-        if self.resume and None in job["slide"]:
-            raise OptionError(
-                f"{self.stem}: resume needs slides that are files, which tell whether they have changed; predict it "
-                f"again without resume, into another folder"
-            )
-        missing = {}
-        for one in self.formats:
-            name = f"{self.stem}.{one}"
-            if not self.out.exists(name):
-                missing[one] = name
-            elif not self.out.holds(name, job):
-                raise WriteError(
-                    f"{self.out.path / name} exists, and is not what this model, these options and this slide give, or "
-                    f"was changed; choose another folder"
-                )
-        if not missing:
-            return SlideResult(self.stem, (), written=False)
-        hidden = self.out.job(self.stem, job, resume=self.resume)
-        rest = {one: hidden / name for one, name in missing.items() if not os.path.lexists(hidden / name)}
-        if rest:
-            progress = self.progress
-            report = None if progress is None else lambda done, all_: progress(self.stem, done, all_, prediction)
-            write_prediction(prediction, rest, BandJournal(hidden / "bands"), report)
-        for name in missing.values():
-            self.out.publish(self.stem, name)
-        self.out.close_job(self.stem)
-        frame = prediction.frame
-        return SlideResult(
-            self.stem, (), windows=len(prediction.plan), megapixels=frame.width * frame.height / 1e6
-        )  # fmt: skip
-
-    def _source(self, slide: Any) -> Any:
-        if self.mpp_of_slides is None or not isinstance(slide, (str, os.PathLike)):
-            return slide
-        pixels = self.models[0].pixels[0]
-        return open_slide(slide, channels=pixels.channels, series=pixels.series, mpp=self.mpp_of_slides)

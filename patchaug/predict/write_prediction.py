@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,31 @@ def write_prediction(
         while waiting:
             waiting.popleft().result()
         _report(progress, total, total)
+
+
+def predict_bands(prediction: Prediction, journal: BandJournal, part: range, progress: Progress | None = None) -> None:
+    """Predict some bands of a slide into the journal, but those that it holds.
+
+    Args:
+        prediction: The slide's prediction.
+        journal: Where the bands go.
+        part: Numbers of the bands.
+        progress: Called with the number of bands of the part that are done, and of all bands of the slide.
+
+    Raises:
+        PatchaugError: The slide cannot be read, or the journal cannot be written.
+    """
+    total = len(prediction.starts)
+    for first, stop in _runs([number for number in part if not journal.holds(number)]):
+        with journal, closing(prediction.run(journal.add, first, stop)) as numbers:  # type: ignore[type-var]
+            for number in numbers:
+                _report(progress, number + 1 - part.start, total)
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Return first and end of each run of consecutive numbers."""
+    edges = [0, *(k for k in range(1, len(numbers)) if numbers[k] != numbers[k - 1] + 1), len(numbers)]
+    return [(numbers[a], numbers[b - 1] + 1) for a, b in pairwise(edges) if a < b]
 
 
 def _writer(prediction: Prediction, name: str, path: Path) -> BandWriter:
