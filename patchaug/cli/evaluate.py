@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from patchaug.cli.common import Json, bars_wanted, print_result, require
+from patchaug.cli.rank_messages import is_first
 from patchaug.cli.split_pairs import list_examples
 from patchaug.cli.trained_models import (
     BatchSize,
@@ -18,6 +19,8 @@ from patchaug.cli.trained_models import (
     ModelPath,
     Overlap,
     Region,
+    Resume,
+    ShardOption,
     Tta,
     Workers,
     at_level,
@@ -26,8 +29,9 @@ from patchaug.cli.trained_models import (
 )
 from patchaug.core.atomic import write_text
 from patchaug.core.progress import bars
+from patchaug.core.shards import checked_shard
 from patchaug.core.validation import SEED
-from patchaug.errors import MissingError, OptionError, PatchaugError, WriteError
+from patchaug.errors import MissingError, PatchaugError, WriteError
 from patchaug.options.fields import TrainOptions
 from patchaug.slides.pair_table import Example
 
@@ -70,6 +74,8 @@ def evaluate(
     batch_size: BatchSize = None,
     workers: Workers = None,
     device: Device = None,
+    shard: ShardOption = None,
+    resume: Resume = False,
     json: Json = False,
 ) -> None:
     """Predict slides, and compare each labelled pixel with its mask.
@@ -77,6 +83,9 @@ def evaluate(
     Scores of each slide and of all: confusion, Dice, IoU, precision and recall; boundary F1 within --tolerance (2 um by
     default, where slides state micrometres per pixel); with --objects, objects that overlap by more than half of their
     union. Intervals are of a bootstrap over slides.
+
+    Several processes share the slides: under torchrun, or each with a --shard, on machines with a shared disk. The last
+    one writes the report.
 
     Example: patchaug evaluate patchaug-run --images slides --masks masks --objects nucleus --out evaluation
     """
@@ -99,26 +108,57 @@ def evaluate(
         objects=[one.strip() for one in objects.split(",")] if objects else [], worst=worst,
         pages=folder / PAGES if pages else None,
     )  # fmt: skip
-    with bars(bars_wanted(json)) as shown:
-        for example in examples:
-            try:
-                run.add(example, shown)
-            except OptionError:
-                raise  # the same for every slide
-            except (PatchaugError, RuntimeError, MemoryError) as error:
-                run.failed[example.image.name] = " ".join(str(error).split())
-                typer.echo(f"patchaug: {run.failed[example.image.name]}", err=True)
-    if not run.done:
-        raise PatchaugError(
-            f"none of {len(examples)} slides could be evaluated; the first: {next(iter(run.failed.values()))}"
-        )
-    report = {**run.report(SEED), "model": str(model), "options": _as_text(prediction)}
-    write_text(folder / REPORT, json_module.dumps(report, indent=2) + "\n", _CONTENT)
-    write_text(folder / TABLE, run.csv(report), _CONTENT, replace=_is_table)
-    run.write_page(report, folder / PAGE, title=f"Evaluation of {model}")
+    from patchaug.predict.evaluation_parts import EvaluationParts
+    from patchaug.predict.job import digest_of_model
+    from patchaug.predict.rank_exchange import job_exchange
+
+    exchange, part = job_exchange(), checked_shard(shard)
+    own = part if exchange is None else part.of_rank(exchange.ranks)
+    with EvaluationParts(folder, own, run.job(digest_of_model(learn), examples), len(examples)) as parts:
+
+        def evaluated() -> bool:
+            whole = True
+            with bars(bars_wanted(json) and is_first()) as shown:
+                for number in own.slides(len(examples)):
+                    facts = parts.read(number) if resume else None
+                    if facts is None or "failed" in facts:
+                        facts = run.evaluate(examples[number], shown)
+                        parts.write(number, facts)
+                    if "failed" in facts:
+                        whole = False
+                        if exchange is None:
+                            typer.echo(f"patchaug: {facts['failed']}", err=True)
+            return whole
+
+        whole = evaluated() if exchange is None else all(exchange.together(evaluated))
+        if not is_first():
+            raise typer.Exit(0 if whole else 1)
+        with parts.turn() as mine:
+            if mine:
+                for number, example in enumerate(examples):
+                    run.take(example, parts.read(number) or {})
+                for text in run.failed.values() if exchange is not None else ():
+                    typer.echo(f"patchaug: {text}", err=True)
+                report = _write(run, folder, len(examples), {"model": str(model), "options": _as_text(prediction)})
+        missing = 0 if mine else parts.missing()
+    if not mine:
+        text = f"{missing} slides of other shards are missing" if missing else "another shard writes the report"
+        print_result({"out": out, "missing": missing}, f"the slides of shard {own} are evaluated; {text}", as_json=json)
+        raise typer.Exit(0 if whole else 1)
     print_result({**report, "out": out}, *_lines(report, out), as_json=json)
     if run.failed:
         raise typer.Exit(1)
+
+
+def _write(run: Any, folder: Path, slides: int, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write the results of all slides, and return the report."""
+    if not run.done:
+        raise PatchaugError(f"none of {slides} slides could be evaluated; the first: {next(iter(run.failed.values()))}")
+    report: dict[str, Any] = {**run.report(SEED), **facts}
+    write_text(folder / REPORT, json_module.dumps(report, indent=2) + "\n", _CONTENT)
+    write_text(folder / TABLE, run.csv(report), _CONTENT, replace=_is_table)
+    run.write_page(report, folder / PAGE, title=f"Evaluation of {facts['model']}")
+    return report
 
 
 def _chosen(examples: list[Example], split: str | None) -> list[Example]:
@@ -141,7 +181,9 @@ def _chosen(examples: list[Example], split: str | None) -> list[Example]:
 def _folder(path: Path) -> Path:
     """Make the folder of the results; one that holds other files is refused before the work begins."""
     if path.is_dir():
-        strange = sorted({entry.name for entry in path.iterdir()} - {REPORT, TABLE, PAGE, PAGES})
+        strange = sorted(
+            {entry.name for entry in path.iterdir() if entry.name[0] != "."} - {REPORT, TABLE, PAGE, PAGES}
+        )
         if strange:
             raise WriteError(f"{path} holds files of another kind, such as {strange[0]}; choose another --out")
         if (path / TABLE).exists() and not _is_table(path / TABLE):

@@ -10,11 +10,14 @@ from urllib.parse import quote
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.errors import OptionError, PatchaugError
 from patchaug.fastai2.model_folder import labels_of as labels_of
 from patchaug.options.fields import TrainOptions
 from patchaug.predict.bands import open_prediction
 from patchaug.predict.evaluation import SlideEvaluation, WorstWindow, evaluate_slide
+from patchaug.predict.evaluation_parts import pack_counts, pack_windows, unpack_counts, unpack_windows
 from patchaug.predict.evaluation_report import evaluation_report, report_csv
+from patchaug.predict.job import describe_options, file_state
 from patchaug.predict.options import PredictOptions
 from patchaug.predict.trained_model import trained_model
 from patchaug.sampling import Grid
@@ -26,6 +29,7 @@ from patchaug.viz.web_page import write_page
 from patchaug.viz.web_page.evaluation import WindowPicture, write_evaluation_page
 from patchaug.viz.web_page.layers import class_layer, error_layer
 
+PAGES = "pages"  # folder of the slides' pages, in that of the results
 _PAGE_SIDE = 2048  # of the maps on a slide's page, pixels
 
 
@@ -43,7 +47,7 @@ class EvaluationRun:
         pages: Folder for the slides' pages, or None.
 
     Attributes:
-        done: Evaluations of the slides so far.
+        done: Evaluations of the slides so far, in order.
         failed: Error of each slide that could not be evaluated.
     """
 
@@ -59,16 +63,58 @@ class EvaluationRun:
         self._links: dict[str, str] = {}
         self._unmeasured: list[str] = []
 
-    def add(self, example: Example, shown: Any) -> None:
+    def job(self, model: str, examples: list[Example]) -> dict[str, Any]:
+        """Return what the results depend on, as JSON stores it.
+
+        Args:
+            model: Digest of the model.
+            examples: All slides.
+        """
+        return {
+            "model": model, "options": describe_options(PredictOptions(**self.options)),
+            "labels": repr(self.data.label_arguments()), "mpp_of_slides": repr(self.data.mpp_of_slides),
+            "tolerance": [self.tolerance, self.strict], "objects": self.objects, "worst": self.worst,
+            "pages": self.pages is not None,
+            "slides": [[file_state(str(one.image)), file_state(str(one.mask)), one.mpp] for one in examples],
+        }  # fmt: skip
+
+    def evaluate(self, example: Example, shown: Any) -> dict[str, Any]:
         """Evaluate a slide, and write its page.
 
+        Returns:
+            What the report needs of it, as JSON stores it; of a slide that cannot be evaluated, "failed".
+
         Raises:
-            PatchaugError: The slide cannot be evaluated.
+            OptionError: An option is wrong, for this and every other slide.
         """
+        try:
+            return self._evaluate(example, shown)
+        except OptionError:
+            raise
+        except (PatchaugError, RuntimeError, MemoryError) as error:
+            return {"failed": " ".join(str(error).split())}
+
+    def take(self, example: Example, facts: dict[str, Any]) -> None:
+        """Add what is known of a slide to the results.
+
+        Raises:
+            PatchaugError: The slide cannot be opened.
+        """
+        if "failed" in facts:
+            self.failed[example.image.name] = facts["failed"]
+            return
+        slide = self._open(example)
+        frame = open_prediction(self.learn, slide, PredictOptions(**self.options)).frame
+        if not facts["measured"] and self.tolerance > 0:
+            self._unmeasured.append(slide.name)
+        if facts["page"] is not None:
+            self._links[slide.name] = f"{PAGES}/{quote(facts['page'])}"
+        counts, worst = unpack_counts(facts["counts"]), unpack_windows(facts["worst"])
+        self.done.append(SlideEvaluation(slide, frame, counts, worst, facts["seconds"]))
+
+    def _evaluate(self, example: Example, shown: Any) -> dict[str, Any]:
         slide = self._open(example)
         measured = self.tolerance > 0 and (slide.mpp is not None or self.strict)
-        if self.tolerance > 0 and not measured:
-            self._unmeasured.append(slide.name)
         task = shown.add_task(slide.name, total=None)
         maps = _SmallMaps(slide)
 
@@ -81,9 +127,11 @@ class EvaluationRun:
             progress=report, on_rows=maps.add, **self.options,
         )  # fmt: skip
         shown.remove_task(task)
-        if self.pages is not None and maps.whole:
-            self._write_slide(slide, found, maps, example.image.stem)
-        self.done.append(found)
+        page = self._write_slide(slide, found, maps, example.image.stem) if maps.whole else None
+        return {
+            "counts": pack_counts(found.counts), "worst": pack_windows(found.worst), "seconds": found.seconds,
+            "measured": measured, "page": page,
+        }  # fmt: skip
 
     def report(self, seed: int) -> dict[str, Any]:
         """Return the report of all slides."""
@@ -119,9 +167,10 @@ class EvaluationRun:
             mpp=self.data.mpp_of_slides if example.mpp is None else example.mpp, ram=0,
         )  # fmt: skip
 
-    def _write_slide(self, slide: Slide, found: SlideEvaluation, maps: _SmallMaps, stem: str) -> None:
-        """Write the page of a slide: its mask, the prediction, and what is wrong, over its windows."""
-        assert self.pages is not None
+    def _write_slide(self, slide: Slide, found: SlideEvaluation, maps: _SmallMaps, stem: str) -> str | None:
+        """Write the page of a slide: its mask, the prediction, and what is wrong, over its windows; return its name."""
+        if self.pages is None:
+            return None
         self.pages.mkdir(exist_ok=True)
         grid = trained_model(self.learn).grid
         sampler = Grid(grid.size, level=grid.level, mpp=grid.mpp)
@@ -129,7 +178,7 @@ class EvaluationRun:
         layers = [class_layer("predicted classes", predicted, found.frame.codes), error_layer("wrong pixels", wrong)]
         file = self.pages / f"{stem}.html"
         write_page(Plan([slide], sampler, shuffle=False), file, epochs=1, layers=layers, max_size=_PAGE_SIDE)
-        self._links[slide.name] = f"{self.pages.name}/{quote(file.name)}"
+        return file.name
 
     def _picture(self, one: SlideEvaluation, worst: WorstWindow) -> WindowPicture:
         window, slide = worst.window, one.slide

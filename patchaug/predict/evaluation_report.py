@@ -70,7 +70,7 @@ def _slide(one: SlideEvaluation) -> dict[str, Any]:
     return {
         "slide": one.slide.name, "path": one.slide.path, "width": frame.width, "height": frame.height,
         "level": frame.level, "mpp": frame.mpp, **_entry(one.counts, frame.codes),
-        "worst": [_window(window) for window in one.worst], "seconds": round(one.seconds, 2),
+        "worst": [_window(window) for window in one.worst],
     }  # fmt: skip
 
 

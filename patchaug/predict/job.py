@@ -50,7 +50,7 @@ def describe_job(model: str, prediction: Prediction, options: PredictOptions) ->
         "options": describe_options(options),
         "sampler": repr(prediction.plan.sampler),
         "frame": repr(prediction.frame),
-        "slide": [_file_state(member.path) for member in prediction.slide.members],
+        "slide": [file_state(member.path) for member in prediction.slide.members],
     }
 
 
@@ -60,7 +60,7 @@ def describe_options(options: PredictOptions) -> dict[str, Any]:
     return {**named, "region": _describe(options.region)}
 
 
-def _file_state(path: str | None) -> list[Any] | None:
+def file_state(path: str | None) -> list[Any] | None:
     """Return path, sizes and times of a slide's files; None for a slide that is no file."""
     if path is None or not (is_url(path) or os.path.exists(path)):
         return None
@@ -73,7 +73,7 @@ def _describe(region: Any) -> Any:
     if isinstance(region, Window) or region is None:
         return repr(region)
     if isinstance(region, (str, os.PathLike)):
-        state = _file_state(os.fspath(region))
+        state = file_state(os.fspath(region))
         return os.fspath(region) if state is None else state
     if isinstance(region, (np.ndarray, torch.Tensor)):
         values = np.ascontiguousarray(region.cpu() if isinstance(region, torch.Tensor) else region)

@@ -104,6 +104,46 @@ def test_a_bad_slide_is_reported_and_the_others_count(run_folder, tmp_path, patc
     assert "holds files of another kind, such as notes.txt" in patchaug(*words).stderr
 
 
+def digests(folder) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*.*") if file.is_file()}
+
+
+def test_shards_write_the_same_report(run_folder, evaluated, tmp_path, patchaug, monkeypatch):
+    """The last one writes it; a shard without slides too; one that was broken off goes on from its last slide."""
+    monkeypatch.chdir(run_folder)
+    words = ["evaluate", "model", "--images", "slides", "--objects", "nucleus", "--out", tmp_path / "out", "--blend",
+             "crop", "--worst", 5, "--device", "cpu"]  # fmt: skip
+    second = patchaug(*words, "--shard", "1/3")
+    assert second.returncode == 0
+    assert second.stdout == "the slides of shard 1/3 are evaluated; 1 slides of other shards are missing\n"
+    refused = patchaug(*words, "--shard", "0/3", "--overlap", 0)
+    assert refused.returncode == 1 and "shard 1/3 was started with another value of options" in refused.stderr
+    with monkeypatch.context() as patch:
+        patch.setattr("patchaug.cli.evaluation_run.write_evaluation_page", lambda *_, **__: 1 / 0)
+        patch.setattr(sys, "argv", ["patchaug", *map(str, words), "--shard", "0/3"])
+        with pytest.raises(ZeroDivisionError):
+            main()
+    with monkeypatch.context() as patch:
+        patch.setattr("patchaug.cli.evaluation_run.evaluate_slide", None)  # all slides are done
+        last = patchaug(*words, "--shard", "2/3")
+    assert last.returncode == 0 and re.search(r"nucleus: Dice \d", last.stdout)
+    expected, found = digests(evaluated[0]), digests(tmp_path / "out")
+    hidden = {name for name in found if name.startswith(".patchaug-evaluate/")}
+    assert {name: found[name] for name in found if name not in hidden} == expected
+    assert not any(name.endswith(".json") and "shards" not in name for name in hidden)
+    shutil.rmtree(tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("patchaug.cli.evaluation_run.write_evaluation_page", lambda *_, **__: 1 / 0)
+        patch.setattr(sys, "argv", ["patchaug", *map(str, words)])
+        with pytest.raises(ZeroDivisionError):
+            main()
+        patch.undo()
+        patch.chdir(run_folder)
+        patch.setattr("patchaug.cli.evaluation_run.evaluate_slide", None)
+        assert patchaug(*words, "--resume").returncode == 0
+    assert digests(tmp_path / "out") == expected
+
+
 @pytest.mark.parametrize(
     ("change", "code", "text"),
     [
