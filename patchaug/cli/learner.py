@@ -10,10 +10,11 @@ from typing import Any
 from fastai.vision.all import GradientAccumulation, Learner, aug_transforms, unet_learner
 
 from patchaug.cli.split_pairs import with_pixel_size
+from patchaug.core.ranks import read_ranks
 from patchaug.core.validation import sides
 from patchaug.data.segmentation_losses import SlideCombinedLoss, SlideDiceLoss, SlideFocalLoss
 from patchaug.errors import MissingError, OptionError
-from patchaug.fastai2.compute import HalfPrecision, find_device, half_precision
+from patchaug.fastai2.compute import HalfPrecision, device_of_rank, find_device, half_precision
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.encoders import architecture, decoder_options
 from patchaug.fastai2.initial_weights import load_weights
@@ -61,7 +62,7 @@ def make_loaders(
     Raises:
         PatchaugError: The slides, the augmentation or the device do not fit.
     """
-    device = find_device(options.device)
+    device = device_of_rank(find_device(options.device), read_ranks())
     of_batch = _BATCH_TRANSFORMS.get(options.augment)
     return SlideDataLoaders.from_lists(
         with_pixel_size(train_pairs, options), with_pixel_size(valid_pairs, options), **options.label_arguments(),

@@ -38,16 +38,17 @@ class RunFolder:
         created: Whether this run has made the folder.
     """
 
-    def __init__(self, path: Path, lock: int, *, created: bool) -> None:
+    def __init__(self, path: Path, lock: int | None, *, created: bool) -> None:
         self.path, self.created, self._lock = path, created, lock
 
     @classmethod
-    def claim(cls, out: str | os.PathLike[str], *, overwrite: bool = False) -> RunFolder:
+    def claim(cls, out: str | os.PathLike[str], *, overwrite: bool = False, launch: str | None = None) -> RunFolder:
         """Claim a folder for a new run: `out`, or the first of `out-2`, `out-3`... that no run has used.
 
         Args:
             out: The folder; it is made where it does not exist.
             overwrite: Use the folder of a run that has ended, and remove its results.
+            launch: Name of the launch; its own folder, of a run without results, is used again.
 
         Raises:
             OptionError: The path is empty.
@@ -62,7 +63,8 @@ class RunFolder:
             if not created:
                 _require_of_a_run(path)
             lock = lock_file(path / MARK)
-            fresh = created or not (path / MARK).read_text().startswith("patchaug run")
+            mark = "" if created else (path / MARK).read_text()
+            fresh = not mark.startswith("patchaug run") or (_of_launch(mark, launch) and not (path / REPORT).exists())
             if lock is not None and (fresh or overwrite):
                 try:
                     if not fresh:
@@ -71,7 +73,8 @@ class RunFolder:
                     unlock_file(lock)
                     raise
                 os.ftruncate(lock, 0)
-                os.pwrite(lock, f"patchaug run, process {os.getpid()}\n".encode(), 0)
+                of = "" if launch is None else f"launch {launch}\n"
+                os.pwrite(lock, f"patchaug run, process {os.getpid()}\n{of}".encode(), 0)
                 return cls(path, lock, created=created and not existed)
             if lock is not None:
                 unlock_file(lock)
@@ -114,6 +117,24 @@ class RunFolder:
             raise
         return cls(path, lock, created=False)
 
+    @classmethod
+    def of_launch(cls, out: str | os.PathLike[str], launch: str | None) -> RunFolder | None:
+        """Claim the folder of a run that an earlier start of the same launch has left with a checkpoint, if any."""
+        base, number = Path(out), 1
+        while launch is not None:
+            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            if not (path / MARK).is_file():
+                break
+            if _of_launch((path / MARK).read_text(), launch) and (path / "checkpoint.pt").is_file():
+                return cls.reopen(path)
+            number += 1
+        return None
+
+    @classmethod
+    def of_first_rank(cls, path: Path) -> RunFolder:
+        """Return the folder that rank 0 has claimed; the other ranks write nothing to it."""
+        return cls(path, None, created=False)
+
     def remove_results(self) -> None:
         """Remove the results of an earlier run.
 
@@ -131,12 +152,18 @@ class RunFolder:
 
     def close(self) -> None:
         """End the claim; where nothing was written, the mark is removed, and the folder that the run has made."""
+        if self._lock is None:
+            return
         with suppress(OSError):
             if [path.name for path in self.path.iterdir()] == [MARK]:
                 (self.path / MARK).unlink()
                 if self.created:
                     self.path.rmdir()
         unlock_file(self._lock)
+
+
+def _of_launch(mark: str, launch: str | None) -> bool:
+    return launch is not None and f"launch {launch}" in mark.splitlines()
 
 
 def _make(path: Path) -> bool:

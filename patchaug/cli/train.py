@@ -13,9 +13,11 @@ import typer
 
 from patchaug.cli.common import Json, Options, Out, bars_wanted, print_result, require, with_options
 from patchaug.cli.cross_validation import train_folds
+from patchaug.cli.ranks import launch_name, one_voice
 from patchaug.cli.run_folder import DEFAULT, OPTIONS, RunFolder
 from patchaug.cli.split_pairs import Pairs, pairs_of
 from patchaug.core.messages import messages_from
+from patchaug.core.ranks import Ranks, read_ranks
 from patchaug.errors import MissingError
 from patchaug.options.fields import TrainOptions
 
@@ -41,32 +43,61 @@ def train(
     Repeat a run: patchaug train --options patchaug-run/options.json
 
     Go on with it: patchaug train --resume --out patchaug-run
+
+    Four processes: torchrun --nproc-per-node 4 -m patchaug train --bs 32 ...; bs is the batch of all of them together.
     """
-    if resume:
-        require(not overwrite, "--resume goes on with a run, and --overwrite removes it; leave one of them out")
-        require(options.file is None, "--resume reads the options of the run; leave --options out")
-        with closing(RunFolder.reopen(out)) as folder:
-            settings = options(file=folder.path / OPTIONS)
-            train_and_report(*pairs_of(settings), settings, folder, as_json=json, resume=True)
-        return
-    settings = options()
-    folds = settings.folds is not None and settings.fold is None
-    pairs = None if folds else pairs_of(settings)
-    with closing(RunFolder.claim(DEFAULT if out is None else out, overwrite=overwrite)) as folder:
-        if pairs is None:
-            _train_folds(settings, folder.path, overwrite=overwrite, as_json=json)
-        else:
-            train_and_report(*pairs, settings, folder, as_json=json)
+    require(
+        not (resume and overwrite), "--resume goes on with a run, and --overwrite removes it; leave one of them out"
+    )
+    require(not resume or options.file is None, "--resume reads the options of the run; leave --options out")
+    with one_voice(as_json=json) as ranks:
+        settings = None if resume else options()
+        if settings is not None and settings.folds is not None and settings.fold is None:
+            with closing(_folder(ranks, out, overwrite=overwrite)[0]) as folder:
+                _train_folds(settings, folder.path, ranks, overwrite=overwrite, as_json=json)
+            return
+        pairs = None if settings is None else pairs_of(settings)
+        folder, resume = _folder(ranks, out, overwrite=overwrite, resume=resume)
+        with closing(folder):
+            if resume:
+                settings = options(file=folder.path / OPTIONS)
+                pairs = pairs_of(settings)
+            assert settings is not None
+            assert pairs is not None
+            train_and_report(*pairs, settings, folder, as_json=json, resume=resume)
 
 
-def _train_folds(options: TrainOptions, out: Path, *, overwrite: bool, as_json: bool) -> None:
+def _folder(ranks: Ranks, out: str | Path | None, *, overwrite: bool, resume: bool = False) -> tuple[RunFolder, bool]:
+    """Claim the folder of a run on rank 0; return it, and whether its run goes on.
+
+    A run that torchrun starts again goes on in its folder.
+    """
+    folder, launch = None, launch_name()
+    if ranks.is_first:
+        folder = RunFolder.reopen(out) if resume else RunFolder.of_launch(DEFAULT if out is None else out, launch)
+        resume = folder is not None
+        if folder is None:
+            folder = RunFolder.claim(DEFAULT if out is None else out, overwrite=overwrite, launch=launch)
+    if ranks.world_size == 1:
+        assert folder is not None
+        return folder, resume
+    from patchaug.data.rank_job import value_of_first_rank  # it loads torch
+
+    path, resume = value_of_first_rank(None if folder is None else (folder.path, resume))
+    return RunFolder.of_first_rank(path) if folder is None else folder, resume
+
+
+def _train_folds(options: TrainOptions, out: Path, ranks: Ranks, *, overwrite: bool, as_json: bool) -> None:
     """Train all folds, and print the Dice of each class: its mean, deviation and folds."""
     started = time.monotonic()  # the time limit is that of all folds
 
     def train_fold(fold: TrainOptions, path: Path) -> dict[str, Any]:
         pairs = pairs_of(fold)
-        with closing(RunFolder.claim(path, overwrite=overwrite)) as folder:
-            return train_and_report(*pairs, fold, folder, as_json=as_json, quiet=as_json, started=started)
+        folder, resume = _folder(ranks, path, overwrite=overwrite)
+        with closing(folder):
+            return train_and_report(
+                *pairs, fold, folder, as_json=as_json, quiet=as_json, started=started, resume=resume
+            )
 
     summary = train_folds(options, out, train_fold)
     lines = [
@@ -102,11 +133,16 @@ def train_and_report(
         from patchaug.cli.training import resume_command, run_training  # takes seconds, so wrong use is reported first
 
     out = folder.path
-    with messages_from(options.log_level), _removal_in_one_line(out):
+    level = options.log_level if read_ranks().is_first else "error"
+    with messages_from(level), _removal_in_one_line(out):
         report = run_training(
             train_pairs, valid_pairs, options=options, folder=folder, bars=bars_wanted(as_json), resume=resume,
             started=started,
         )  # fmt: skip
+    if not read_ranks().is_first:
+        if report["interrupted"]:
+            raise typer.Exit(1)
+        return report
     why = "by the time limit " if report["ended"] == "time limit" else ""
     done = f"stopped {why}after {report['epochs_done']} of {options.epochs} epochs; " if report["interrupted"] else ""
     more = f"; go on with: {resume_command(out)}" if report["interrupted"] else ""

@@ -22,13 +22,16 @@ from patchaug.cli.run_figures import evaluate, remarks, write_figures
 from patchaug.cli.run_folder import BEST_MODEL, CURVES, EVENTS, HISTORY, MODEL, OPTIONS, REPORT, RunFolder
 from patchaug.core.atomic import write_text
 from patchaug.core.messages import print_message
+from patchaug.core.ranks import read_ranks
 from patchaug.core.stop_signals import on_stop_signal, print_in_handler
+from patchaug.data.rank_job import lost_rank
 from patchaug.errors import MissingError, OptionError, PatchaugError, WriteError
 from patchaug.fastai2.checkpoint import BEST, CHECKPOINT, Checkpoint
 from patchaug.fastai2.checkpoint_files import load_best
 from patchaug.fastai2.event_log import EventLog, require_tensorboard
 from patchaug.fastai2.history import History
 from patchaug.fastai2.model_folder import save_model
+from patchaug.fastai2.rank_training import RankTraining
 from patchaug.fastai2.run_limits import EarlyStopping, TimeLimit
 from patchaug.fastai2.schedules import fit_schedule
 from patchaug.options.fields import TrainOptions
@@ -38,16 +41,8 @@ from patchaug.viz.curves import show_curves
 
 # Options that may change when a run is resumed: neither windows nor weights change, but for a device's rounding.
 FREE = {
-    "workers",
-    "ram",
-    "index_cache",
-    "index_workers",
-    "checkpoint_minutes",
-    "device",
-    "time_limit",
-    "log",
-    "log_level",
-}
+    "workers", "ram", "index_cache", "index_workers", "checkpoint_minutes", "device", "time_limit", "log", "log_level",
+}  # fmt: skip
 _COPIES = 10  # of the weights, that a run may need on the disk at a time: checkpoints hold two averages besides them
 
 
@@ -85,7 +80,7 @@ def run_training(
         PatchaugError: The data or the options are invalid, or the results cannot be written.
         KeyboardInterrupt: The run was interrupted before the first batch was trained.
     """
-    began, out = time.monotonic(), folder.path
+    began, out, ranks = time.monotonic(), folder.path, read_ranks()
     if options.log == "tensorboard":
         require_tensorboard()
     if not resume:
@@ -108,7 +103,7 @@ def run_training(
     checkpoint = Checkpoint(out, minutes=options.checkpoint_minutes, resume=resume, extra=extra)
     if resume:
         _require_same_run(checkpoint.extra, extra)
-    else:
+    elif ranks.is_first:
         folder.remove_results()
         options.save(out / OPTIONS)
         write_figures(dls.train, options, out)
@@ -130,7 +125,9 @@ def run_training(
     computed = describe_compute(learn, options)
     print_message(computed, "info" if options.amp else "debug")
     cbs = [*compute_cbs, history, pace, checkpoint]
-    if options.log == "tensorboard":
+    if ranks.world_size > 1:
+        cbs.append(RankTraining())
+    if options.log == "tensorboard" and ranks.is_first:
         cbs.append(EventLog(out / EVENTS, history))
     if options.time_limit_seconds is not None:
         cbs.append(TimeLimit(checkpoint, options.time_limit_seconds, began if started is None else started))
@@ -140,6 +137,8 @@ def run_training(
         print_message(f"no better {checkpoint.monitor} since epoch {early.best_epoch}: the run ends early")
     if interrupted and not history.batches:
         raise KeyboardInterrupt
+    if not ranks.is_first:  # rank 0 writes the results
+        return {"interrupted": interrupted}
     try:
         if checkpoint.clean:
             _write_model(learn, options, MODEL)
@@ -214,17 +213,19 @@ def _fit(learn: Any, options: TrainOptions, cbs: list[Any], checkpoint: Checkpoi
 
     def stop(name: str) -> None:
         checkpoint.stop(name)
-        print_in_handler(f"{name}: the run ends after this batch and saves its state")
+        if read_ranks().is_first:
+            print_in_handler(f"{name}: the run ends after this batch and saves its state")
 
     with learn.added_cbs(cbs):  # they outlast `fit`, which takes the learner from its own callbacks after an error
         try:
-            with on_stop_signal(stop), learn.no_bar(), learn.no_logging():  # fastai's are for notebooks
+            grace = 10 * (read_ranks().world_size > 1)
+            with on_stop_signal(stop, grace=grace), learn.no_bar(), learn.no_logging():  # fastai's are for notebooks
                 fit_schedule(learn, options.schedule, options.epochs, options.lr, [])
         except BaseException as error:
             if isinstance(error, WriteError):
                 raise
             saved = _save_after(checkpoint)
-            if not isinstance(error, KeyboardInterrupt) and checkpoint.stopped is None:
+            if not isinstance(error, KeyboardInterrupt) and (checkpoint.stopped is None or lost_rank(error)):
                 if saved:
                     print_message(
                         f"the state of {checkpoint.place()} is saved; go on with: {resume_command(learn.path)}",

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,7 +16,7 @@ _REQUESTS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") i
 
 
 @contextmanager
-def on_stop_signal(request: Callable[[str], object]) -> Iterator[None]:
+def on_stop_signal(request: Callable[[str], object], *, grace: float = 0) -> Iterator[None]:
     """Call `request` with the signal's name at the first stop signal; a second SIGINT is KeyboardInterrupt.
 
     Stop signals are SIGINT, SIGTERM and SIGHUP. One that the process ignores stays ignored, as for `nohup` and for
@@ -25,6 +26,7 @@ def on_stop_signal(request: Callable[[str], object]) -> Iterator[None]:
     Args:
         request: Runs within a signal handler, so it must not raise: it may set attributes and call
             `print_in_handler`.
+        grace: Seconds in which a second SIGINT is the same request: torchrun repeats one of the terminal.
 
     Examples:
         >>> import signal
@@ -37,14 +39,14 @@ def on_stop_signal(request: Callable[[str], object]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    owner, received = os.getpid(), list[int]()
+    owner, received = os.getpid(), list[float]()
 
     def handle(number: int, frame: Any) -> None:
         if os.getpid() != owner:
             return
-        if received and number == signal.SIGINT:
+        if received and number == signal.SIGINT and time.monotonic() - received[0] >= grace:
             raise KeyboardInterrupt
-        received.append(number)
+        received.append(time.monotonic())
         if len(received) == 1:
             request(signal.Signals(number).name)
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from patchaug.core.ranks import read_ranks
+
 
 def random_state() -> dict[str, Any]:
     """Return the states of `random`, numpy and torch (CPU and CUDA) that `torch.load(weights_only=True)` reads."""
@@ -28,5 +30,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), gauss))
     np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, cached))
     torch.default_generator.set_state(state["torch"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+    if read_ranks().world_size > 1 and state["cuda"] and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda"][0])  # rank 0 has saved it, on the first GPU
+    elif state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

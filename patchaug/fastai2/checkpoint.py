@@ -10,13 +10,16 @@ from typing import Any
 
 import torch
 from fastai.learner import CancelEpochException, CancelFitException, CancelTrainException
+from fastai.torch_core import get_model
 
 from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.messages import print_message
+from patchaug.core.ranks import read_ranks
 from patchaug.data.random_state import random_state, restore_random_state
 from patchaug.errors import MissingError, OptionError, PatchaugError, WriteError
 from patchaug.fastai2.checkpoint_files import VERSION, load_checkpoint, write_checkpoint
 from patchaug.fastai2.plain_errors import PlainErrors
+from patchaug.fastai2.rank_training import agreed
 from patchaug.fastai2.run_snapshot import learner_state, plain, restore_learner
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
@@ -31,7 +34,7 @@ class Checkpoint(PlainErrors):
     The weights of the best epoch are in a file of their own. Files hold tensors and plain values, no pickled objects.
 
     Args:
-        folder: Folder of `checkpoint.pt` and `best.pt`.
+        folder: Folder of `checkpoint.pt` and `best.pt`; of several processes rank 0 writes, and any number goes on.
         minutes: Minutes between two checkpoints within an epoch.
         monitor: Value of the recorder that decides which epoch is the best; default: the first metric, or valid_loss.
             Of a loss or error the least is best, of other values the greatest.
@@ -142,7 +145,7 @@ class Checkpoint(PlainErrors):
         if self._first == self._place["batches"]:
             self._first, self._trained = 0, True
             raise CancelTrainException
-        # The pass draws a seed for its workers when it begins: in this epoch it did so before the state was saved.
+        # The pass draws a seed for its workers when it begins, which it did before the state was saved.
         self.learn.dls.train.fake_l.generator = torch.Generator()
 
     def after_cancel_train(self) -> None:
@@ -164,6 +167,7 @@ class Checkpoint(PlainErrors):
         """Save if it is time; end the run if it was asked to."""
         if self.learn.training:
             self._place, self._dirty = self._here(self.learn.epoch, self.learn.iter + 1), False
+        self.stopped = agreed(self.learn, self.stopped)
         if self.stopped is not None:
             self.save()
             raise CancelFitException
@@ -181,6 +185,7 @@ class Checkpoint(PlainErrors):
     def after_epoch(self) -> None:
         """Save the state, and the weights of the best epoch; end the run if it was asked to."""
         self._end_epoch(self.learn.epoch + 1)
+        self.stopped = agreed(self.learn, self.stopped)
         if self.stopped is not None:
             self.save()
             raise CancelFitException
@@ -204,6 +209,9 @@ class Checkpoint(PlainErrors):
         """
         if not self.clean or self._place is None:
             raise WriteError(f"the run ended within a batch, so its state cannot be saved; {self.left()}")
+        self._saved_at = time.monotonic()
+        if not read_ranks().is_first:
+            return
         state = {
             "patchaug_checkpoint": VERSION, "place": self._place, "learner": learner_state(self.learn),
             "best": plain(self.best), "extra": plain(self.extra),
@@ -214,7 +222,6 @@ class Checkpoint(PlainErrors):
             raise WriteError(f"{error}; {self.left()}") from None
         self._written = self.place()
         print_message(f"checkpoint saved: {self._written}", "debug")
-        self._saved_at = time.monotonic()
 
     def save_or_warn(self) -> None:
         """Write the state; where only the disk is full, report it in a line and let the training go on.
@@ -254,15 +261,16 @@ class Checkpoint(PlainErrors):
         self._keep_best(value.get(self.monitor))
 
     def _keep_best(self, value: float | None) -> None:
-        assert self.monitor is not None
-        if value is None or value != value:
+        if value is None or self.monitor is None or value != value:
             return
         less = "loss" in self.monitor or "error" in self.monitor
         if self.best is not None and not (value < self.best["value"] if less else value > self.best["value"]):
             return
         best = {"monitor": self.monitor, "epoch": self.learn.epoch + 1, "value": float(value)}
         try:
-            write_checkpoint(self.folder / BEST, {"patchaug_best": best, "model": dict(self.learn.model.state_dict())})
+            if read_ranks().is_first:
+                model = dict(get_model(self.learn.model).state_dict())
+                write_checkpoint(self.folder / BEST, {"patchaug_best": best, "model": model})
         except PatchaugError as error:
             print_message(f"best epoch not written: {error}; training goes on", "warning")
         else:
@@ -283,9 +291,9 @@ class Checkpoint(PlainErrors):
         """Run the epochs of `fit`: none in a call that was done before, the rest in the one that was saved."""
         assert self._state is not None
         place = self._state["place"]
+        if self._fits > place["fit"]:
+            type(learn)._do_fit(learn)
         if self._fits != place["fit"]:
-            if self._fits > place["fit"]:
-                type(learn)._do_fit(learn)
             return
         for epoch in range(place["epoch"], learn.n_epoch):
             learn.epoch = epoch

@@ -7,6 +7,7 @@ from fastai.callback.fp16 import MixedPrecision
 from fastcore.foundation import L
 from torch.amp import GradScaler, autocast
 
+from patchaug.core.ranks import Ranks
 from patchaug.errors import OptionError
 
 
@@ -35,6 +36,27 @@ def find_device(name: str | None) -> torch.device | None:
         if (device.index or 0) >= count:
             raise OptionError(f"device {name}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
     return device
+
+
+def device_of_rank(device: torch.device | None, ranks: Ranks) -> torch.device | None:
+    """Return the GPU of this process, where several of a machine train together; else the device as it is.
+
+    Raises:
+        OptionError: A certain GPU was chosen for all of them, or there are fewer GPUs than processes.
+    """
+    if ranks.world_size == 1 or (device is None and not torch.cuda.is_available()):
+        return device
+    if device is not None and device.type != "cuda":
+        return device
+    if device is not None and device.index is not None:
+        raise OptionError(f"device {device} is one GPU, and each of {ranks.world_size} processes has its own; say cuda")
+    count = torch.cuda.device_count()
+    if count < ranks.local_world_size:
+        raise OptionError(
+            f"there are {count} GPUs for {ranks.local_world_size} processes on this machine; start one for each "
+            f"GPU: torchrun --nproc-per-node gpu"
+        )
+    return torch.device("cuda", ranks.local_rank)
 
 
 def half_precision(device: torch.device) -> torch.dtype:

@@ -14,6 +14,7 @@ import torch
 
 from patchaug.core.atomic import write_text
 from patchaug.core.messages import print_message
+from patchaug.core.ranks import read_ranks
 from patchaug.errors import MissingError, WriteError
 from patchaug.fastai2.plain_errors import PlainErrors
 from patchaug.fastai2.rank_training import batch_windows
@@ -99,7 +100,8 @@ class History(PlainErrors):
         row |= {"windows": self.patches}
         self.rows.append(row)
         try:
-            write_history(self.file, self.rows)
+            if read_ranks().is_first:
+                write_history(self.file, self.rows)
         except WriteError as error:
             print_message(f"history not written: {error}; training goes on", "warning")
         except MissingError:  # the checkpoint reports it

@@ -46,6 +46,8 @@ _CANCELS = (
     CancelTrainException, CancelValidException,
 )  # fmt: skip
 
+_REASONS = ("stop", "time limit", "SIGINT", "SIGTERM", "SIGHUP")  # that end a run; any other is the first
+
 
 class RankTraining(PlainErrors):
     """Divide the batches of slides between the ranks, and make losses, gradients and metrics those of whole batches.
@@ -86,9 +88,11 @@ class RankTraining(PlainErrors):
         if self._depth > 1:
             return
         self.ranks, self.failed = group_ranks(), False
+        if "_predicts" in vars(learn):  # a slide, by this rank alone
+            self.ranks = None
+        elif self.ranks is None and read_ranks().world_size > 1:
+            raise _not_started()
         if self.ranks is None:
-            if read_ranks().world_size > 1:
-                raise _not_started()
             return
         _require_same_run(learn)
         self._model, self._logger = learn.model, learn.logger
@@ -114,7 +118,7 @@ class RankTraining(PlainErrors):
 
     def before_validate(self) -> None:
         """Take the statistics of batches, such as those of batch norm, from rank 0."""
-        if self.ranks is not None:
+        if self._divided() is not None:
             copy_from_first(self.learn.model, parameters=False)
 
     def after_pred(self) -> None:
@@ -229,19 +233,18 @@ def batch_windows(learn: Learner) -> int:
     return int(find_bs(learn.xb))
 
 
-def agreed(learn: Learner, reason: str | None, reasons: tuple[str, ...]) -> str | None:
+def agreed(learn: Learner, reason: str | None) -> str | None:
     """Return the reason to stop that any rank has; all ranks call this after the same batch.
 
     Args:
         learn: The learner.
         reason: The reason of this rank, or None.
-        reasons: The reasons that there are; others become the first.
     """
     if rank_training(learn) is None:
         return reason
-    number = 0 if reason is None else 1 + (reasons.index(reason) if reason in reasons else 0)
+    number = 0 if reason is None else 1 + (_REASONS.index(reason) if reason in _REASONS else 0)
     found = greatest(number)
-    return reasons[found - 1] if found else None
+    return _REASONS[found - 1] if found else None
 
 
 def _require_same_run(learn: Learner) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fastai.torch_core import get_model
 from fastcore.foundation import L
 
 # Attributes of fastai's callbacks that change within `fit`, by the class that has them.
@@ -46,7 +47,7 @@ def learner_state(learn: Any) -> dict[str, Any]:
     waiting = any(getattr(cb, "count", 0) for cb in learn.cbs if type(cb).__name__ == "GradientAccumulation")
     gradients = [None if p.grad is None else p.grad.detach() for p in learn.model.parameters()] if waiting else []
     return {
-        "model": dict(learn.model.state_dict()),
+        "model": dict(get_model(learn.model).state_dict()),
         "optimizer": plain(learn.opt.state_dict()),
         "gradients": gradients,
         "recorder": {
@@ -62,7 +63,7 @@ def learner_state(learn: Any) -> dict[str, Any]:
 def restore_learner(learn: Any, state: dict[str, Any]) -> None:
     """Restore what `learner_state` returned; to be called when `before_fit` of all other callbacks is done."""
     device = next(learn.model.parameters()).device
-    learn.model.load_state_dict(state["model"])
+    get_model(learn.model).load_state_dict(state["model"])
     optimizer = moved(state["optimizer"], device)
     if "hypers" in optimizer:
         optimizer["hypers"] = L(optimizer["hypers"])

@@ -11,7 +11,7 @@ from fastai.distributed import *  # noqa: F403 - as users import it
 from fastai.vision.all import SGD, Callback, CrossEntropyLossFlat, Flip, Learner, nn, partial, set_seed
 
 from patchaug.core.ranks import read_ranks
-from patchaug.fastai import RandomPatch, SlideCombinedLoss, SlideCrossEntropy, SlideDice, SlideDiceLoss
+from patchaug.fastai import Checkpoint, RandomPatch, SlideCombinedLoss, SlideCrossEntropy, SlideDice, SlideDiceLoss
 
 from .conftest import CODES, loaders
 
@@ -93,3 +93,31 @@ def train(**case: Any) -> dict[str, Any]:
 def train_all(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Train for each case."""
     return [train(**case) for case in cases]
+
+
+class StopAt(Callback):
+    """Ask a checkpoint to stop after a number of batches, on the last rank alone."""
+
+    order = 91
+    run_valid = False
+
+    def __init__(self, checkpoint: Checkpoint, batches: int) -> None:
+        self.checkpoint, self.batches = checkpoint, batches
+
+    def after_batch(self) -> None:
+        """Count down."""
+        self.batches -= 1
+        ranks = read_ranks()
+        if self.batches == 0 and ranks.rank == ranks.world_size - 1:
+            self.checkpoint.stop("SIGTERM")
+
+
+def train_part(stop: int | None, resume: bool, case: dict[str, Any]) -> dict[str, Any]:
+    """Train, from a checkpoint or not, and stop after some batches; return the windows, and the weights so far."""
+    watch, checkpoint = Watch(), Checkpoint(case["out"], resume=resume)
+    learn = tiny_learner([watch], **case)
+    more = [] if stop is None else [StopAt(checkpoint, stop)]
+    with distributed(learn), learn.no_bar(), learn.no_logging():
+        learn.fit((USUAL | case)["epochs"], 0.05, cbs=[checkpoint, *more])
+    weights = torch.cat([p.detach().flatten() for p in learn.model.parameters()]).numpy()
+    return {"steps": watch.steps, "validated": watch.validated, "weights": weights, "stopped": checkpoint.stopped}

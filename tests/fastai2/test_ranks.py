@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ..rank_processes import run_ranks
-from .ranked import train_all
+from .ranked import train_all, train_part
 
 CASES = [
     {"workers": 2},
@@ -52,3 +52,19 @@ def test_the_world_size_does_not_matter(world, cases) -> None:
     together = run_ranks(world, train_all, cases)
     for number, alone in enumerate(train_all(cases)):
         require_alike([rank[number] for rank in together], alone)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(folder, tmp_path) -> None:
+    """Stopped with three ranks by one of them, and with one, it ends with two: each window once, and equal weights."""
+    case = {"folder": folder, "epochs": 2, "per_slide": 7, "bs": 4, "flips": True}
+    (tmp_path / "alone").mkdir()
+    alone = train_part(None, False, {**case, "out": tmp_path / "alone"})
+    steps: list[list[str]] = []
+    (tmp_path / "elastic").mkdir()
+    for world, stop in ((3, 4), (1, 5), (2, None)):
+        ranks = run_ranks(world, train_part, stop, bool(steps), {**case, "out": tmp_path / "elastic"})
+        assert [rank["stopped"] for rank in ranks] == [stop and "SIGTERM"] * world
+        steps += merged(ranks, "steps")
+    assert steps == alone["steps"]
+    for rank in ranks:
+        np.testing.assert_allclose(rank["weights"], alone["weights"], rtol=1e-5, atol=1e-6)
