@@ -23,7 +23,11 @@ def class_pixels(loader: Any, classes: int) -> list[int]:
             workers=plan.indexing.workers,
         )
     labels = [slide.labels(level) for slide, level in zip(loader.slides, levels, strict=True)]
-    return [sum(one.pixels(number) for one in labels if number in one.runs) for number in range(classes)]
+    here = [slide.bounds(level) for slide, level in zip(loader.slides, levels, strict=True)]
+    return [
+        sum(one.count_within(number, bounds) for one, bounds in zip(labels, here, strict=True))
+        for number in range(classes)
+    ]
 
 
 def balanced_weights(pixels: Sequence[int]) -> list[float]:

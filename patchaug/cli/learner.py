@@ -9,9 +9,10 @@ from typing import Any
 # fastai.vision.all, because its modules patch methods into Learner.
 from fastai.vision.all import GradientAccumulation, Learner, aug_transforms, unet_learner
 
-from patchaug.cli.split_pairs import with_pixel_size
+from patchaug.cli.split_pairs import as_items
 from patchaug.core.ranks import read_ranks
 from patchaug.core.validation import sides
+from patchaug.data.region_parts import open_parts
 from patchaug.data.segmentation_losses import SlideCombinedLoss, SlideDiceLoss, SlideFocalLoss
 from patchaug.errors import MissingError, OptionError
 from patchaug.fastai2.compute import HalfPrecision, device_of_rank, find_device, half_precision
@@ -64,8 +65,15 @@ def make_loaders(
     """
     device = device_of_rank(find_device(options.device), read_ranks())
     of_batch = _BATCH_TRANSFORMS.get(options.augment)
+    train: list[tuple[Any, Any]] = as_items(train_pairs, options)
+    valid: list[tuple[Any, Any]] = as_items(valid_pairs, options)
+    if options.split_region is not None:
+        train, valid = open_parts(
+            train, valid=options.split_region, guard=options.guard, seed=options.seed, mpp=options.mpp_of_slides,
+            ram=options.ram, channels=options.channels, series=options.series, **options.label_arguments(),
+        )  # fmt: skip
     return SlideDataLoaders.from_lists(
-        with_pixel_size(train_pairs, options), with_pixel_size(valid_pairs, options), **options.label_arguments(),
+        train, valid, **options.label_arguments(),
         mpp=options.mpp_of_slides, bs=options.bs, num_workers=options.workers, path=out, ram=options.ram,
         channels=options.channels, series=options.series, scale=options.scale,
         item_tfms=RandomPatch.from_options(options, augment=options.pipeline()),

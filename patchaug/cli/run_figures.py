@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from patchaug.cli.run_folder import BATCH, PREDICTION, WINDOWS
+from patchaug.core.windows import Window
 from patchaug.options.fields import TrainOptions
 from patchaug.predict.metrics import dice_by_class
 from patchaug.predict.predict_slide import predict_slide
+from patchaug.slides.slide import Slide
 from patchaug.viz import show_patches, show_prediction, show_windows
 
 _LOW, _FEW = 0.5, 200  # a Dice below which to remark, and a small number of batches
@@ -46,13 +48,23 @@ def write_figures(loader: Any, options: TrainOptions, out: Path) -> None:
     show_patches(patches, codes=options.class_names, out=out / BATCH, title="Patches of the first batch, with masks")
 
 
+def _part(slide: Slide, level: int) -> Window | str:
+    """Return the rectangle of a level that plans read; "all" for the whole slide."""
+    left, top, right, bottom = slide.bounds(level)
+    return "all" if slide.frame is None else Window(left, top, right - left, bottom - top, level)
+
+
 def evaluate(learn: Any, out: Path) -> dict[str, float | None]:
     """Return the Dice of each class over the validation slides, and write a figure of the first."""
     plan = learn.dls.valid.plan
     used = [number for number, count in enumerate(plan.counts) if count]  # the others are smaller than a window
     valid = [plan.slides[number] for number in used]
-    predictions = [predict_slide(learn, slide) for slide in valid]
     levels = [plan.distributions[number].domain.level for number in used]
+    # Of slides that are cut in parts the validation part; of the first, which the figure shows, all.
+    predictions = [
+        predict_slide(learn, slide, region=_part(slide, level) if number else "all")
+        for number, (slide, level) in enumerate(zip(valid, levels, strict=True))
+    ]
     dice = dice_by_class(valid, predictions, levels=levels)
     show_prediction(valid[0], predictions[0], level=levels[0], dice=dice, out=out / PREDICTION)
     return dice

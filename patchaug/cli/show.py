@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from patchaug.cli.common import Json, Options, number_or_text, print_result, require, require_picture, with_options
-from patchaug.cli.split_pairs import pairs_of
+from patchaug.cli.split_pairs import pairs_of, regions_of
 from patchaug.core.class_codes import codes_from_text
 from patchaug.core.outputs import checked_output
 from patchaug.errors import OptionError
@@ -16,6 +16,7 @@ from patchaug.options.fields import PatchOptions, TrainOptions
 from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
+from patchaug.slides.split_region import split_region
 
 Mask = Annotated[Path | None, typer.Option(metavar="FILE", help="Mask of the slide.")]
 ImagePath = Annotated[
@@ -171,7 +172,14 @@ def _sample(
         pairs = pairs_of(run)[0]
         checked_output(out, "picture", [".png"], inputs=[path for pair in pairs for path in pair])
         chosen: dict[str, Any] = {"channels": run.channels, "series": run.series, "ram": run.ram}
-        slides = [open_slide(i, m, **run.label_arguments(), **chosen, mpp=run.mpp_of_slides) for i, m in pairs]
+        labels = run.label_arguments()
+        where_drawn = regions_of(run, [image for image, _ in pairs])
+        slides = [
+            open_slide(image, mask, **labels, **chosen, mpp=run.mpp_of_slides, region=region)
+            for (image, mask), region in zip(pairs, where_drawn, strict=True)
+        ]
+        if run.split_region is not None:
+            slides = [split_region(one, run.split_region, guard=run.guard, seed=run.seed)[0] for one in slides]
     augment = None if run is None or slide is not None else as_augment(run.pipeline(), run.halo)
     plan = made.samplers(augment).plan("train", slides, seed=made.seed, shuffle=True)
     draw = plan[index]

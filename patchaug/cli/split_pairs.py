@@ -42,6 +42,10 @@ def split_examples(options: TrainOptions) -> tuple[list[Example], list[Example]]
     found, root = list_examples(options)
     sides = {one.split for one in found}
     found = [one for one in found if one.split != "test"]
+    if options.split_region is not None:
+        by = f"column split of {options.table}"
+        require(not sides - {None, "test"}, f"{by} and --split-region both split the slides; remove one")
+        return found, found
     if sides - {None, "test"}:
         chosen = [one.split == "valid" for one in found]
         by = f"column split of {options.table}"
@@ -64,12 +68,31 @@ def split_examples(options: TrainOptions) -> tuple[list[Example], list[Example]]
     return left, right
 
 
-def with_pixel_size(pairs: Sequence[tuple[Path, Path]], options: TrainOptions) -> list[tuple[Any, Path]]:
-    """Add micrometres per pixel to those slides for which the table gives them; leave the others as paths."""
+def as_items(pairs: Sequence[tuple[Path, Path]], options: TrainOptions) -> list[tuple[Any, Path]]:
+    """Add the table's micrometres per pixel and the region to those slides that have them; leave others as paths."""
     sizes = {one.image: one.mpp for one in list_examples(options)[0]} if options.table is not None else {}
+    regions = regions_of(options, [image for image, _ in pairs])
     return [
-        (image if sizes.get(image) is None else LazySlideItem(image, mpp=sizes[image]), mask) for image, mask in pairs
+        (image if mpp is None and region is None else LazySlideItem(image, mpp=mpp, region=region), mask)
+        for (image, mask), mpp, region in zip(pairs, (sizes.get(image) for image, _ in pairs), regions, strict=True)
     ]
+
+
+def regions_of(options: TrainOptions, images: Sequence[Path]) -> list[str | Path | None]:
+    """Return the region of each slide, as `open_slide` takes it.
+
+    Raises:
+        MissingError: A slide has no region in the folder of the option.
+    """
+    if options.region is None or options.region == "tissue" or not Path(options.region).is_dir():
+        return [options.region] * len(images)
+    return list(find_masks(images, options.region, root=list_examples(options)[1]))
+
+
+def region_files(options: TrainOptions, images: Sequence[Path]) -> list[Path]:
+    """Return the files of `regions_of`, each once."""
+    found = {str(one) for one in regions_of(options, images) if one is not None and str(one) != "tissue"}
+    return [Path(one) for one in sorted(found) if "://" not in one]
 
 
 def list_examples(options: TrainOptions) -> tuple[list[Example], Path]:

@@ -20,6 +20,7 @@ from patchaug.cli.pace import Pace
 from patchaug.cli.provenance import changed_files, command_line, data_manifest, git_state, versions
 from patchaug.cli.run_figures import evaluate, remarks, write_figures
 from patchaug.cli.run_folder import BEST_MODEL, CURVES, EVENTS, HISTORY, MODEL, OPTIONS, REPORT, RunFolder
+from patchaug.cli.split_pairs import region_files
 from patchaug.core.atomic import write_text
 from patchaug.core.messages import print_message
 from patchaug.core.ranks import read_ranks
@@ -91,14 +92,14 @@ def run_training(
     learn = make_learner(dls, options, out, resume=resume)
     _require_space(learn.model, out)
     pipelines = [Path(options.augment)] if options.augment.lower().endswith(PIPELINES) else []
-    paths = {
-        name: getattr(options, name) for name in ("images", "masks", "table", "init", *(["augment"] * len(pipelines)))
-    }
+    regions = region_files(options, [image for image, _ in (*train_pairs, *valid_pairs)])
+    named = ["images", "masks", "table", "init"] + ["augment"] * len(pipelines)
+    paths = {name: getattr(options, name) for name in named + ["region"] * (options.region != "tissue")}
     absolute = {name: as_url(path) or str(Path(path).resolve()) for name, path in paths.items() if path is not None}
     options = options.model_copy(update=absolute)
     extra = {
         "options": options.model_dump(mode="json"),
-        "data": data_manifest(path for group in (*train_pairs, *valid_pairs, pipelines) for path in group),
+        "data": data_manifest(path for group in (*train_pairs, *valid_pairs, pipelines, regions) for path in group),
     }
     checkpoint = Checkpoint(out, minutes=options.checkpoint_minutes, resume=resume, extra=extra)
     if resume:

@@ -6,6 +6,7 @@ put windows of one slide on both sides.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.validation import SEED
+from patchaug.data.region_parts import cut_items
 from patchaug.data.slide_items import LazySlideItem, source_of
 from patchaug.errors import MissingError, OptionError
 from patchaug.readers import Raster
 from patchaug.slides.discovery import get_slide_files
 from patchaug.slides.slide import Slide
+from patchaug.slides.split_region import Guard
 
 
 def validation_count(slides: int, valid_pct: float) -> int:
@@ -32,8 +36,8 @@ def validation_count(slides: int, valid_pct: float) -> int:
     if slides < 2:
         raise OptionError(
             f"{'there is no slide' if not slides else 'one slide cannot be split'}: the split is by slide, so that no "
-            f"window of a validation slide is trained on, and two are the least; add a slide, or cut a large one and "
-            f"its mask in two files"
+            f"window of a validation slide is trained on, and two are the least; add a slide, or cut a large one in "
+            f"two parts: SlideDataLoaders.from_regions, split_by_region, or patchaug train --split-region 0.2"
         )
     return min(max(int(valid_pct * slides), 1), slides - 1)
 
@@ -207,6 +211,29 @@ class SlideListMixin:
         """
         count = validation_count(len(self.items), valid_pct)
         return self.split_by_idx(np.random.RandomState(seed).permutation(len(self.items))[:count])
+
+    def split_by_region(self: Any, valid: float = 0.2, *, guard: Guard = "auto", seed: int = SEED) -> Any:
+        """Cut each slide in a training and a validation part; no pixel of the latter is read for training.
+
+        The side of the slide that validates follows from the seed; `SlideDataLoaders.from_regions` looks at masks, too.
+
+        Args:
+            valid: Share of the pixels of each slide for validation.
+            guard: Pixels of level 0 between the parts, or "auto", see `split_region`.
+            seed: Seed of the cut.
+
+        Raises:
+            OptionError: A value is out of its limits.
+            WindowError: The guard leaves no pixel of a part.
+            PatchaugError: A slide cannot be opened.
+        """
+        options = {name: getattr(self.patch, name, None) for name in ("channels", "series")}
+        train, held = cut_items(list(self.items), valid=valid, guard=guard, seed=seed, ram=0, **options)
+        both = copy.copy(self)
+        both.items = as_items([*train, *held])
+        if self.inner_df is not None:
+            both.inner_df = self.inner_df.iloc[[*range(len(train))] * 2]
+        return both.split_by_idxs(np.arange(len(train)), np.arange(len(train), 2 * len(train)))
 
     def split_by_valid_func(self: Any, func: Callable[[Any], bool]) -> Any:
         """Use the slides for which the function of path or array is true for validation."""

@@ -9,20 +9,20 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
-import numpy as np
-
 from patchaug.core.progress import progress
+from patchaug.core.windows import Window
 from patchaug.data.image_pixels import ImagePixels
 from patchaug.errors import FrameError, OptionError, PatchaugError, collected
-from patchaug.readers import ArrayRaster
 from patchaug.sampling import Sampler
 from patchaug.sampling.index_requests import Indexing, build_all, needed_kinds
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.discovery import require_files
 from patchaug.slides.open import open_slide
+from patchaug.slides.regions import region_of
 from patchaug.slides.resolution import SlideTooSmallError, region
 from patchaug.slides.slide import Codes, Slide
 from patchaug.slides.slide_group import SlideGroup
+from patchaug.slides.split_region import frame_of, part_of
 
 CHECKED_AT_START = 1 << 31  # pixels of masks that are checked before training where no plan needs their labels
 
@@ -43,8 +43,11 @@ class LazySlideItem:
         ram: int | str = "auto",
         mpp: float | tuple[float, float] | None = None,
         name: str | None = None,
+        region: Any = None,
+        frame: Window | None = None,
     ) -> None:
         self.source, self.ram, self.mpp, self.name = source, ram, mpp, name
+        self.region, self.frame = region, frame  # see `open_slide` and `part_of`
 
     def at(self, plan: Plan, draw: Draw) -> LazySlideItem:
         """Return a copy that stands for one window."""
@@ -102,6 +105,16 @@ def source_of(item: Any) -> Any:
     return item.source if isinstance(item, LazySlideItem) else item
 
 
+def place_of(item: Any) -> dict[str, Any]:
+    """Return region and frame of an item, as keyword arguments of another one."""
+    return {"region": item.region, "frame": item.frame} if isinstance(item, LazySlideItem) else {}
+
+
+def region_for(region: Any, item: Any) -> Any:
+    """Return the region of one slide: what a function makes of its path or array, or the same for all."""
+    return region(source_of(item)) if callable(region) else region
+
+
 def name_of(item: Any) -> str | None:
     """Return the name that the user gave an item; None for paths, which are named by their file."""
     return item.name if isinstance(item, LazySlideItem) else None
@@ -135,7 +148,17 @@ def slide_of(item: Iterable[Any], *, name: str = "array") -> Slide:
 
 
 def _open_pair(image: SlideImage, mask: SlideMask | None, name: str) -> Slide:
-    source, mpp = image.source, image.mpp
+    """Open the slide of an image and its mask, with its region and the part of it that plans read."""
+    slide = _open_whole(image, mask, name)
+    if image.region is not None and isinstance(image.source, Slide):
+        slide = part_of(slide, frame_of(slide))  # a slide of its own, which shares all else
+        slide.region = region_of(slide, image.region)
+    frame = image.frame if image.frame is not None or not isinstance(image.source, Slide) else image.source.frame
+    return slide if frame is None else part_of(slide, frame)
+
+
+def _open_whole(image: SlideImage, mask: SlideMask | None, name: str) -> Slide:
+    source, mpp, region = image.source, image.mpp, image.region
     called = image.name or (None if image.path is not None else name)
     if isinstance(source, Slide):
         if mask is None:
@@ -147,6 +170,7 @@ def _open_pair(image: SlideImage, mask: SlideMask | None, name: str) -> Slide:
                     f"open_slide(image, mask), or leave out with_labels"
                 )
             return source
+        region = source.region
         source, mpp, called = source.image, source.mpp, source.name
     return open_slide(
         source,
@@ -158,6 +182,7 @@ def _open_pair(image: SlideImage, mask: SlideMask | None, name: str) -> Slide:
         mpp=mpp,
         channels=image.pixels.channels if source is image.source else None,
         series=image.pixels.series if source is image.source else None,
+        region=region,
         **({} if mask is None else mask.polygons),
     )
 
@@ -236,49 +261,3 @@ def _require_masks(items: Sequence[Iterable[Any]]) -> None:
             f"{len(missing)} of {len(items)} slides have the mask None: {', '.join(missing[:20])}; write 0 where "
             f"nothing is there ({first} everywhere), or ignore_index=255 and the mask 255 where nothing was annotated"
         )
-
-
-class SharedSources:
-    """Replace arrays of items by references while a process is being started: slides already share their pixels.
-
-    Args:
-        items: For each slide, its `SlideImage` and, where it has one, its `SlideMask`.
-        slides: The slides that were opened from them.
-    """
-
-    def __init__(self, items: Sequence[Iterable[Any]], slides: Sequence[Slide]) -> None:
-        self._rasters: dict[int, ArrayRaster] = {}
-        for item, slide in zip(items, slides, strict=True):
-            images, masks = iter(slide.members), iter(slide.members)
-            for element in item:
-                raster = None
-                if isinstance(element, SlideImage):
-                    raster = next(images).image
-                elif isinstance(element, SlideMask):
-                    raster = next(masks).mask
-                source = getattr(element, "source", None)
-                if isinstance(source, np.ndarray) and isinstance(raster, ArrayRaster) and raster.dtype == source.dtype:
-                    self._rasters[id(source)] = raster
-
-    def swapped(self, item: Any) -> Any:
-        """Return the item with each array replaced by one that unpickles as the slide's own array."""
-        if isinstance(item, np.ndarray):
-            raster = self._rasters.get(id(item))
-            return item if raster is None else _ArrayOfRaster(raster)
-        if isinstance(item, LazySlideItem):
-            new = copy.copy(item)
-            new.source = self.swapped(item.source)
-            return new
-        if isinstance(item, tuple) and hasattr(item, "_fields"):
-            return type(item)(*map(self.swapped, item))
-        return type(item)(map(self.swapped, item)) if type(item) in (tuple, list) else item
-
-
-class _ArrayOfRaster:
-    """Unpickles as the array of a raster."""
-
-    def __init__(self, raster: ArrayRaster) -> None:
-        self.raster = raster
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ArrayRaster.array, (self.raster,)

@@ -22,7 +22,7 @@ from patchaug.augment import as_augment
 from patchaug.core.arrays import Array
 from patchaug.data.image_pixels import ImagePixels
 from patchaug.data.item_list import SlideListMixin, as_items, column, require_apart, require_as_many, require_patch
-from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, slides_of, source_of
+from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, place_of, slides_of, source_of
 from patchaug.errors import OptionError
 from patchaug.fastai1.channels_image import image_of
 from patchaug.fastai1.databunch import SlideDataBunch
@@ -159,7 +159,7 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
         sampler = samplers.of(self.split)
         ram = self.patch.ram if self.ram == "auto" else self.ram
         pairs: list[list[LazySlideItem]] = [
-            [SlideImage(source_of(i), pixels=self.pixels, ram=ram, name=name_of(i))] for i in self.items
+            [SlideImage(source_of(i), pixels=self.pixels, ram=ram, name=name_of(i), **place_of(i))] for i in self.items
         ]
         if self.masks is not None:
             require_as_many(self.items, self.masks.items)

@@ -20,7 +20,7 @@ from fasttransform import Transform
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.image_pixels import ImagePixels
-from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, source_of
+from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, place_of, region_for, source_of
 from patchaug.fastai2.losses import SlideCrossEntropy
 from patchaug.fastai2.mask_display import ClassColours
 from patchaug.fastai2.patch_dl import PatchDL
@@ -37,17 +37,21 @@ class OpenSlideImage(Transform):
     input_types = _SOURCES  # types that `test_dl` accepts, beside that of the training items
 
     def __init__(
-        self, ram: int | str = "auto", mpp: float | tuple[float, float] | None = None, pixels: ImagePixels | None = None
-    ) -> None:
+        self, ram: int | str = "auto", mpp: float | tuple[float, float] | None = None,
+        pixels: ImagePixels | None = None, region: Any = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.ram, self.mpp = ram, mpp
+        self.ram, self.mpp, self.region = ram, mpp, region
         self.pixels = ImagePixels() if pixels is None else pixels
 
     def encodes(self, source: Any) -> SlideImage:
         """Wrap the source; fastai calls this for every type."""
         own = source.mpp if isinstance(source, LazySlideItem) else None  # of one slide, as a data frame gives it
+        place = place_of(source)
+        if place.get("region") is None:
+            place["region"] = region_for(self.region, source)
         return SlideImage(
-            source_of(source), pixels=self.pixels, ram=self.ram, mpp=own or self.mpp, name=name_of(source)
+            source_of(source), pixels=self.pixels, ram=self.ram, mpp=own or self.mpp, name=name_of(source), **place
         )
 
 
@@ -101,6 +105,7 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
     channels: Any = None,
     series: int | str | None = None,
     scale: Any = None,
+    region: Any = None,
 ) -> TransformBlock:
     """Make a block for slides: items are paths or arrays, batches hold images, float32 (n, channels, height, width).
 
@@ -111,6 +116,8 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
         series: Picture of files that hold several, by number or name.
         scale: (low, high), the values that become 0 and 1, or one pair a channel. Optional for uint8, where it is
             (0, 255); other pixels need it, and `patchaug stats` measures it.
+        region: Where windows are drawn, see `open_slide`: the same for all slides, such as "tissue", or a function that
+            returns the region of a path or array.
 
     Returns:
         The block; 8-bit images lie in 0..1, others where `scale` puts them.
@@ -121,7 +128,7 @@ def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes
         'PatchDL'
     """
     pixels = ImagePixels(channels, series, scale)
-    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp, pixels), batch_tfms=PatchToFloat, dl_type=PatchDL)
+    return TransformBlock(type_tfms=OpenSlideImage(ram, mpp, pixels, region), batch_tfms=PatchToFloat, dl_type=PatchDL)
 
 
 @refuses_old_names

@@ -13,8 +13,9 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, RandomSplitter
 from fastcore.foundation import L
 
-from patchaug.core.validation import refuses_old_names
+from patchaug.core.validation import SEED, refuses_old_names
 from patchaug.data.item_list import column, require_apart, validation_count
+from patchaug.data.region_parts import open_parts
 from patchaug.data.slide_items import LazySlideItem
 from patchaug.errors import OptionError
 from patchaug.fastai2.blocks import SlideBlock, SlideMaskBlock
@@ -22,6 +23,10 @@ from patchaug.fastai2.random_patch import RandomPatch
 from patchaug.slides.discovery import get_slide_files
 from patchaug.slides.pairing import find_masks
 from patchaug.slides.slide import Codes
+from patchaug.slides.split_region import Guard
+
+# Arguments of the factories that `open_slide` has too.
+_OPENING = "codes", "ignore_index", "outside", "label", "invalid", "ram", "mpp", "channels", "series", "region"
 
 
 class Pair(NamedTuple):
@@ -34,12 +39,12 @@ class Pair(NamedTuple):
 class SlideDataLoaders(DataLoaders):
     """Make loaders for segmentation on slides.
 
-    All factories accept `codes` (class names in the order of the mask's integers, or a mapping from name to what the
-    files hold), `ignore_index` (the integer that means "no label"), `outside`, `label` and `invalid` of polygons, `ram`
-    and `mpp` (see `open_slide`), `batch_tfms`, and `channels`, `series` and `scale` of `SlideBlock`, which default to
-    those of the options. The windows are `options=PatchOptions(...)` or
+    All factories accept `codes` (class names in the order of the mask's integers, or a mapping from name to what files
+    hold), `ignore_index` (the integer that means "no label"), `outside`, `label` and `invalid` of polygons, `ram` and
+    `mpp` (see `open_slide`), `region` of `SlideBlock`, `batch_tfms`, and `channels`, `series` and `scale` of
+    `SlideBlock`, which default to those of the options. The windows are `options=PatchOptions(...)` or
     `item_tfms=RandomPatch(...)`. Further arguments, such as bs and num_workers, go to the loaders. The split is by
-    slide: windows of validation slides are never trained on.
+    slide, or by its parts: windows of validation slides are never trained on.
 
     Examples:
         >>> import numpy as np
@@ -75,6 +80,7 @@ class SlideDataLoaders(DataLoaders):
         channels: Any = None,
         series: int | str | None = None,
         scale: Any = None,
+        region: Any = None,
         path: str | os.PathLike[str] = ".",
         **kwargs: Any,
     ) -> DataLoaders:
@@ -95,10 +101,51 @@ class SlideDataLoaders(DataLoaders):
         block = _block(
             SlideMaskBlock(codes, ignore_index=ignore_index, outside=outside, label=label, invalid=invalid),
             options, item_tfms, batch_tfms, ram, mpp,
-            {"channels": channels, "series": series, "scale": scale},
+            {"channels": channels, "series": series, "scale": scale, "region": region},
             getters=[_image_of, _mask_of], splitter=IndexSplitter(range(len(train_pairs), len(items))),
         )  # fmt: skip
         return cls.from_dblock(block, items, path=path, **kwargs)
+
+    @classmethod
+    @refuses_old_names
+    def from_regions(
+        cls,
+        pairs: Sequence[tuple[Any, Any]],
+        valid: float = 0.2,
+        *,
+        guard: Guard = "auto",
+        seed: int = SEED,
+        options: Any = None,
+        **kwargs: Any,
+    ) -> DataLoaders:
+        """Make loaders from (image, mask) pairs, one is enough: each slide is cut in a training and a validation part.
+
+        Args:
+            pairs: Paths or arrays, or an open slide twice.
+            valid: Share of the pixels of each slide for validation; none of them is read for training.
+            guard, seed: See `split_region`.
+            options: The windows, a `PatchOptions`.
+            **kwargs: See the class.
+
+        Raises:
+            PatchaugError: See `open_slide` and `split_region`, or windows are impossible.
+
+        Examples:
+            >>> import numpy as np
+            >>> from patchaug import PatchOptions
+            >>> from patchaug.fastai import SlideDataLoaders
+            >>> image, mask = np.zeros((200, 300, 3), np.uint8), np.zeros((200, 300), np.uint8)
+            >>> dls = SlideDataLoaders.from_regions(
+            ...     [(image, mask)], valid=0.3, codes=["a", "b"], options=PatchOptions(32, per_slide=8), bs=4,
+            ...     num_workers=0,
+            ... )
+            >>> dls.train.slides[0].frame, dls.valid.slides[0].frame
+            (Window(x=0, y=0, width=195, height=200, level=0), Window(x=210, y=0, width=90, height=200, level=0))
+        """
+        of_options = {} if options is None else {name: getattr(options, name) for name in ("ram", "channels", "series")}
+        opening = of_options | {name: kwargs[name] for name in _OPENING if kwargs.get(name) not in (None, "auto")}
+        train, held = open_parts(pairs, valid=valid, guard=guard, seed=seed, **opening)
+        return cls.from_lists(train, held, options=options, **kwargs)
 
     @classmethod
     @refuses_old_names
@@ -123,6 +170,7 @@ class SlideDataLoaders(DataLoaders):
         channels: Any = None,
         series: int | str | None = None,
         scale: Any = None,
+        region: Any = None,
         **kwargs: Any,
     ) -> DataLoaders:
         """Make loaders from image paths and a function that returns the mask of one, as `SegmentationDataLoaders` does.
@@ -136,7 +184,8 @@ class SlideDataLoaders(DataLoaders):
         block = _block(
             SlideMaskBlock(codes, ignore_index=ignore_index, outside=outside, label=label, invalid=invalid),
             options, item_tfms, batch_tfms, ram, mpp,
-            {"channels": channels, "series": series, "scale": scale}, getters=[_same, label_func], splitter=splitter,
+            {"channels": channels, "series": series, "scale": scale, "region": region},
+            getters=[_same, label_func], splitter=splitter,
         )  # fmt: skip
         return cls.from_dblock(block, fnames, path=path, **kwargs)
 
@@ -223,7 +272,8 @@ def _block(
             raise OptionError("windows are described twice, by options= and by RandomPatch in item_tfms; keep one")
         item_tfms = L(RandomPatch.from_options(options)) + item_tfms
         ram = options.ram if ram == "auto" else ram
-        pixels = {name: getattr(options, name) if value is None else value for name, value in pixels.items()}
+        own = {name: getattr(options, name) for name in ("channels", "series", "scale")}
+        pixels = {name: own.get(name) if value is None else value for name, value in pixels.items()}
     masks.type_tfms[0].ram = ram
     blocks = (SlideBlock(ram=ram, mpp=mpp, **pixels), masks)
     return DataBlock(blocks=blocks, item_tfms=item_tfms, batch_tfms=batch_tfms, **kwargs)

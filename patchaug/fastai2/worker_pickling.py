@@ -8,7 +8,7 @@ from typing import Any
 from fastcore.foundation import L
 
 from patchaug.core.memory.anonymous import is_starting_process
-from patchaug.data.slide_items import SharedSources
+from patchaug.data.shared_sources import SharedSources
 from patchaug.sampling.plan import Plan
 
 

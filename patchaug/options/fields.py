@@ -223,6 +223,20 @@ class DataOptions(PatchOptions):
         0.2, title="Validation share", gt=0, lt=1, examples=[0.2],
         description="share of the slides for validation, at least one, where none are named",
     )  # fmt: skip
+    split_region: float | None = Field(
+        None, title="Validation part", gt=0, lt=1, examples=[0.2],
+        description="share of each slide for validation, cut off by a guard band, in place of whole slides: one slide "
+        "is enough",
+    )  # fmt: skip
+    guard: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", title="Guard band", examples=[256, "auto"], json_schema_extra=_unit("px"),
+        description="pixels of level 0 between training and validation part",
+    )  # fmt: skip
+    region: str | None = Field(
+        None, title="Region", min_length=1, examples=["tissue", "data/regions"],
+        description='where windows are drawn: "tissue", a mask or polygons for all slides, or a folder of them, named '
+        "like their images",
+    )  # fmt: skip
     folds: int | None = Field(
         None, title="Folds", ge=2, examples=[5],
         description="cross-validation: train so many models, each slide or group validates once",
@@ -259,6 +273,10 @@ class DataOptions(PatchOptions):
             raise OptionError(f"fold must be one of 1 to folds, got fold {self.fold} of folds {self.folds}")
         if self.folds is not None and self.valid_slides:
             raise OptionError("folds and valid_slides both split the slides; remove one")
+        if self.split_region is not None and (self.folds is not None or self.valid_slides):
+            raise OptionError(
+                "split_region cuts each slide in two parts, and folds or valid_slides split them; remove one"
+            )
 
 
 class TrainOptions(LearnerOptions, DataOptions):

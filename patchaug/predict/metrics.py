@@ -21,11 +21,12 @@ def dice_by_class(
 ) -> dict[str, float | None]:
     """Compute the Dice score of each class over all pixels of all slides: 2 |P and T| / (|P| + |T|).
 
+    Of slides that are parts of one, see `split_region`, the pixels of the part count.
     Pixels whose label is `ignore_index` do not count. A class that neither mask nor prediction holds scores None.
 
     Args:
         slides: Slides with masks and codes.
-        predictions: For each, its class map, integer (height, width).
+        predictions: For each, its class map, integer (height, width): of its level, or of the part that plans read.
         levels: For each, the level of its map.
 
     Returns:
@@ -41,15 +42,18 @@ def dice_by_class(
     codes = slides[0].codes or ()
     both, either = np.zeros(len(codes), np.int64), np.zeros(len(codes), np.int64)
     for slide, predicted, level in zip(slides, predictions, levels, strict=True):
-        width, height = slide.level_dimensions[level]
+        left, top, right, bottom = slide.bounds(level)
+        width, height = right - left, bottom - top
+        if predicted.shape == slide.level_dimensions[level][::-1]:
+            predicted = predicted[top:bottom, left:right]
         if predicted.shape != (height, width):
             raise FrameError(
                 f"{slide.name}: the prediction has {predicted.shape[1]} x {predicted.shape[0]} px, level {level} has "
                 f"{width} x {height}"
             )
-        for top in range(0, height, _ROWS):  # bands: the mask of a slide need not fit into memory
-            truth = slide.read_mask(Window(0, top, width, min(_ROWS, height - top), level))
-            guess = predicted[top : top + _ROWS]
+        for row in range(0, height, _ROWS):  # bands: the mask of a slide need not fit into memory
+            truth = slide.read_mask(Window(left, top + row, width, min(_ROWS, height - row), level))
+            guess = predicted[row : row + _ROWS]
             if slide.ignore_index is not None:
                 truth, guess = truth[truth != slide.ignore_index], guess[truth != slide.ignore_index]
             for number in range(len(codes)):

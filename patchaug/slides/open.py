@@ -99,7 +99,7 @@ def open_slide(
             label=label, invalid=invalid, place=georeference_of(opened),
         )  # fmt: skip
     slide = Slide(opened, labels, name=name, codes=codes, ignore_index=ignore_index, path=path, mpp=mpp)
-    slide.region = None if region is None else region_of(slide, region)
+    slide.region = None if region is None else region_of(slide, region, ram=room)
     texts = [missing_text(opened), None if labels is None else missing_text(labels, mask=True)]
     for text in texts:
         if text is not None:

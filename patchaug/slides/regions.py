@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from patchaug.core.arrays import Array
+from patchaug.core.memory.budget import budget
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError, WindowError
-from patchaug.readers import Raster, open_mask
+from patchaug.readers import Raster, cached_bytes, open_mask
 from patchaug.readers.georeference import georeference_of
 from patchaug.slides.class_raster import ClassRaster
 from patchaug.slides.index_mask import index_mask
@@ -26,19 +27,20 @@ from patchaug.slides.tissue import tissue_labels
 OUTSIDE = 1  # number of the pixels outside in the indexes of rectangles and masks; that of the tissue's is 0
 
 
-def region_of(slide: Slide, region: Any) -> Region | None:
+def region_of(slide: Slide, region: Any, *, ram: int | None = None) -> Region | None:
     """Return the region that an option describes; None for the whole slide.
 
     Args:
         slide: The slide.
         region: "all", "tissue", a `Window`, a mask of the slide's extent, in which 0 is outside, or polygons.
+        ram: Bytes of decoded pixels of the mask to cache; default: half of the free memory.
 
     Raises:
         OptionError: It is of another kind.
         WindowError: The window leaves the slide.
         PatchaugError: A mask or polygons cannot be opened, or do not fit the slide.
     """
-    if isinstance(region, (Rectangle, Tissue, Painted)):
+    if isinstance(region, (Rectangle, Tissue, Painted)):  # of another slide of the same image
         return region
     if isinstance(region, Window):
         return Rectangle(slide, region)
@@ -46,7 +48,7 @@ def region_of(slide: Slide, region: Any) -> Region | None:
         return None
     if isinstance(region, str) and region == "tissue":
         return Tissue()
-    if isinstance(region, str) and not os.path.exists(region):
+    if isinstance(region, str) and "://" not in region and not os.path.exists(region):
         near = get_close_matches(region, ["all", "tissue"], n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise OptionError(
@@ -54,7 +56,7 @@ def region_of(slide: Slide, region: Any) -> Region | None:
         )
     if region is None or isinstance(region, (bool, int, float, tuple)):
         raise OptionError(f'region must be "all", "tissue", a Window, a mask or polygons, got {region!r}')
-    return Painted(slide, region)
+    return Painted(slide, region, budget("auto", cached_bytes()) if ram is None else ram)
 
 
 class Rectangle:
@@ -99,10 +101,10 @@ class Tissue:
 class Painted:
     """Pixels where a mask is not 0, or which lie in any polygon; what the mask does not cover is outside."""
 
-    def __init__(self, slide: Slide, source: Any) -> None:
+    def __init__(self, slide: Slide, source: Any, ram: int) -> None:
         raster = open_mask(
             os.fspath(source) if isinstance(source, os.PathLike) else source, slide.level_dimensions,
-            codes=["outside", "inside"], label=None, place=georeference_of(slide.image),
+            codes=["outside", "inside"], ram=ram, label=None, place=georeference_of(slide.image),
         )  # fmt: skip
         self._mask = _Outside(ClassRaster(raster, None, None, slide.name))
         self._alignment = align(slide.name, slide.image, self._mask.raster, OUTSIDE)
