@@ -49,7 +49,7 @@ class OmeZarrWriter(PyramidWriter):
             planes, chunk = ([self.planes], [1]) if self._channels else ([], [])
             array = {
                 "chunks": [*chunk, self.tile, self.tile],
-                "compressor": {"id": "zlib" if self.compression == "deflate" else "zstd", "level": 6},
+                "compressor": {"id": "zlib" if self.compression == "deflate" else "zstd", "level": self.level},
                 "dimension_separator": "/",
                 "dtype": self.stored.newbyteorder("<").str,
                 "fill_value": 0,
