@@ -15,6 +15,7 @@ Files are written to a temporary folder beside the slide; with --formats "" the 
 from __future__ import annotations
 
 import argparse
+import resource
 import tempfile
 import threading
 import time
@@ -153,6 +154,8 @@ def main() -> None:
             small = open_slide(np.zeros((SIZE, SIZE, 3), np.uint8), name="slide", mpp=0.5)
             learn.predict_slides([small], Path(folder, "small"), formats=formats, workers=0)
         model.seconds, model.processor, model.calls = 0.0, 0.0, 0
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = children.ru_utime + children.ru_stime
         with Peak() as peak:
             start, processor = time.perf_counter(), time.process_time()
             if formats:
@@ -162,6 +165,8 @@ def main() -> None:
                     pass
             seconds, processor = time.perf_counter() - start, time.process_time() - processor
         files = ", ".join(f"{one.name} {one.stat().st_size / 1e6:.0f} MB" for one in Path(folder).glob("maps/*.*"))
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    of_workers = children.ru_utime + children.ru_stime - before
     extra = 1000 * (processor - model.processor) / model.calls
     give(
         [
@@ -172,6 +177,7 @@ def main() -> None:
             f"| batches, model's own time | {model.calls}, {model.seconds:.1f} s |",
             f"| whole prediction | {seconds:.1f} s = {seconds / model.seconds:.3f} times that |",
             f"| processor's time of the main process, without the model's | {extra:.0f} ms a batch |",
+            f"| processor's time of the workers | {1000 * of_workers / model.calls:.0f} ms a batch |",
             f"| peak memory above the model | {(peak.most - peak.before) / 2**20:.0f} MiB |",
             f"| of these in the main process | {(peak.most_own - peak.before) / 2**20:.0f} MiB at most |",
         ],

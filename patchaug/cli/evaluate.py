@@ -16,7 +16,9 @@ from patchaug.cli.trained_models import (
     BatchSize,
     Blend,
     Device,
+    Ensemble,
     ModelPath,
+    Output,
     Overlap,
     Region,
     Resume,
@@ -24,7 +26,7 @@ from patchaug.cli.trained_models import (
     Tta,
     Workers,
     at_level,
-    load_model,
+    load_models,
     prediction_options,
 )
 from patchaug.core.atomic import write_text
@@ -73,7 +75,9 @@ def evaluate(
     tta: Tta = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
+    model_output: Output = None,
     device: Device = None,
+    ensemble: Ensemble = None,
     shard: ShardOption = None,
     resume: Resume = False,
     json: Json = False,
@@ -90,15 +94,15 @@ def evaluate(
     Example: patchaug evaluate patchaug-run --images slides --masks masks --objects nucleus --out evaluation
     """
     require(bool(out), "--out needs the name of a folder for the results")
-    prediction = prediction_options(overlap, blend, tta, region, batch_size, workers)
+    prediction = prediction_options(overlap, blend, tta, region, batch_size, workers, model_output)
     require(tolerance is None or tolerance >= 0, f"--tolerance must be 0 or more micrometres, got {tolerance}")
     given = {"images": images, "masks": masks, "table": table, "codes": codes, "ignore_index": ignore_index,
              "outside": outside, "label": label, "invalid": invalid, "mpp_of_slides": mpp_of_slides}  # fmt: skip
-    learn = load_model(model, device)
+    learn = load_models(model, ensemble, device)
     from patchaug.cli.evaluation_run import EvaluationRun, labels_of  # it loads torch
 
-    prediction["region"] = at_level(prediction["region"], learn)
-    defaults = {name: value for name, value in labels_of(learn).items() if value is not None}
+    prediction["region"] = at_level(prediction["region"], learn[0])
+    defaults = {name: value for name, value in labels_of(learn[0]).items() if value is not None}
     flags = {name: value for name, value in given.items() if value is not None}
     data = TrainOptions.layered(flags, environ={}, defaults={**defaults, "size": 1})
     examples = _chosen(list_examples(data)[0], split)
@@ -139,7 +143,8 @@ def evaluate(
                     run.take(example, parts.read(number) or {})
                 for text in run.failed.values() if exchange is not None else ():
                     typer.echo(f"patchaug: {text}", err=True)
-                report = _write(run, folder, len(examples), {"model": str(model), "options": _as_text(prediction)})
+                models = ", ".join(map(str, (model, *(ensemble or ()))))
+                report = _write(run, folder, len(examples), {"model": models, "options": _as_text(prediction)})
         missing = 0 if mine else parts.missing()
     if not mine:
         text = f"{missing} slides of other shards are missing" if missing else "another shard writes the report"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class EvaluationRun:
     """Evaluates slides, and keeps their scores and the pictures of their worst windows.
 
     Args:
-        learn: The model.
+        learn: The models; several are an ensemble.
         data: How slides and masks are read.
         options: Arguments of `PredictOptions`.
         tolerance: Of boundaries, micrometres; 0: not measured.
@@ -52,7 +53,7 @@ class EvaluationRun:
     """
 
     def __init__(
-        self, learn: Any, data: TrainOptions, options: dict[str, Any], *, tolerance: float, strict: bool,
+        self, learn: Sequence[Any], data: TrainOptions, options: dict[str, Any], *, tolerance: float, strict: bool,
         objects: list[str], worst: int, pages: Path | None,
     ) -> None:  # fmt: skip
         self.learn, self.data, self.options = learn, data, options
@@ -161,7 +162,7 @@ class EvaluationRun:
         )  # fmt: skip
 
     def _open(self, example: Example) -> Slide:
-        pixels = trained_model(self.learn).pixels[0]
+        pixels = trained_model(self.learn[0]).pixels[0]
         return open_slide(
             example.image, example.mask, **self.data.label_arguments(), channels=pixels.channels, series=pixels.series,
             mpp=self.data.mpp_of_slides if example.mpp is None else example.mpp, ram=0,
@@ -172,7 +173,7 @@ class EvaluationRun:
         if self.pages is None:
             return None
         self.pages.mkdir(exist_ok=True)
-        grid = trained_model(self.learn).grid
+        grid = trained_model(self.learn[0]).grid
         sampler = Grid(grid.size, level=grid.level, mpp=grid.mpp)
         predicted, wrong = maps.joined()
         layers = [class_layer("predicted classes", predicted, found.frame.codes), error_layer("wrong pixels", wrong)]

@@ -15,7 +15,9 @@ from patchaug.cli.trained_models import (
     BatchSize,
     Blend,
     Device,
+    Ensemble,
     ModelPath,
+    Output,
     Overlap,
     Region,
     Resume,
@@ -23,7 +25,7 @@ from patchaug.cli.trained_models import (
     Tta,
     Workers,
     at_level,
-    load_model,
+    load_models,
     prediction_options,
 )
 from patchaug.core.progress import bars
@@ -51,7 +53,16 @@ def predict(
     tta: Tta = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
+    model_output: Output = None,
     device: Device = None,
+    ensemble: Ensemble = None,
+    format_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FORMAT:OPTION=VALUE",
+            help="Option of a format, such as geojson:simplify=2 or geojson:object_type=detection; repeatable.",
+        ),
+    ] = None,
     mpp_of_slides: Annotated[
         float | None, typer.Option(metavar="X", help="Micrometres per pixel of slides that store none or a wrong one.")
     ] = None,
@@ -69,16 +80,21 @@ def predict(
 
     Example: patchaug predict patchaug-run slides --out maps --formats ome.tif,geojson --overlap 0.25
 
+    Two models: patchaug predict run1 slides --ensemble run2 --out maps
+
     Go on: patchaug predict patchaug-run slides --out maps --formats ome.tif,geojson --overlap 0.25 --resume
     """
     require(bool(out), "--out needs the name of a folder for the files")
-    options, part = prediction_options(overlap, blend, tta, region, batch_size, workers), checked_shard(shard)
+    from patchaug.predict.format_options import parse_format_options
+
+    options = prediction_options(overlap, blend, tta, region, batch_size, workers, model_output)
+    format_options, part = parse_format_options(format_option or []), checked_shard(shard)
     for slide in slides:
         if not slide.is_dir():
             require_picture(slide)
     listed = [file for path in slides for file in (get_slide_files(path) if is_folder_of_slides(path) else [path])]
-    learn = load_model(model, device)
-    options["region"] = at_level(options["region"], learn)
+    learn = load_models(model, ensemble, device)
+    options["region"] = at_level(options["region"], learn[0])
     from patchaug.predict.predict_slides import each_prediction, stems_of  # it loads torch
     from patchaug.predict.rank_exchange import job_exchange, sendable
     from patchaug.predict.slide_run import merged_results
@@ -93,7 +109,7 @@ def predict(
             bar = _Bar(shown, len(listed) if part.count > len(listed) else len(part.slides(len(listed))))
             for result in each_prediction(
                 learn, listed, out, formats=[one.strip() for one in formats.split(",")], resume=resume,
-                mpp_of_slides=mpp_of_slides, shard=part, progress=bar.report, **options,
+                mpp_of_slides=mpp_of_slides, format_options=format_options, shard=part, progress=bar.report, **options,
             ):  # fmt: skip
                 bar.end()
                 if exchange is None:

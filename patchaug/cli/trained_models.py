@@ -46,6 +46,14 @@ Region = Annotated[
 ]
 BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Windows in a batch; as trained by default.")]
 Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes that read; as trained by default.")]
+Output = Annotated[
+    str | None,
+    typer.Option(metavar="N|NAME", help="Which tensor holds the scores, for a model that gives several."),
+]
+Ensemble = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="MODEL", help="Another model, whose probabilities are averaged with the first; repeatable."),
+]
 ShardOption = Annotated[
     str | None,
     typer.Option("--shard", metavar="K/N", help="Part K (from 0) of N that this process does; torchrun sets it."),
@@ -90,6 +98,11 @@ def load_model(path: Path, device: str | None = None) -> Any:
         return model_folder.on_device(learn, device)
 
 
+def load_models(path: Path, others: list[Path] | None, device: str | None) -> list[Any]:
+    """Load the models of a command; several are an ensemble. See `load_model`."""
+    return [load_model(one, device) for one in (path, *(others or ()))]
+
+
 def _require_fastai2() -> None:
     try:
         installed = version("fastai")
@@ -103,8 +116,9 @@ def _require_fastai2() -> None:
 
 
 def prediction_options(
-    overlap: str | None, blend: str | None, tta: str | None, region: str, batch_size: int | None, workers: int | None
-) -> dict[str, Any]:
+    overlap: str | None, blend: str | None, tta: str | None, region: str, batch_size: int | None, workers: int | None,
+    output: str | None,
+) -> dict[str, Any]:  # fmt: skip
     """Return the flags as arguments of `PredictOptions`.
 
     Raises:
@@ -113,6 +127,7 @@ def prediction_options(
     return {
         "overlap": None if overlap is None else _pixels_or_share(overlap), "blend": blend, "tta": tta,
         "region": _region(region), "batch_size": batch_size, "workers": workers,
+        "output": int(output) if output is not None and output.isdecimal() else output,
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import OptionError
 from patchaug.predict.accumulate import Piece, WindowSum, grown
 from patchaug.predict.layout import Layout
+from patchaug.predict.model_output import select_output
 from patchaug.predict.options import PredictOptions
 from patchaug.predict.probabilities import Average, classes_of, highest
 from patchaug.predict.region import Region
@@ -62,11 +63,10 @@ class Joiner(Generic[T]):
             shape: That of the windows, (n, channels, height, width).
 
         Raises:
-            OptionError: It is not one tensor of scores of that size, or of other classes than the learner's.
+            OptionError: It is no tensor of scores of that size, or of other classes than the learner's; or there are
+                several, see `select_output`.
         """
-        if not isinstance(scores, torch.Tensor):
-            raise OptionError(f"the model gives a {type(scores).__name__}, and a class map needs one tensor of scores")
-        scores = scores.detach().as_subclass(torch.Tensor)
+        scores = select_output(scores, self.options.output).detach().as_subclass(torch.Tensor)
         given = scores.shape[1] if scores.ndim == 4 else 0
         single = given == 1 and self._codes in (None, 2)
         if not (given > 1 or single) or scores.shape[-2:] != tuple(shape[-2:]) or len(scores) != shape[0]:

@@ -25,8 +25,8 @@ from patchaug.core.atomic import write_error
 from patchaug.predict.accumulate import Band, Piece
 
 _MAGIC = b"patchaug band 2\n"
-_ROWS = 32  # of a piece that are packed together
-_PIXELS = 2**21  # that are unpacked together, where a packed row has fewer
+_ROWS = 16  # of a piece that are packed together
+_PIXELS = 2**20  # that are unpacked together, where a packed row has fewer
 _BLOCK = 2**20  # bytes
 
 

@@ -32,6 +32,8 @@ class PredictOptions:
         batch_size: Windows in a batch. None: that of the learner.
         workers: Processes that read. None: those of the learner.
         what: "classes", or "probabilities" for both.
+        output: Number or name of the scores among the tensors that a model of several outputs gives. None: it gives
+            one.
 
     Raises:
         OptionError: A value is of a wrong type or out of its limits.
@@ -52,6 +54,7 @@ class PredictOptions:
     batch_size: int | None = None
     workers: int | None = None
     what: What = "classes"
+    output: int | str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("blend", get_args(Blend)), ("tta", ("d4",)), ("what", get_args(What))):
@@ -73,6 +76,8 @@ class PredictOptions:
             checked_integer("batch_size", self.batch_size, 1)
         if self.workers is not None:
             checked_integer("workers", self.workers, 0)
+        if self.output is not None and not isinstance(self.output, str):
+            checked_integer("output", self.output, 0)
 
     def grid(self, trained: Grid) -> Grid:
         """Return the grid of these options, where they say nothing that of the training.

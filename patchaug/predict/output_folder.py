@@ -41,7 +41,7 @@ class OutputFolder:
         >>> from patchaug.predict.output_folder import OutputFolder
         >>> with OutputFolder("maps") as folder:
         ...     _ = Path(folder.job("case7", {"model": 1}, resume=False), "case7.csv").write_text("a,b")
-        ...     folder.publish("case7", "case7.csv")
+        ...     folder.publish("case7", "case7.csv", {"model": 1})
         ...     folder.holds("case7.csv", {"model": 1}), folder.holds("case7.csv", {"model": 2})
         (True, False)
     """
@@ -127,8 +127,13 @@ class OutputFolder:
             write_text(folder / _JOB, json.dumps(_plain(job)), _CONTENT, replace=lambda file: True)
         return folder
 
-    def publish(self, stem: str, name: str) -> None:
+    def publish(self, stem: str, name: str, job: Mapping[str, Any]) -> None:
         """Move a complete file or folder of a slide from the hidden folder to its name.
+
+        Args:
+            stem: Stem of the slide's files.
+            name: Name of the file.
+            job: What the file depends on, as JSON stores it.
 
         Raises:
             WriteError: The name is taken.
@@ -137,7 +142,7 @@ class OutputFolder:
         if os.path.lexists(target):
             raise WriteError(f"{target} appeared while it was predicted, and is not replaced; remove it, and resume")
         # Recorded first: a process that is killed in between finds the file on either side.
-        record = {"job": read_json(self._job(stem) / _JOB), "state": _state(source)}
+        record = {"job": _plain(job), "state": _state(source)}
         with self.changing():
             self._records[name] = record
             text = json.dumps(self._records, indent=2) + "\n"

@@ -36,6 +36,7 @@ def predict_slide(
     mpp: float | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
+    output: int | str | None = None,
 ) -> Any:
     """Predict each pixel of a slide, by a grid of windows: `learn.predict_slide(slide)`.
 
@@ -63,6 +64,7 @@ def predict_slide(
         mpp: Micrometres per pixel of the patches, in place of a level.
         batch_size: Windows in a batch.
         workers: Processes that read.
+        output: Number or name of the scores, for a model that gives several tensors.
 
     Returns:
         At the level of the windows, class numbers (height, width): `out`, or a new array of uint8, of uint16 for more
@@ -98,8 +100,8 @@ def predict_slide(
     plain = what == "classes" and not changed and len(models) == 1
     options = PredictOptions(
         overlap=overlap, blend="crop" if plain else blend, tta=tta, region=region, level=level, mpp=mpp,
-        batch_size=batch_size, workers=workers, what="probabilities" if what == "probabilities" else "classes",
-        spread=what == "spread",
+        batch_size=batch_size, workers=workers, output=output, spread=what == "spread",
+        what="probabilities" if what == "probabilities" else "classes",
     )  # fmt: skip
     prediction = Prediction(models, opened(models[0], slide), options, plain=plain)
     if isinstance(out, (str, os.PathLike)):

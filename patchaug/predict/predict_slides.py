@@ -11,6 +11,7 @@ from typing import Any
 from patchaug.core.arguments import names_arguments
 from patchaug.core.shards import Shard, checked_shard
 from patchaug.errors import OptionError, PatchaugError, WriteError
+from patchaug.predict.format_options import FormatOptions, checked_format_options
 from patchaug.predict.job import describe_options, digest_of_model
 from patchaug.predict.options import PredictOptions
 from patchaug.predict.output_folder import OutputFolder
@@ -29,7 +30,7 @@ _OME = ".ome"  # of case7.ome.tif, which is no part of the stem
 def predict_slides(
     learn: Any, slides: Sequence[Any], folder: str | os.PathLike[str], *, formats: Sequence[str] = FORMATS,
     resume: bool = False, mpp_of_slides: float | tuple[float, float] | None = None,
-    shard: str | tuple[int, int] | None = None, **options: Any,
+    format_options: FormatOptions | None = None, shard: str | tuple[int, int] | None = None, **options: Any,
 ) -> list[SlideResult]:  # fmt: skip
     """Predict whole slides, and write each to files named like the slide: `learn.predict_slides(slides, folder)`.
 
@@ -49,9 +50,11 @@ def predict_slides(
         resume: Go on with what was broken off, and skip files that are finished.
         mpp_of_slides: Micrometres per pixel at level 0 of all slides that are paths, for files that store none or a
             wrong value.
+        format_options: Options of the formats, such as {"geojson": {"simplify": 2.0, "object_type": "detection"}}; each
+            is described at its writer.
         shard: The part that this process predicts, such as "0/4" for the first of four. All parts are started alike, on
             one machine or several with a shared disk. In a process group, its ranks share that part.
-        **options: overlap, blend, tta, region, level, mpp, batch_size and workers, see
+        **options: overlap, blend, tta, region, level, mpp, batch_size, workers and output, see
             `patchaug.predict.options.PredictOptions`.
 
     Returns:
@@ -74,8 +77,9 @@ def predict_slides(
     def predict() -> list[SlideResult]:
         own = part if exchange is None else part.of_rank(exchange.ranks)
         found = each_prediction(
-            learn, slides, folder, formats=formats, resume=resume, mpp_of_slides=mpp_of_slides, shard=own, **options
-        )
+            learn, slides, folder, formats=formats, resume=resume, mpp_of_slides=mpp_of_slides,
+            format_options=format_options, shard=own, **options,
+        )  # fmt: skip
         return [one if one.error is None else replace(one, error=sendable(one.error)) for one in found]
 
     results = predict() if exchange is None else merged_results(stems_of(slides), exchange.together(predict))
@@ -91,7 +95,8 @@ def predict_slides(
 def each_prediction(
     learn: Any, slides: Sequence[Any], folder: str | os.PathLike[str], *, formats: Sequence[str] = FORMATS,
     resume: bool = False, mpp_of_slides: float | tuple[float, float] | None = None,
-    shard: Shard | None = None, progress: SlideProgress | None = None, **options: Any,
+    format_options: FormatOptions | None = None, shard: Shard | None = None, progress: SlideProgress | None = None,
+    **options: Any,
 ) -> Iterator[SlideResult]:  # fmt: skip
     """Predict slides as `predict_slides` does, and yield each result, with its error, when the slide is done.
 
@@ -104,6 +109,7 @@ def each_prediction(
         formats: See `predict_slides`.
         resume: See `predict_slides`.
         mpp_of_slides: See `predict_slides`.
+        format_options: See `predict_slides`.
         shard: The part that this process predicts; None for all.
         progress: Called with the slide's name, the number of its bands that are done, and of all, and its prediction.
         **options: See `predict_slides`.
@@ -120,6 +126,7 @@ def each_prediction(
     if not models:
         raise OptionError("the list of learners is empty; give at least one")
     how.grid(models[0].grid)  # a wrong overlap is one error, not one of each slide
+    own = checked_format_options(format_options, formats, models[0].codes)
     stems = stems_of(slides)
     digest = digest_of_model(learn)
     shard = Shard() if shard is None else shard
@@ -127,12 +134,14 @@ def each_prediction(
     numbers = range(len(stems)) if shared else shard.slides(len(stems))
     with OutputFolder(folder, shard) as out:
         if out.shards is not None:
-            out.shards.agree({"model": digest, "options": describe_options(how), "formats": formats, "slides": stems})
+            facts = {"model": digest, "options": describe_options(how), "formats": formats, "format_options": own}
+            out.shards.agree({**facts, "slides": stems})
         if not (resume or shared):
             _require_free(out, [stems[number] for number in numbers], formats)
         run = SlideRun(
-            out, formats, how, models, digest, progress, resume=resume, shared=shared, mpp_of_slides=mpp_of_slides
-        )
+            out, formats, how, models, digest, progress, resume=resume, shared=shared, mpp_of_slides=mpp_of_slides,
+            format_options=own,
+        )  # fmt: skip
         whole, worked = True, False
         for number in numbers:
             result = run.result(slides[number], stems[number])

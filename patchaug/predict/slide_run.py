@@ -85,6 +85,7 @@ class SlideRun:
         resume: Whether to go on with what was broken off.
         shared: Whether several processes predict bands of each slide.
         mpp_of_slides: Micrometres per pixel of slides that are paths, or None.
+        format_options: Options of the formats that have some.
     """
 
     out: OutputFolder
@@ -96,6 +97,7 @@ class SlideRun:
     resume: bool
     shared: bool
     mpp_of_slides: Any
+    format_options: dict[str, dict[str, Any]]
 
     def result(self, slide: Any, stem: str) -> SlideResult:
         """Predict a slide; errors become part of the result."""
@@ -120,7 +122,8 @@ class SlideRun:
             files = tuple(self.out.path / f"{stem}.{one}" for one in self.formats)
             if not missing:
                 return SlideResult(stem, files, written=False)
-            hidden = self.out.job(stem, job, resume=self.resume or self.shared)
+            whole_job = {**job, "formats": self.format_options}
+            hidden = self.out.job(stem, whole_job, resume=self.resume or self.shared)
         journal = BandJournal(hidden / "bands")
         progress = self.progress
         report = None if progress is None else lambda done, all_: progress(stem, done, all_, prediction)
@@ -135,7 +138,7 @@ class SlideRun:
             megapixels=frame.width * (ends[part.stop] - ends[part.start]) / 1e6,
         )  # fmt: skip
         if not self.shared:
-            self._complete(stem, hidden, missing, prediction, journal, report)
+            self._complete(stem, hidden, job, missing, prediction, journal, report)
             return done
         left = sum(not journal.has(number) for number in range(total))
         if left and self._missing(stem, job):
@@ -153,7 +156,7 @@ class SlideRun:
             name = f"{stem}.{one}"
             if not self.out.exists(name):
                 missing[one] = name
-            elif not self.out.holds(name, job):
+            elif not self.out.holds(name, self._job_of(one, job)):
                 raise WriteError(
                     f"{self.out.path / name} exists, and is not what this model, these options and this slide give, or "
                     f"was changed; choose another folder"
@@ -161,16 +164,20 @@ class SlideRun:
         return missing
 
     def _complete(
-        self, stem: str, hidden: Path, missing: dict[str, str], prediction: Prediction, journal: BandJournal,
-        report: Progress | None,
+        self, stem: str, hidden: Path, job: dict[str, Any], missing: dict[str, str], prediction: Prediction,
+        journal: BandJournal, report: Progress | None,
     ) -> None:  # fmt: skip
         """Predict what the journal lacks, and write the files."""
         rest = {one: hidden / name for one, name in missing.items() if not os.path.lexists(hidden / name)}
         if rest:
-            write_prediction(prediction, rest, journal, report)
-        for name in missing.values():
-            self.out.publish(stem, name)
+            write_prediction(prediction, rest, journal, report, self.format_options)
+        for one, name in missing.items():
+            self.out.publish(stem, name, self._job_of(one, job))
         self.out.close_job(stem)
+
+    def _job_of(self, name: str, job: dict[str, Any]) -> dict[str, Any]:
+        """Return what the file of a format depends on."""
+        return {**job, **({"format": self.format_options[name]} if name in self.format_options else {})}
 
     def _complete_alone(
         self, stem: str, hidden: Path, job: dict[str, Any], prediction: Prediction, journal: BandJournal,
@@ -185,7 +192,7 @@ class SlideRun:
         if lock is None:
             return replace(done, files=(), written=False)
         try:
-            self._complete(stem, hidden, missing, prediction, journal, report)
+            self._complete(stem, hidden, job, missing, prediction, journal, report)
         finally:
             unlock_file(lock)
         return done

@@ -12,11 +12,10 @@ from typing import Any
 
 from patchaug.errors import OptionError
 from patchaug.predict.bands import Prediction
+from patchaug.predict.format_options import PROBABILITIES, FormatOptions
 from patchaug.predict.journal import BandJournal
 from patchaug.predict.writers.base import BandWriter
 from patchaug.predict.writers.registry import FORMATS, checked_format, open_writer
-
-PROBABILITIES = "probabilities."  # before a format: write probabilities in place of classes
 
 Progress = Callable[[int, int], None]  # bands that are done, and all bands
 
@@ -51,8 +50,9 @@ def needs_probabilities(formats: Sequence[str]) -> bool:
 
 
 def write_prediction(
-    prediction: Prediction, files: Mapping[str, Path], journal: BandJournal, progress: Progress | None = None
-) -> None:
+    prediction: Prediction, files: Mapping[str, Path], journal: BandJournal, progress: Progress | None = None,
+    format_options: FormatOptions | None = None,
+) -> None:  # fmt: skip
     """Predict a slide into files.
 
     Bands of the journal are not predicted again. The files are the same bytes whatever part of them the journal holds.
@@ -62,13 +62,17 @@ def write_prediction(
         files: Path of each format, see `checked_formats`.
         journal: Bands that are done; those that follow are added.
         progress: Called with the number of bands that are done, and of all.
+        format_options: Options of the formats, see `checked_format_options`.
 
     Raises:
         PatchaugError: The slide cannot be read, or a file cannot be written.
     """
     total = len(prediction.starts)
     with ExitStack() as stack:
-        writers = [stack.enter_context(_writer(prediction, name, path)) for name, path in files.items()]
+        own = format_options or {}
+        writers = [
+            stack.enter_context(_writer(prediction, name, path, own.get(name, {}))) for name, path in files.items()
+        ]
         done = 0
         while done < total and journal.holds(done):
             _write(writers, journal, done)
@@ -115,10 +119,10 @@ def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
     return [(numbers[a], numbers[b - 1] + 1) for a, b in pairwise(edges) if a < b]
 
 
-def _writer(prediction: Prediction, name: str, path: Path) -> BandWriter:
+def _writer(prediction: Prediction, name: str, path: Path, options: Mapping[str, Any]) -> BandWriter:
     plain: Any = name.removeprefix(PROBABILITIES)
     what: Any = "classes" if plain == name else "probabilities"
-    return open_writer(plain, path, prediction.frame, what=what, image=prediction.slide)
+    return open_writer(plain, path, prediction.frame, what=what, image=prediction.slide, **options)
 
 
 def _write(writers: Sequence[BandWriter], journal: BandJournal, number: int) -> None:

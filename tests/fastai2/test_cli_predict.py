@@ -119,6 +119,9 @@ def test_a_bad_slide_is_a_line_and_the_exit_code(run_folder, tmp_path, patchaug)
         ({"--tta": "d8"}, 2, "tta must be one of 'd4'"),
         ({"--region": "tisue"}, 2, "--region must be all, tissue, X,Y,WIDTH,HEIGHT"),
         ({"--region": "100,100,64,64"}, 1, "must lie within level 1"),
+        ({"--format-option": "geojson"}, 2, "must be FORMAT:OPTION=VALUE, such as geojson:simplify=2, got 'geojson'"),
+        ({"--format-option": "geojson:simplify=x"}, 2, "simplify must be 0 or a number of level-0 pixels, got 'x'"),
+        ({"--ensemble": "nothing"}, 1, "there is no model nothing; name the folder of a run"),
         ({"--device": "tpu9"}, 2, "device 'tpu9' cannot be used"),
         ({"--out": ""}, 2, "--out needs the name of a folder"),
     ],
@@ -142,3 +145,22 @@ def test_a_window_and_tta(run_folder, tmp_path, patchaug):
     words = "--region 10,20,64,32 --tta d4 --formats areas.csv --json --device cpu --batch-size 3 --workers 0"
     done = patchaug("predict", run_folder, image, "--out", tmp_path, *words.split())
     assert json.loads(done.stdout)["slides"][0]["megapixels"] == 64 * 32 / 1e6
+
+
+def test_ensembles_and_options_of_formats(run_folder, tmp_path, patchaug):
+    """A model with itself gives its own map; files of a format follow its options."""
+    image = run_folder / "slides" / "s0.tiff"
+    words = ["--formats", "areas.csv,geojson", "--device", "cpu", "--workers", "0"]
+    files = []
+    for name, more in (("one", []), ("two", ["--ensemble", run_folder / "model.pkl"])):
+        option = ["--format-option", "geojson:object_type=detection"]
+        done = patchaug("predict", run_folder, image, "--out", tmp_path / name, *words, *option, *more)
+        assert (done.returncode, done.stderr) == (0, "")
+        files.append([(tmp_path / name / f"s0.{one}").read_bytes() for one in ("areas.csv", "geojson")])
+    assert files[0] == files[1] and b'"objectType":"detection"' in files[0][1]
+    done = patchaug("predict", run_folder, image, "--out", tmp_path / "three", *words, "--model-output", "aux")
+    assert done.returncode == 1
+    assert "s0: output='aux': the model gives one tensor; leave output out" in done.stderr
+    done = patchaug("predict", run_folder, image, "--out", tmp_path / "three", *words, "--model-output", "aux")
+    assert done.returncode == 1
+    assert "s0: output='aux': the model gives one tensor; leave output out" in done.stderr

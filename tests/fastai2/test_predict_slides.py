@@ -184,6 +184,22 @@ def test_another_model_or_slide_is_another_prediction(learn, images, tmp_path):
     assert (out / "a.areas.csv").read_text() == "mine"
 
 
+def test_formats_have_options(learn, images, tmp_path):
+    """They change the file; a file with other ones is neither skipped nor replaced, and that of another format is."""
+    formats, own = ["geojson", "ome.tif"], {"geojson": {"object_type": "detection"}, "ome.tif": {}}
+    learn.predict_slides(images[:1], tmp_path, formats=formats)
+    plain = bytes_of(tmp_path)
+    with pytest.raises(PatchaugError, match="s0.geojson exists, and is not what this model, these options"):
+        learn.predict_slides(images[:1], tmp_path, formats=formats, format_options=own, resume=True)
+    assert bytes_of(tmp_path) == plain
+    (tmp_path / "s0.geojson").unlink()
+    results = learn.predict_slides(images[:1], tmp_path, formats=formats, format_options=own, resume=True)
+    assert results[0].written and '"objectType":"detection"' in (tmp_path / "s0.geojson").read_text()
+    assert bytes_of(tmp_path)["s0.ome.tif"] == plain["s0.ome.tif"]
+    again = learn.predict_slides(images[:1], tmp_path, formats=formats, format_options=own, resume=True)
+    assert not again[0].written
+
+
 def test_a_bad_slide_does_not_stop_the_others(learn, images, tmp_path):
     """All errors in one at the end; the files of the others are there, and resume needs only the rest."""
     bad = tmp_path / "bad.tif"
@@ -211,6 +227,12 @@ def test_a_bad_slide_does_not_stop_the_others(learn, images, tmp_path):
         ({"overlap": 64}, "overlap must be in 0..63"),
         ({"blend": "mean"}, "blend must be one of"),
         ({"what": "classes"}, "leave what="),
+        ({"format_options": {"png": {"size": 512}}}, "format_options has 'png', and the formats are ome.tif, geojson"),
+        ({"format_options": {"geojson": {"simplfy": 2}}}, "'geojson' has no option 'simplfy'; it has background, obj"),
+        ({"format_options": {"geojson": {"simplify": -1}}}, "simplify must be 0 or a number of level-0 pixels, got -1"),
+        ({"format_options": {"geojson": {"background": "cel"}}}, "background must be one of the classes .rest, cell"),
+        ({"format_options": {"ome.tif": {"dtype": "uint8"}}}, "no option 'dtype'; it has compression, tile"),
+        ({"output": 1.5}, "output must be an integer"),
         ({"slides": "s0.tif"}, "slides must be a list"),
         ({"slides": ["a/x.tif", "b/X.svs"]}, "several slides would have the files of X, x"),
         ({"slides": [np.zeros((64, 64, 3), np.uint8)]}, "slide 0 is a ndarray without a name"),

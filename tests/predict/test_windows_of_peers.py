@@ -10,6 +10,7 @@ sigmoid is v / scale. Cases are named after theirs:
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -160,10 +161,36 @@ def test_monai_merger_with_nan() -> None:
 
 
 def test_monai_multioutput() -> None:
-    """MONAI merges each output; here a map needs one."""
-    model = FunctionModel(lambda images: (images + 1, images[:, ::3, ::2, ::2]), Grid(8, overlap=4))
-    with pytest.raises(OptionError, match="the model gives a tuple, and a class map needs one tensor"):
-        predicted(model, np.zeros((20, 20, 3), np.uint8))
+    """MONAI merges each output; here a map needs one, which is chosen by number or name."""
+
+    class Heads(NamedTuple):
+        classes: torch.Tensor
+        small: torch.Tensor
+
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    expected = predicted(FunctionModel(lambda images: images + 1, Grid(8, overlap=4)), pixels)
+    for kind, keys in (
+        (lambda *both: both, [0]), (lambda *both: list(both), [0]), (Heads, [0, "classes"]),
+        (lambda a, b: {"classes": a, "small": b, "loss": 3.0}, ["classes"]),
+    ):  # fmt: skip
+        model = FunctionModel(lambda images, kind=kind: kind(images + 1, images[:, ::3, ::2, ::2]), Grid(8, overlap=4))
+        with pytest.raises(
+            OptionError, match=r"\(3, 3, 8, 8\).* one tensor of scores; say which, such as output="
+        ) as one:
+            predicted(model, pixels)
+        assert f"output={keys[-1]!r} (--model-output {keys[-1]})" in str(one.value)
+        for key in keys:
+            found = predicted(model, pixels, output=key)
+            assert (found[0] == expected[0]).all() and (found[1] == expected[1]).all()
+        for key in (2, "logits"):
+            with pytest.raises(OptionError, match=f"output={key!r}: the model gives a .* of "):
+                predicted(model, pixels, output=key)
+        with pytest.raises(OptionError, match=r"gives \(3, 1, 4, 4\)"):
+            predicted(model, pixels, output="small" if "classes" in keys else 1)
+    with pytest.raises(OptionError, match="gives one tensor; leave output out"):
+        predicted(FunctionModel(lambda images: images, Grid(8)), pixels, output=0)
+    with pytest.raises(OptionError, match="the model gives a NoneType, and a class map needs a tensor"):
+        predicted(FunctionModel(lambda images: None, Grid(8)), pixels)
 
 
 def torchio_windows(images: torch.Tensor) -> torch.Tensor:
