@@ -22,7 +22,7 @@ from patchaug.errors import (
     WriteError,
 )
 from patchaug.readers import Raster, register_reader
-from patchaug.sampling import Foreground, Grid, Uniform
+from patchaug.sampling import Adaptive, Foreground, Grid, Uniform
 from patchaug.sampling.draw import Draw
 from patchaug.sampling.importance import ImportanceWeights
 from patchaug.sampling.plan import Plan
@@ -49,6 +49,7 @@ _LAZY = {
 _TORCH = ("EpochSampler", "PatchDataset")  # the names that need torch
 
 __all__ = [
+    "Adaptive",
     "Augment",
     "Draw",
     "EpochSampler",

@@ -29,6 +29,7 @@ from patchaug.fastai1.databunch import SlideDataBunch
 from patchaug.fastai1.item_transforms import CropOnly
 from patchaug.fastai1.label_list import SlideLabelList
 from patchaug.fastai1.mask_list import SlideMaskList
+from patchaug.sampling import Adaptive
 from patchaug.sampling.plan import Draw, Plan
 from patchaug.slides.patch import Patch
 
@@ -157,6 +158,8 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
                 "WeightedLoss in a loop of your own"
             )
         sampler = samplers.of(self.split)
+        if isinstance(sampler, Adaptive):
+            raise OptionError("fastai 1 does not record the losses of windows; use fastai 2 for mode='adaptive'")
         ram = self.patch.ram if self.ram == "auto" else self.ram
         pairs: list[list[LazySlideItem]] = [
             [SlideImage(source_of(i), pixels=self.pixels, ram=ram, name=name_of(i), **place_of(i))] for i in self.items

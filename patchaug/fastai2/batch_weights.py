@@ -22,7 +22,7 @@ def weights_of(learn: Any) -> torch.Tensor | None:
         OptionError: The batch has another number of windows.
     """
     known = getattr(getattr(learn, "dl", None), "batch_weights", None)
-    if known is None or not len(learn.yb):
+    if known is None or known.weights is None or not len(learn.yb):
         return None
     target = learn.yb[0]
     require_as_many_weights(known.weights, target)

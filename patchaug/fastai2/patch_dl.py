@@ -248,7 +248,8 @@ class PatchDL(RunState, WorkerPickling, RankBatches, WeightedBatches, GroupedBat
     def create_item(self, index: int | None) -> tuple[Any, ...]:
         """Return the tuple of an index, its slides as lazy items of one window; fastai passes None for any item."""
         assert self.plan is not None, "a loader without slides has no items"
-        draw = self.plan[self.epoch * self.n if index is None else index]
+        known = self.epoch if self.adaptation is None else self.adaptation.epoch
+        draw = self.plan[known * self.n if index is None else index]
         elements = self.lazy_items[draw.slide]
         return tuple(e.at(self.plan, draw) if isinstance(e, LazySlideItem) else e for e in elements)
 

@@ -13,6 +13,7 @@ from patchaug.data.slide_items import LazySlideItem, slide_of
 from patchaug.errors import OptionError
 from patchaug.fastai2.pixels import pixels_of
 from patchaug.sampling import Balance, Empty, PerSlide
+from patchaug.sampling.option_table import Adapt, Mode
 from patchaug.sampling.plan import Edge
 from patchaug.sampling.splits import samplers_for
 
@@ -39,7 +40,11 @@ class RandomPatch(ItemTransform):
         inside: Least share of a window's pixels that lies in the region of its slide; see `Uniform`.
         empty: What to do with a slide without foreground: "raise", "uniform" or "skip".
         balance: "slide", or "dataset": foreground draws go to all slides by their pixels of a class; see `Foreground`.
-        mode: Windows of the training slides: "random", "grid", or "random-grid" (a grid with a new offset each epoch).
+        mode: Windows of the training slides: "random", "grid", "random-grid" (a grid with a new offset each epoch), or
+            "adaptive", where the losses of the last epochs were high, see `Adaptive`.
+        adapt: What follows the losses (mode "adaptive"): "blocks" of each slide, or "classes".
+        blocks: Blocks on each side of a slide (mode "adaptive").
+        floor: Probability of a uniform draw (mode "adaptive").
         overlap: Pixels that neighbours of a grid share.
         valid: Windows of the validation slides: "grid", or "random" (the same ones in each epoch).
         weights: Give each random window its importance weight: losses and scores are then, in expectation, those of
@@ -85,7 +90,10 @@ class RandomPatch(ItemTransform):
         inside: float = 1.0,
         empty: Empty = "raise",
         balance: Balance = "slide",
-        mode: Literal["random", "grid", "random-grid"] = "random",
+        mode: Mode = "random",
+        adapt: Adapt = "blocks",
+        blocks: int = 8,
+        floor: float = 0.1,
         overlap: int = 0,
         valid: Literal["grid", "random"] = "grid",
         weights: bool = False,
@@ -103,10 +111,11 @@ class RandomPatch(ItemTransform):
     ) -> None:
         super().__init__()
         self.samplers = samplers_for(
-            mode=mode, valid=valid, size=size, per_slide=per_slide, windows=windows, foreground=foreground,
-            classes=classes, min_fraction=min_fraction, min_valid=min_valid, inside=inside, empty=empty,
-            balance=balance, overlap=overlap, level=level, mpp=mpp, augment=as_augment(augment, halo), halo=halo,
-            edge=edge, on_error=on_error, small=small, weights=weights, max_weight=max_weight,
+            mode=mode, adapt=adapt, blocks=blocks, floor=floor, valid=valid, size=size, per_slide=per_slide,
+            windows=windows, foreground=foreground, classes=classes, min_fraction=min_fraction, min_valid=min_valid,
+            inside=inside, empty=empty, balance=balance, overlap=overlap, level=level, mpp=mpp,
+            augment=as_augment(augment, halo), halo=halo, edge=edge, on_error=on_error, small=small, weights=weights,
+            max_weight=max_weight,
             index_cache=index_cache, index_workers=index_workers,
         )  # fmt: skip
         self.seed = checked_integer("seed", seed, 0)

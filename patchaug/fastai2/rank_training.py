@@ -250,7 +250,7 @@ def agreed(learn: Learner, reason: str | None) -> str | None:
 def _require_same_run(learn: Learner) -> None:
     """Raise OptionError on all ranks, if their loaders differ."""
     own = [
-        {**loader.state_dict(), "slides": [] if loader.plan is None else [slide.name for slide in loader.plan.slides]}
+        {**loader.described(), "slides": [] if loader.plan is None else [slide.name for slide in loader.plan.slides]}
         for loader in learn.dls.loaders
         if isinstance(loader, RunState)
     ]

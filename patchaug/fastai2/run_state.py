@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
+
+import torch
 
 from patchaug.data.run_position import RunPosition
 from patchaug.errors import OptionError
+from patchaug.sampling.adaptation import Adaptation
 from patchaug.sampling.plan import Plan
 from patchaug.slides.slide import Slide
 
@@ -54,12 +58,15 @@ class RunState:
     @contextmanager
     def peeking(self) -> Iterator[None]:
         """Leave the run where it is, whatever passes are made within the context."""
-        before = self._position
+        before, known = self._position, self.adaptation
+        losses = None if known is None else known.snapshot()
         self._position = replace(before)
         try:
             yield
         finally:
             self._position = before
+            if known is not None:
+                known.restore(losses)
 
     def start_at(self, epoch: int) -> None:
         """Move to an epoch that a learner starts with.
@@ -74,16 +81,32 @@ class RunState:
             )
         self.epoch = epoch
 
-    def state_dict(self) -> dict[str, int]:
+    @property
+    def adaptation(self) -> Adaptation | None:
+        """Losses that the windows of an adaptive plan follow, or None."""
+        return None if self.plan is None else self.plan.adaptation
+
+    def state_dict(self) -> dict[str, Any]:
         """Describe where the run is: seed, epoch, batches of this epoch, batch size, and windows in an epoch.
 
-        While a batch is trained on, it counts as done.
+        While a batch is trained on, it counts as done. The state of adaptive windows has their losses, too.
         """
-        return self._position.state_dict(
-            seed=0 if self.plan is None else self.plan.seed, bs=self.bs or 1, windows=self.n
-        )
+        place: dict[str, Any] = self._place()
+        if self.adaptation is not None:
+            losses = self.adaptation.state_dict()
+            place["adaptation"] = {**losses, "cells": [torch.from_numpy(cells) for cells in losses["cells"]]}
+        return place
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def described(self) -> dict[str, Any]:
+        """Return the state as plain values, which can be compared."""
+        losses = {} if self.adaptation is None else self.adaptation.state_dict()
+        return {**self._place(), **losses, "cells": [cells.tolist() for cells in losses.get("cells", ())]}
+
+    def _place(self) -> dict[str, int]:
+        seed = 0 if self.plan is None else self.plan.seed
+        return self._position.state_dict(seed=seed, bs=self.bs or 1, windows=self.n)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue a run: the next pass is the rest of its epoch.
 
         Args:
@@ -95,7 +118,12 @@ class RunState:
         """
         if self.plan is None:
             raise OptionError("a loader without slides has no state to load; make it from slides first")
-        self._position.load_state_dict(state, self.state_dict(), self._batches_of_epoch())
+        place = dict(state)
+        if self.adaptation is not None:
+            if "adaptation" not in place:
+                raise OptionError("the state has no losses, and this loader draws its windows by them; leave mode out")
+            self.adaptation.load_state_dict(place.pop("adaptation"))
+        self._position.load_state_dict(place, self._place(), self._batches_of_epoch())
 
     def _batches_of_epoch(self) -> int:
         raise NotImplementedError

@@ -23,11 +23,11 @@ from patchaug.sampling.plan import Draw, Plan
 
 
 class WindowNumbers:
-    """Numbers of the windows of a batch, int64 (n,), and their weights before clipping, float64 (n,)."""
+    """Numbers of the windows of a batch, int64 (n,), and their weights before clipping, float64 (n,) or None."""
 
-    def __init__(self, indices: list[int], weights: list[float]) -> None:
+    def __init__(self, indices: list[int], weights: list[float] | None) -> None:
         self.indices: Array = np.array(indices, np.int64)
-        self.weights: Array = np.array(weights, np.float64)
+        self.weights: Array | None = None if weights is None else np.array(weights, np.float64)
 
 
 class BatchWeights(NamedTuple):
@@ -35,11 +35,11 @@ class BatchWeights(NamedTuple):
 
     Attributes:
         indices: Numbers of the windows in the plan, int64 (n,).
-        weights: Importance weights, clipped, float32 (n,), on the device of the loader.
+        weights: Importance weights, clipped, float32 (n,), on the device of the loader; None where none are asked for.
     """
 
     indices: Array
-    weights: torch.Tensor
+    weights: torch.Tensor | None
 
 
 class TakeNumbers(ItemTransform):
@@ -87,51 +87,66 @@ class WeightedBatches:
         if self.plan is not None and self.split != "test":
             samplers = random_patch(kwargs.get("after_item")).samplers
             self.importance = samplers.importance(self.split, self.plan)
+        self._numbered = self.importance is not None or self.adapts
         self._taken = TakeNumbers()
-        if any(isinstance(one, TakeNumbers) for one in kept) or self.importance is not None:
-            own = [] if self.importance is None else [self._taken]
+        if any(isinstance(one, TakeNumbers) for one in kept) or self._numbered:
+            own = [self._taken] if self._numbered else []
             kwargs["after_batch"] = [*own, *(one for one in kept if not isinstance(one, TakeNumbers))]
         self._drawn: list[Draw] = []  # of items that are in no batch yet
         self._weights: list[float] = []  # of this pass, before clipping
         super().__init__(*args, **kwargs)
-        if self.importance is not None and getattr(self.before_batch, "fs", None):  # type: ignore[attr-defined]
+        if self._numbered and getattr(self.before_batch, "fs", None):  # type: ignore[attr-defined]
             raise OptionError(
-                "weights=True needs batches of the windows as they were drawn, and before_batch transforms may reorder "
-                "them; make them item or batch transforms"
+                "weights=True and adaptive windows need batches of the windows as they were drawn, and before_batch "
+                "transforms may reorder them; make them item or batch transforms"
             )
 
+    @property
+    def adapts(self) -> bool:
+        """Whether the losses of the batches decide which windows come next."""
+        return self.split == "train" and self.plan is not None and self.plan.adaptation is not None
+
     def before_iter(self) -> None:
-        """Begin a pass."""
+        """Begin a pass; windows of an adaptive plan follow from the losses so far."""
         super().before_iter()  # type: ignore[misc]
         self._drawn, self._weights, self.batch_weights = [], [], None
+        if self.adapts:
+            assert self.plan is not None
+            assert self.plan.adaptation is not None
+            self.plan.adaptation.advance(self.epoch)
 
     def note_draw(self, draw: Draw) -> None:
         """Note the draw of an item that was read."""
         if self._recorded is not None:
             self._recorded.append(draw)
-        if self.importance is not None:
+        if self._numbered:
             self._drawn.append(draw)
 
     def do_batch(self, b: list[Any]) -> Any:
         """Make a batch of items, with the numbers of its windows."""
         batch = super().do_batch(b)  # type: ignore[misc]
-        if self.importance is None:
+        if not self._numbered:
             return batch
         size = 1 if self.prebatched else len(b)  # type: ignore[attr-defined]
         draws, self._drawn = self._drawn[:size], self._drawn[size:]
-        weights = [self.importance.unclipped(draw) for draw in draws]
+        weights = None if self.importance is None else [self.importance.unclipped(draw) for draw in draws]
         return (*batch, WindowNumbers([draw.index for draw in draws], weights))
 
     def __iter__(self) -> Iterator[Any]:
         """Yield batches, and keep the weights of the last one."""
         for batch in super().__iter__():  # type: ignore[misc]
-            if self.importance is not None and self._taken.taken is not None:
-                taken, limit = self._taken.taken, self.importance.max_weight
-                self._weights += taken.weights.tolist()
-                clipped = taken.weights if limit is None else np.minimum(taken.weights, limit)
-                weights = torch.as_tensor(clipped, dtype=torch.float32, device=self.device)
-                self.batch_weights = BatchWeights(taken.indices, weights)
+            if self._taken.taken is not None:
+                self.batch_weights = self._known(self._taken.taken)
             yield batch
+
+    def _known(self, taken: WindowNumbers) -> BatchWeights:
+        """Return numbers and clipped weights of a batch."""
+        if taken.weights is None:
+            return BatchWeights(taken.indices, None)
+        self._weights += taken.weights.tolist()
+        limit = None if self.importance is None else self.importance.max_weight
+        clipped = taken.weights if limit is None else np.minimum(taken.weights, limit)
+        return BatchWeights(taken.indices, torch.as_tensor(clipped, dtype=torch.float32, device=self.device))
 
     def after_iter(self) -> None:
         """Measure what was clipped in a complete pass; warn of it once."""

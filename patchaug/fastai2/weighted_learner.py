@@ -10,7 +10,8 @@ import torch
 from fastai.callback.mixup import MixHandler
 from fastai.learner import AvgLoss, AvgSmoothLoss
 
-from patchaug.data.weighted_loss import WeightedLoss, can_weigh
+from patchaug.data.process_group import gather_values
+from patchaug.data.weighted_loss import WeightedLoss, can_weigh, window_losses
 from patchaug.errors import OptionError
 from patchaug.fastai2.batch_weights import weights_of
 from patchaug.fastai2.metrics import PixelMetric
@@ -19,7 +20,7 @@ from patchaug.sampling.distributions import MixtureDistribution
 
 
 def weigh_batch(learn: Any, batch: Callable[[], None]) -> None:
-    """Run a batch of a learner, its windows weighed where the loader has weights.
+    """Run a batch of a learner, its windows weighed where the loader has weights, their losses recorded if it adapts.
 
     Callbacks have had their say on the batch before: what has changed its size is an error. While interpretations ask
     for the loss of each window, it is the window's own.
@@ -27,17 +28,22 @@ def weigh_batch(learn: Any, batch: Callable[[], None]) -> None:
     Raises:
         OptionError: The loss does not take weights, or the batch has another number of windows than weights.
     """
-    weights = weights_of(learn)
-    if weights is None or getattr(learn.loss_func, "reduction", "mean") == "none":
+    weights, loss_func = weights_of(learn), learn.loss_func
+    if weights is None or getattr(loss_func, "reduction", "mean") == "none":
         batch()
-        return
-    _require_loss(learn)
-    loss_func = learn.loss_func
-    learn.loss_func = _Given(loss_func, weights)
-    try:
-        batch()
-    finally:
-        learn.loss_func = loss_func
+    else:
+        _require_loss(learn)
+        learn.loss_func = _Given(loss_func, weights)
+        try:
+            batch()
+        finally:
+            learn.loss_func = loss_func
+    loader = learn.dl
+    if learn.training and isinstance(loader, PatchDL) and loader.adapts:
+        if len(learn.yb) != 1:
+            raise OptionError(f"mode='adaptive' is for one target, a mask, and items have {len(learn.yb)}")
+        with torch.no_grad():
+            record_losses(loader, window_losses(loss_func, learn.pred.detach(), learn.yb[0]))
 
 
 class _Given(WeightedLoss):
@@ -54,6 +60,31 @@ class _Given(WeightedLoss):
         return super().__call__(scores, labels, self.weights)
 
 
+def record_losses(loader: PatchDL, losses: torch.Tensor) -> None:
+    """Record the losses of the windows of a loader's batch; in several processes, those of all of them.
+
+    Args:
+        loader: The training loader of an adaptive plan.
+        losses: float (n,).
+
+    Raises:
+        OptionError: The batch has another number of windows.
+    """
+    plan, known = loader.plan, loader.batch_weights
+    assert plan is not None
+    assert plan.adaptation is not None
+    assert known is not None
+    if len(losses) != len(known.indices):
+        raise OptionError(
+            f"a batch has {len(losses)} losses for {len(known.indices)} windows; a transform or callback has changed "
+            f"the batch: remove it, or leave mode='adaptive' out"
+        )
+    found = list(zip(known.indices.tolist(), losses.float().tolist(), strict=True))
+    if loader.ranks is not None:  # a rank without a part has a window that does not count
+        found = [pair for part in gather_values(found[: len(loader.part)]) for pair in part]
+    plan.adaptation.record([plan[index] for index, _ in found], [loss for _, loss in found])
+
+
 def require_weighable(learn: Any) -> None:
     """Verify before a fit that loss and callbacks go together with the weights of the training windows.
 
@@ -64,14 +95,15 @@ def require_weighable(learn: Any) -> None:
     loader = learn.dls.train
     if not isinstance(loader, PatchDL):
         return
-    if loader.importance is not None:
+    if loader.importance is not None or loader.adapts:
         mixing = [type(one).__name__ for one in learn.cbs if isinstance(one, MixHandler)]
         if mixing:
             raise OptionError(
-                f"{mixing[0]} mixes windows, and each has an importance weight of its own; remove it, or set "
-                f"weights=False"
+                f"{mixing[0]} mixes windows, and each has a weight and a loss of its own; remove it, or leave out "
+                f"weights=True and mode='adaptive'"
             )
-        _require_loss(learn)
+        if loader.importance is not None:
+            _require_loss(learn)
     elif isinstance(learn.loss_func, WeightedLoss) and loader.plan is not None:
         laws = loader.plan.distributions
         if any(isinstance(one, MixtureDistribution) and one.foreground for one in laws):

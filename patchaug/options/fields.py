@@ -20,7 +20,7 @@ from patchaug.errors import OptionError
 from patchaug.options import Settings
 from patchaug.options.learner_fields import LearnerOptions, Weight
 from patchaug.readers.urls import as_url
-from patchaug.sampling.option_table import OPTIONS, REQUIRED, Balance, Edge, Empty, Mode, Valid
+from patchaug.sampling.option_table import OPTIONS, REQUIRED, Adapt, Balance, Edge, Empty, Mode, Valid
 from patchaug.sampling.splits import Samplers, samplers_for
 from patchaug.sampling.statistics import checked_scale
 
@@ -92,6 +92,9 @@ class PatchOptions(Settings):
     empty: Empty = _option("empty")
     balance: Balance = _option("balance")
     mode: Mode = _option("mode")
+    adapt: Adapt = _option("adapt")
+    blocks: int = _option("blocks")
+    floor: float = _option("floor")
     overlap: int = _option("overlap")
     valid: Valid = _option("valid")
     weights: bool = _option("weights")

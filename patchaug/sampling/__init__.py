@@ -7,6 +7,7 @@ plan = Plan(slides, sampler)                                # draws of all epoch
 
 from __future__ import annotations
 
+from patchaug.sampling.adaptive import Adaptive
 from patchaug.sampling.base import NO_HALO, Halo, Sampler, halo_read
 from patchaug.sampling.foreground import Foreground
 from patchaug.sampling.grid import Grid
@@ -15,6 +16,7 @@ from patchaug.sampling.uniform import Uniform, count_alone
 
 __all__ = [
     "NO_HALO",
+    "Adaptive",
     "Balance",
     "Edge",
     "Empty",

@@ -8,7 +8,7 @@ from heapq import heapify, heapreplace
 
 from patchaug.core.validation import Small, sides
 from patchaug.errors import OptionError, PatchaugError, collected
-from patchaug.sampling import NO_HALO, Foreground, Halo, Sampler, Uniform, count_alone
+from patchaug.sampling import NO_HALO, Adaptive, Foreground, Halo, Sampler, Uniform, count_alone
 from patchaug.sampling.distributions import MixtureDistribution, UniformComponent, WindowDistribution, WindowDomain
 from patchaug.slides.resolution import SlideTooSmallError
 from patchaug.slides.slide import Slide, id_of
@@ -35,7 +35,7 @@ def distributions_of(
             errors.append(error)
     if errors:
         raise collected(errors, len(slides))
-    if not isinstance(sampler, (Uniform, Foreground)) or isinstance(sampler.per_slide, int):
+    if not isinstance(sampler, (Uniform, Foreground, Adaptive)) or isinstance(sampler.per_slide, int):
         return laws
     # A slide that the sampler skips takes no part.
     chosen = {k: law for k, law in enumerate(laws) if law.count and isinstance(law, MixtureDistribution)}
@@ -58,7 +58,7 @@ def _alone(sampler: Sampler, slide: Slide, halo: Halo, small: Small) -> WindowDi
         return MixtureDistribution(nothing, 0, UniformComponent(nothing))
 
 
-def _amount(slide: Slide, domain: WindowDomain, sampler: Uniform | Foreground) -> int:
+def _amount(slide: Slide, domain: WindowDomain, sampler: Uniform | Foreground | Adaptive) -> int:
     """Pixels of a slide, or of its tissue or classes, at the resolution of the patches, whichever level is read."""
     height, width = sides(sampler.size)
     if sampler.per_slide == "area":

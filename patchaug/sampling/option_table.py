@@ -21,7 +21,8 @@ from patchaug.errors import OptionError
 PerSlide = int | Literal["area", "tissue", "foreground"]
 Empty = Literal["raise", "uniform", "skip"]
 Balance = Literal["slide", "dataset"]
-Mode = Literal["random", "grid", "random-grid"]
+Mode = Literal["random", "grid", "random-grid", "adaptive"]
+Adapt = Literal["blocks", "classes"]
 Valid = Literal["grid", "random"]
 Offset = Literal["fixed", "random"]
 Edge = Literal["shift", "reflect"]
@@ -97,6 +98,16 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             ("dataset",),
         ),
         "mode": Option("random", "Training windows", "windows of the training slides", ("random-grid",)),
+        "adapt": Option(
+            "blocks", "Adaptive by", 'what follows the losses of the last epochs with mode "adaptive"', ("classes",)
+        ),
+        "blocks": Option(
+            8, "Blocks", "blocks on each side of a slide, whose losses adaptive windows follow", (16,),
+            limits={"ge": 1, "le": 256},
+        ),
+        "floor": Option(
+            0.1, "Floor", "probability of a uniform draw among adaptive ones", (0.2,), limits={"gt": 0, "le": 1},
+        ),
         "overlap": Option(0, "Overlap", "pixels that neighbours of a grid share", (32,), unit="px", limits=_COUNT),
         "valid": Option("grid", "Validation windows", "windows of the validation slides", ("random",)),
         "weights": Option(

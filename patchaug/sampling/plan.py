@@ -3,7 +3,7 @@
 An index is epoch * len(plan) + place. Each generator comes from a key of five words,
 (seed, stream, epoch, slide id, draw), each below 2^32. Fixed length and no arithmetic: were seed and index added,
 seed 0 at index 1 would equal seed 1 at index 0 (grain's sampler does so). A plan has no state: an index gives the same
-window in any order and in any process.
+window in any order and in any process. An `Adaptive` plan has one, its `adaptation`, and is pure given that.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.core.validation import SEED, OnError, Small, checked_integer, checked_on_error, checked_small, sides
 from patchaug.core.windows import Window
 from patchaug.errors import FrameError, MissingError, OptionError, ReadError, placed
+from patchaug.sampling.adaptation import adaptation_of
 from patchaug.sampling.allocation import distributions_of
 from patchaug.sampling.base import NO_HALO, Halo, PatchTransform, Sampler, halo_read
 from patchaug.sampling.dataset_balance import DatasetDistribution, dataset_distribution
@@ -50,7 +51,7 @@ class Plan:
 
     Args:
         slides: The slides; names, or names and folders, must differ.
-        sampler: `Uniform`, `Foreground` or `Grid`.
+        sampler: `Uniform`, `Foreground`, `Adaptive` or `Grid`.
         seed: 0 to 2^32 - 1.
         shuffle: Mix the windows of all slides anew in each epoch; else slide by slide.
         small: What to do with a slide that is smaller than the window: "raise", or "skip" it with a warning.
@@ -122,6 +123,7 @@ class Plan:
         by_place = self._over_slides is not None
         self._replaced = ReplacementCounts(self._starts, by_place=by_place) if on_error == "resample" else None
         self._reported: Counter[str] = Counter()
+        self.adaptation = adaptation_of(self)  # losses that the windows follow, or None
         self._order: tuple[int, Any] | None = None  # of the last epoch that was read
         self.notes: ReadNotes | None = None  # of what this worker reads
 
@@ -182,6 +184,8 @@ class Plan:
             raise placed(error, f"seed {self.seed}, index {index}") from error
         if self._over_slides is not None:
             return Draw(index, epoch, *self._draw_of_all(epoch, place))
+        if self.adaptation is not None:
+            distribution = self.adaptation.at(epoch, slide)
         window, probability = distribution.draw(draw, lambda number: self._generator(_WINDOWS, epoch, slide, number))
         return Draw(index, epoch, slide, draw, window, probability)
 

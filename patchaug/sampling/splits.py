@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 from patchaug.core.validation import OnError, Small, checked_halo, checked_on_error, checked_small
 from patchaug.errors import OptionError
-from patchaug.sampling import Edge, Foreground, Grid, Uniform
+from patchaug.sampling import Adaptive, Edge, Foreground, Grid, Uniform
 from patchaug.sampling.base import PatchTransform, Sampler
 from patchaug.sampling.foreground import NO_FOREGROUND_DRAWS
 from patchaug.sampling.importance import ImportanceWeights, checked_limit
@@ -90,7 +90,7 @@ def sampler_for(*, mode: str, **options: Any) -> Sampler:
     """Return the sampler that a set of options describes.
 
     Args:
-        mode: "random", "grid" or "random-grid".
+        mode: "random", "grid", "random-grid" or "adaptive".
         **options: Values of `OPTIONS` by name; `size` is required. Each sampler takes those that it has.
 
     Raises:
@@ -100,8 +100,11 @@ def sampler_for(*, mode: str, **options: Any) -> Sampler:
     if unknown := options.keys() - OPTIONS.keys():
         raise OptionError(f"there is no option {min(unknown)!r}; options are {', '.join(OPTIONS)}")
     values = {name: option.default for name, option in OPTIONS.items()} | options
-    kind: type[Uniform | Foreground | Grid]
-    if mode == "random":
+    kind: type[Uniform | Foreground | Grid | Adaptive]
+    if mode == "adaptive":
+        _require_adaptive_options(values)
+        kind = Adaptive
+    elif mode == "random":
         by_class = values["foreground"] or values["min_fraction"] or values["per_slide"] == "foreground"
         if values["balance"] == "dataset" and not values["foreground"]:
             raise OptionError(NO_FOREGROUND_DRAWS)
@@ -109,6 +112,17 @@ def sampler_for(*, mode: str, **options: Any) -> Sampler:
     else:
         kind, values["offset"] = Grid, "fixed" if mode == "grid" else "random"
     return kind(**{one.name: values[one.name] for one in fields(kind)})
+
+
+def _require_adaptive_options(values: Mapping[str, Any]) -> None:
+    """Raise OptionError where options ask for what adaptive windows do not have."""
+    for name in ("foreground", "min_fraction", "min_valid", "balance"):
+        default = OPTIONS[name].default
+        if values[name] != default:
+            raise OptionError(
+                f'{name}={values[name]} is for mode="random", and mode="adaptive" draws by the losses; set '
+                f"{name}={default!r}, or leave mode out"
+            )
 
 
 def samplers_for(
@@ -129,7 +143,7 @@ def samplers_for(
     """Return the samplers of training, validation and test slides that a set of options describes.
 
     Args:
-        mode: "random", "grid" or "random-grid", for training slides.
+        mode: "random", "grid", "random-grid" or "adaptive", for training slides.
         valid: "grid" or "random", for validation slides.
         augment: A transform of the patches of training slides.
         halo: Pixels around each of their patches; "auto" is what `augment` needs, and 0 without it.
