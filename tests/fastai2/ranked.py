@@ -21,7 +21,7 @@ LOSSES = {
 }  # fmt: skip
 USUAL = {
     "bs": 6, "per_slide": 9, "workers": 0, "epochs": 1, "loss": "ours", "drop_last": False, "flips": False,
-    "weights": False, "folder": Path(), "out": Path(),
+    "weights": False, "mode": "random", "folder": Path(), "out": Path(),
 }  # fmt: skip
 
 
@@ -57,7 +57,8 @@ class Watch(Callback):
 def tiny_learner(cbs: Any = (), **case: Any) -> Learner:
     """A learner with a model of known weights."""
     case = SimpleNamespace(**USUAL | case)
-    patch = RandomPatch(32, per_slide=case.per_slide, foreground=0.5, seed=7, weights=case.weights)
+    share = 0.5 if case.mode == "random" else 0.0
+    patch = RandomPatch(32, per_slide=case.per_slide, foreground=share, mode=case.mode, seed=7, weights=case.weights)
     dls = loaders(
         case.folder, patch, bs=case.bs, num_workers=case.workers, drop_last=case.drop_last,
         batch_tfms=[Flip(0.5)] if case.flips else None,

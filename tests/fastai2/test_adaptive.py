@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,6 @@ from fastai.vision.all import Callback, Learner, MixUp, nn
 
 from patchaug import ImportanceWeights, OptionError
 from patchaug.fastai import Checkpoint, RandomPatch, SlideDataLoaders
-from patchaug.fastai2.weighted_learner import record_losses
 
 MASK = np.zeros((96, 128), np.uint8)
 MASK[20:34, 30:50] = 1
@@ -110,42 +106,6 @@ def test_a_resumed_run_has_the_same_windows(stop: int, tmp_path: Path) -> None:
     states = [one.dls.train.plan.adaptation.state_dict() for one in (learn, again)]
     assert all((a == b).all() for a, b in zip(*(state["cells"] for state in states), strict=True))
     assert [state["epoch"] for state in states] == [2, 2]
-
-
-RANKS = """
-import sys
-import torch
-from torch import distributed
-from tests.fastai2.test_adaptive import loaders
-from patchaug.fastai2.weighted_learner import record_losses
-
-rank, file = int(sys.argv[1]), sys.argv[2]
-distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-dls = loaders()
-for number, _ in enumerate(dls.train):
-    if number % 2 == rank:  # each rank trains on its own batches
-        record_losses(dls.train, torch.tensor(dls.train.batch_weights.indices) / 7.0)
-print([cells.tolist() for cells in dls.train.plan.adaptation.state_dict()["cells"]], flush=True)
-distributed.destroy_process_group()
-"""
-
-
-def test_all_ranks_know_the_same_losses(tmp_path: Path) -> None:
-    """Two processes that each see half of the batches have the state of one that sees all, bit for bit."""
-    root = str(Path(__file__).resolve().parents[2])
-    command, env = [sys.executable, "-c", RANKS], {**os.environ, "PYTHONPATH": root, "GLOO_SOCKET_IFNAME": "lo"}
-    ranks = [
-        subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "meet")], stdout=subprocess.PIPE, text=True, env=env, cwd=root
-        )
-        for rank in range(2)
-    ]
-    found = [rank.communicate(timeout=120)[0].splitlines()[-1] for rank in ranks]
-    dls = loaders()
-    for _ in dls.train:
-        record_losses(dls.train, torch.tensor(dls.train.batch_weights.indices) / 7.0)
-    alone = str([cells.tolist() for cells in dls.train.plan.adaptation.state_dict()["cells"]])
-    assert found == [alone, alone]
 
 
 def test_what_cannot_adapt_is_refused(tmp_path: Path) -> None:

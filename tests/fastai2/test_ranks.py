@@ -15,6 +15,7 @@ CASES = [
     {"loss": "dice", "drop_last": True, "bs": 5, "per_slide": 3},
     {"loss": "both", "per_slide": 3},
     {"weights": True, "per_slide": 3, "bs": 5},
+    {"mode": "adaptive", "per_slide": 3, "bs": 5, "epochs": 2},
 ]  # the last batches of the first two have 3 and 6 windows
 
 
