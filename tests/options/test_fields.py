@@ -28,7 +28,7 @@ def test_options_are_values() -> None:
         ),
         ({"size": 8, "foreground": float("nan")}, "option .foreground. should be a finite number, got nan"),
         ({"size": 8, "foreground": 2.0}, "option .foreground. should be less than or equal to 1, got 2.0"),
-        ({"size": 8, "mode": "rnd"}, "option 'mode' should be 'random', 'grid', 'random-grid' or 'adaptive', got 'rnd'"),
+        ({"size": 8, "mode": "rnd"}, "'mode' should be 'random', 'grid', 'random-grid' or 'adaptive', got 'rnd'"),
         ({"size": 8, "seed": -1}, "option 'seed' should be greater than or equal to 0, got -1"),
         ({"size": 8, "mode": "grid", "overlap": 8}, "overlap must be in 0..7, got 8"),
     ],
