@@ -119,17 +119,24 @@ class PatchDataset(Dataset[Patch | WeightedPatch]):
         Raises:
             ReadError: A file cannot be read there; the text holds slide, level, window, seed and index.
         """
-        draw = self.plan[index]
-        if self._repeats is not None:
-            self._repeats.count(draw.index)
-        return self._patch(draw)
+        return self._counted(index)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Patch | WeightedPatch]:
         """Patches of a batch, which torch's loaders ask for; slides in stores fetch it at once, and the next ones."""
         if self._ahead is None:
             self._ahead = ReadAhead(self.plan)
         self._ahead.batch(indices)
-        return [self[index] for index in indices]
+        read = self._counted if type(self).__getitem__ is PatchDataset.__getitem__ else self.__getitem__
+        patches = []
+        for index in indices:  # no comprehension, which would be a frame between a warning and its cause
+            patches.append(read(index))  # noqa: PERF401
+        return patches
+
+    def _counted(self, index: int) -> Patch | WeightedPatch:
+        draw = self.plan[index]
+        if self._repeats is not None:
+            self._repeats.count(draw.index)
+        return self._patch(draw)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ahead": None}  # each process has its own

@@ -35,5 +35,5 @@ class RepeatedEpochs:
                 f"the windows of epoch {epoch} are read a second time. With shuffle=True or a DistributedSampler a "
                 f"training never leaves this epoch: pass DataLoader(dataset, sampler=EpochSampler(dataset)) instead. "
                 f"For a validation that repeats its windows this is right",
-                stacklevel=3,
+                stacklevel=4,
             )

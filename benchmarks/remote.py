@@ -1,0 +1,197 @@
+"""Measure windows of 512 px a second from a slide on a server that waits 30 ms before each answer.
+
+    python benchmarks/remote.py SLIDE.tiff [--windows 200] [--delay 30] [--rounds 3] [--faults 0.05] [--out t.md]
+
+A server of its own process answers ranges over loopback. In each round, one after the other: patchaug reads the local
+file and the URL through torch's loader with two workers and no cache of decoded tiles; tifffile reads the same windows
+over fsspec (its zarr store, as its documentation has it), with fsspec's own cache and with none. The local file is
+dropped from the system's cache before. All windows differ, so each is read cold. With `--faults`, that part of the
+requests fails, is cut or stalls, and every window is compared with the local one.
+
+Times run from the second batch to the last, so that neither imports nor the start of workers count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import mmap
+import multiprocessing
+import os
+import random
+import re
+import statistics
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tables import give, load
+
+SIZE, BATCH, WORKERS = 512, 8, 2
+
+
+def serve(path: str, delay: float, faults: float, ports: Any) -> None:
+    """Answer requests for one file, each after a delay; some of them badly."""
+    asyncio.run(_serve(path, delay, faults, ports))
+
+
+async def _serve(path: str, delay: float, faults: float, ports: Any) -> None:
+    with open(path, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    choice = random.Random(0)
+    counts = {"requests": 0, "bytes": 0}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                counts["requests"] += 1
+                await asyncio.sleep(delay)
+                if b"/counts" in head.split(b"\r\n")[0]:
+                    text = repr(counts).encode()
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
+                    continue
+                fault = choice.choice(["error", "cut", "stall"]) if choice.random() < faults else ""
+                if fault == "stall":
+                    await asyncio.sleep(60)
+                if fault == "error":
+                    writer.write(b"HTTP/1.1 503 busy\r\nContent-Length: 0\r\n\r\n")
+                    continue
+                asked = re.search(rb"[Rr]ange: bytes=(\d+)-(\d*)", head)
+                start = int(asked[1]) if asked else 0
+                stop = min(int(asked[2]) + 1, len(data)) if asked and asked[2] else len(data)
+                body = b"" if head.startswith(b"HEAD") else data[start:stop]
+                lines = [
+                    "HTTP/1.1 206 Partial Content" if asked else "HTTP/1.1 200 OK", f"Content-Length: {stop - start}",
+                    'ETag: "1"', "Accept-Ranges: bytes", "Last-Modified: Sun, 09 Sep 2001 01:46:40 GMT",
+                    *([f"Content-Range: bytes {start}-{stop - 1}/{len(data)}"] if asked else []), "", "",
+                ]  # fmt: skip
+                counts["bytes"] += len(body)
+                writer.write("\r\n".join(lines).encode() + body[: len(body) // 2 if fault == "cut" else None])
+                await writer.drain()
+                if fault == "cut":
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    ports.put(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+def through_loader(place: str, windows: int, seed: int) -> tuple[float, list[str]]:
+    """Return windows a second of patchaug with two workers, and digests of the windows in their order."""
+    from torch.utils.data import DataLoader
+
+    from patchaug import PatchDataset, Uniform, open_slide
+    from patchaug.data.epoch_sampler import EpochSampler
+
+    dataset = PatchDataset([open_slide(place, ram=0)], Uniform(SIZE, per_slide=windows), seed=seed)
+    loader = DataLoader(
+        dataset, BATCH, sampler=EpochSampler(dataset), num_workers=WORKERS, collate_fn=_digests, prefetch_factor=2
+    )
+    digests: list[str] = []
+    began, first = 0.0, 0
+    for batch in loader:
+        digests += batch
+        if not began:
+            began, first = time.perf_counter(), len(digests)
+    return (len(digests) - first) / (time.perf_counter() - began), digests
+
+
+def _digests(patches: list[Any]) -> list[str]:
+    return [blake2b(patch.image.tobytes(), digest_size=8).hexdigest() for patch in patches]
+
+
+def through_fsspec(url: str, windows: int, seed: int, cache: str) -> float:
+    """Return windows a second of tifffile over fsspec."""
+    import fsspec
+    import tifffile
+    import zarr
+
+    options = {} if cache == "default" else {"cache_type": cache}
+    with fsspec.open(url, **options) as file, tifffile.TiffFile(file) as tiff:
+        store = tiff.aszarr(level=0) if len(tiff.series[0].levels) > 1 else tiff.aszarr()
+        pixels = zarr.open(store, mode="r")
+        numbers = np.random.default_rng(seed)
+        began = time.perf_counter()
+        for _ in range(windows):
+            y, x = (int(numbers.integers(length - SIZE)) for length in pixels.shape[:2])
+            pixels[y : y + SIZE, x : x + SIZE]
+    return windows / (time.perf_counter() - began)
+
+
+def cold(path: str) -> None:
+    """Drop a file from the system's cache."""
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+
+
+def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a started process of its own."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=_put, args=(queue, function, arguments))
+    process.start()
+    found = queue.get(timeout=600)
+    process.join()
+    return found
+
+
+def _put(queue: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    queue.put(function(*arguments))
+
+
+def main() -> None:
+    """Run the rounds, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slide")
+    parser.add_argument("--windows", type=int, default=200)
+    parser.add_argument("--fewer", type=int, default=20, help="windows of the slow ways")
+    parser.add_argument("--delay", type=float, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--faults", type=float, default=0.0)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    ports = context.Queue()
+    server = context.Process(
+        target=serve, args=(options.slide, options.delay / 1000, options.faults, ports), daemon=True
+    )
+    server.start()
+    url = f"http://127.0.0.1:{ports.get(timeout=60)}/slide.tiff"
+    rates: dict[str, list[float]] = {}
+    before = load()
+    for number in range(options.rounds):
+        cold(options.slide)
+        local, expected = in_process(through_loader, options.slide, options.windows, number)
+        remote, found = in_process(through_loader, url, options.windows, number)
+        assert found == expected, "pixels differ"
+        rates.setdefault("patchaug, local file, 2 workers", []).append(local)
+        rates.setdefault("patchaug, URL, 2 workers", []).append(remote)
+        for cache in ("default", "none") if not options.faults else ():
+            name = f"tifffile over fsspec, cache {cache}"
+            rates.setdefault(name, []).append(in_process(through_fsspec, url, options.fewer, number, cache))
+    server.terminate()
+    base = statistics.median(rates["patchaug, URL, 2 workers"])
+    lines = [
+        f"{options.windows} windows of {SIZE} px, {options.delay:g} ms before an answer, {options.faults:.0%} faults; "
+        f"{before} before, {load()} after",
+        "",
+        "| | windows a second, median (lowest) | the URL is so many times as fast |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {statistics.median(values):.1f} ({min(values):.1f}) | {base / statistics.median(values):.2f} |"
+            for name, values in rates.items()
+        ),
+    ]
+    give(lines, options.out)
+
+
+if __name__ == "__main__":
+    main()
