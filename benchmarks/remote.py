@@ -90,7 +90,7 @@ def through_loader(place: str, windows: int, seed: int) -> tuple[float, list[str
     from patchaug import PatchDataset, Uniform, open_slide
     from patchaug.data.epoch_sampler import EpochSampler
 
-    dataset = PatchDataset([open_slide(place, ram=0)], Uniform(SIZE, per_slide=windows), seed=seed)
+    dataset = PatchDataset([open_slide(place, name="slide", ram=0)], Uniform(SIZE, per_slide=windows), seed=seed)
     loader = DataLoader(
         dataset, BATCH, sampler=EpochSampler(dataset), num_workers=WORKERS, collate_fn=_digests, prefetch_factor=2
     )
