@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from patchaug import PatchaugError, open_slide
 from patchaug.cli import app
-from patchaug.cli.split_pairs import pairs_of, with_pixel_size
+from patchaug.cli.split_pairs import pairs_of, as_items
 from patchaug.fastai import SlideDataLoaders
 from patchaug.options.fields import TrainOptions
 from patchaug.sampling.statistics import measure
@@ -103,7 +103,7 @@ def test_two_flags_more_than_rgb(tmp_path: Path, kind: str) -> None:
         assert vivid.mean() > 0.2, name
 
 
-def test_a_table_with_pixel_sizes_reads_the_channels_asked_for(tmp_path: Path) -> None:
+def test_a_table_as_itemss_reads_the_channels_asked_for(tmp_path: Path) -> None:
     """Those of --channels, for slides with an own mpp and without one."""
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
@@ -114,7 +114,7 @@ def test_a_table_with_pixel_sizes_reads_the_channels_asked_for(tmp_path: Path) -
     (tmp_path / "slides.csv").write_text("\n".join(rows))
     words = {"table": str(tmp_path / "slides.csv"), "codes": ["ground", "crop"], "channels": [4, 3], "scale": (0, 4000)}
     options = TrainOptions(16, **words)
-    pairs = with_pixel_size([pair for side in pairs_of(options) for pair in side], options)
+    pairs = as_items([pair for side in pairs_of(options) for pair in side], options)
     dls = SlideDataLoaders.from_lists(
         pairs[:2], pairs[2:], codes=options.codes, options=options, bs=1, num_workers=0, device="cpu"
     )
