@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from patchaug import PatchaugError, open_slide
 from patchaug.cli import app
-from patchaug.cli.split_pairs import pairs_of, as_items
+from patchaug.cli.split_pairs import as_items, pairs_of
 from patchaug.fastai import SlideDataLoaders
 from patchaug.options.fields import TrainOptions
 from patchaug.sampling.statistics import measure
