@@ -26,6 +26,7 @@ from patchaug.sampling import Adaptive, Foreground, Grid, Uniform
 from patchaug.sampling.draw import Draw
 from patchaug.sampling.importance import ImportanceWeights
 from patchaug.sampling.plan import Plan
+from patchaug.sampling.points import Points
 from patchaug.slides.open import open_slide
 from patchaug.slides.patch import Patch
 from patchaug.slides.slide import Slide
@@ -66,6 +67,7 @@ __all__ = [
     "PatchOptions",
     "PatchaugError",
     "Plan",
+    "Points",
     "Raster",
     "ReadError",
     "Slide",

@@ -17,6 +17,7 @@ from patchaug.sampling import Grid, Sampler
 from patchaug.sampling.draw import Draw
 from patchaug.sampling.importance import ImportanceWeights
 from patchaug.sampling.plan import Edge, Plan
+from patchaug.sampling.points import Points
 from patchaug.sampling.read_ahead import ReadAhead
 from patchaug.slides.patch import Patch
 from patchaug.slides.slide import Slide
@@ -106,7 +107,8 @@ class PatchDataset(Dataset[Patch | WeightedPatch]):
         if max_weight is not None and not weights:
             raise OptionError(f"max_weight={max_weight} limits weights, which are off; set weights=True")
         self.importance = ImportanceWeights(self.plan, max_weight=max_weight) if weights else None
-        same = isinstance(sampler, Grid) and sampler.offset == "fixed" and augment is None  # in each epoch
+        fixed = isinstance(sampler, Points) or (isinstance(sampler, Grid) and sampler.offset == "fixed")
+        same = fixed and augment is None  # in each epoch
         self._repeats = None if same else RepeatedEpochs(len(self.plan))
         self._ahead: ReadAhead | None = None
 

@@ -20,6 +20,7 @@ from patchaug.errors import OptionError
 from patchaug.sampling.base import NO_HALO, Halo, check_place, domain_of, put
 from patchaug.sampling.distributions import MixtureDistribution, UniformComponent, WindowDomain
 from patchaug.sampling.foreground import Foreground
+from patchaug.sampling.min_valid import region_limit
 from patchaug.sampling.option_table import Adapt, PerSlide, check_choice
 from patchaug.sampling.uniform import check_count, count_alone
 from patchaug.slides.slide import Slide
@@ -101,7 +102,8 @@ class Adaptive:
 
         Raises:
             WindowError: The slide has no such level, or it is smaller than the window.
-            OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser.
+            OptionError: `mpp` is asked for, and the slide does not say its own, or is coarser; or its region is no
+                rectangle.
         """
         if self.adapt == "classes":
             law = Foreground(
@@ -110,6 +112,11 @@ class Adaptive:
             ).distribution(slide, halo)  # fmt: skip
             return replace(law, count=count_alone(self))
         domain = domain_of(self, slide, halo)
+        if region_limit(slide, domain, 1.0) is not None:
+            raise OptionError(
+                f"{slide.name}: blocks are cut out of a rectangle, and the region of the slide is none; take "
+                f'adapt="classes", or a Window as the region'
+            )
         whole = UniformComponent(domain)
         component = BlockComponent.of(domain, self.blocks)
         return MixtureDistribution(domain, count_alone(self), whole, 1 - self.floor, (1.0,), (component,))
@@ -139,8 +146,7 @@ class BlockComponent:
     @classmethod
     def of(cls, domain: WindowDomain, blocks: int) -> BlockComponent:
         """Cut a domain into blocks x blocks, or fewer, of equal scores."""
-        rows = domain.windows // domain.columns
-        across, down = (_edges(length, min(length, blocks)) for length in (domain.columns, rows))
+        across, down = (_edges(length, min(length, blocks)) for length in (domain.columns, domain.rows))
         return cls(domain, across, down, np.ones((len(down) - 1, len(across) - 1), np.int64))
 
     def scored(self, scores: Array) -> BlockComponent:
@@ -170,12 +176,12 @@ class BlockComponent:
         window = (rank - before) // int(self.scores[row, column])
         left = self.across[column]
         y, x = divmod(window, self.across[column + 1] - left)
-        return left + x + self.domain.margin_x, self.down[row] + y + self.domain.margin_y
+        return left + x + self.domain.left, self.down[row] + y + self.domain.top
 
     def number(self, x: int, y: int) -> int:
         """Return the number of the block of the window with that origin, in reading order."""
-        row = bisect_right(self.down, y - self.domain.margin_y) - 1
-        return row * (len(self.across) - 1) + bisect_right(self.across, x - self.domain.margin_x) - 1
+        row = bisect_right(self.down, y - self.domain.top) - 1
+        return row * (len(self.across) - 1) + bisect_right(self.across, x - self.domain.left) - 1
 
     def probability(self, x: int, y: int) -> float:
         """Return the probability of the window with that origin."""

@@ -15,6 +15,7 @@ from patchaug.core.windows import Window
 from patchaug.errors import ForegroundError
 from patchaug.predict.region import region_of as predicted_region_of
 from patchaug.readers import ArrayRaster
+from patchaug.sampling.adaptive import Adaptive
 from patchaug.slides.read_around import bounds_on
 from patchaug.slides.slide import Slide
 from patchaug.slides.slide_group import SlideGroup
@@ -325,6 +326,30 @@ def test_nothing_of_a_plan_depends_on_the_other_part() -> None:
     assert (
         tissue_labels(part, 0).count_within(1, (held.frame.x, held.frame.y, held.frame.right, held.frame.bottom)) == 0
     )
+
+
+@pytest.mark.parametrize("adapt", ["blocks", "classes"])
+def test_adaptive_windows_lie_in_their_part(adapt: str) -> None:
+    """Each of them can be drawn; blocks need a rectangle."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, (40, 60)).astype(np.uint8)
+    slide = open_slide(np.zeros((40, 60, 3), np.uint8), labels)
+    part = split_region(slide, 0.4, seed=1)[0]
+    sampler = Adaptive(8, per_slide=50, adapt=adapt)  # type: ignore[arg-type]
+    law = Plan([part], sampler).distributions[0]
+    domain = law.domain
+    every = [(x, y) for y in range(domain.top, domain.bottom - 7) for x in range(domain.left, domain.right - 7)]
+    assert sum(law.probability(x, y) for x, y in every) == pytest.approx(1, abs=1e-9)  # type: ignore[attr-defined]
+    for draw in Plan([part], sampler):
+        assert (draw.window.x, draw.window.y) in every
+    painted = np.ones((40, 60), np.uint8)
+    painted[0] = 0
+    slide = open_slide(np.zeros((40, 60, 3), np.uint8), labels, region=painted)
+    if adapt == "classes":
+        assert all(draw.window.y > 0 for draw in Plan([slide], sampler))
+    else:
+        with pytest.raises(OptionError, match="blocks are cut out of a rectangle"):
+            Plan([slide], sampler)
 
 
 def test_the_cut_leaves_each_class_on_both_sides() -> None:
