@@ -96,6 +96,7 @@ def start(folder: Path, slides: int) -> str:
     seconds, memory = time.perf_counter() - clock, own() - before
     handles = process.num_fds() if hasattr(process, "num_fds") else 0
     some = opened[: min(len(opened), 400)]
+    Plan(opened[-1:], Foreground(256), index_workers=1)
     level = own()
     Plan(some, Foreground(256, per_slide=4), index_workers=1)
     more = (own() - level) / len(some)

@@ -32,8 +32,9 @@ _CURES = {
 
 @contextmanager
 def atomic_write(
-    path: str | os.PathLike[str], content: str = "file", *, replace: Callable[[Path], bool] | None = None
-) -> Iterator[Path]:
+    path: str | os.PathLike[str], content: str = "file", *, replace: Callable[[Path], bool] | None = None,
+    durable: bool = True,
+) -> Iterator[Path]:  # fmt: skip
     """Yield a temporary path to write a file or a folder to; rename it to `path` when the block has succeeded.
 
     The temporary path has the final name, in a hidden folder beside the target. The content is synchronised to disk
@@ -45,6 +46,8 @@ def atomic_write(
         path: The target; a folder can be written only where nothing has that name. A link is followed.
         content: What the file contains, for error messages and the signature.
         replace: Predicate of an existing file that may be replaced; default: its signature.
+        durable: Synchronise the content to disk before the rename. Without it, a file may be damaged after the machine
+            has failed: for content that is verified when it is read, and can be made again.
 
     Yields:
         The temporary path, where the block creates a file or a folder.
@@ -74,11 +77,13 @@ def atomic_write(
         yield temporary
         if temporary.is_file():
             sign(temporary, content)
-        _synchronise(temporary)
+        if durable:
+            _synchronise(temporary)
         require_replaceable(target, content, replace)  # it may have appeared meanwhile
         os.replace(temporary, target)
         with suppress(OSError):  # the content is whole, and some network disks cannot synchronise folders
-            _synchronise_one(target.parent)
+            if durable:
+                _synchronise_one(target.parent)
     except OSError as error:
         if error.errno == errno.ENOENT and not hidden.is_dir():
             raise _removed(target, content) from None

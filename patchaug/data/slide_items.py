@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
 
@@ -234,14 +236,27 @@ def slides_of(
 def _opened(items: Sequence[Iterable[Any]]) -> list[Slide]:
     """Open the slides of all items; one error names all that cannot be opened."""
     slides, errors = [], []
-    for number, item in enumerate(progress(items, len(items), "opening slides")):
-        try:
-            slides.append(slide_of(item, name=f"array {number}"))
-        except PatchaugError as error:
-            errors.append(error)
+    with _collection_paused():  # it would go through the headers of all slides again and again
+        for number, item in enumerate(progress(items, len(items), "opening slides")):
+            try:
+                slides.append(slide_of(item, name=f"array {number}"))
+            except PatchaugError as error:
+                errors.append(error)
     if errors:
         raise collected(errors, len(items))
     return slides
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Pause Python's search for reference cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _require_masks(items: Sequence[Iterable[Any]]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from inspect import signature
+from functools import lru_cache
+from inspect import Parameter, signature
 from typing import Any
 
 from patchaug.core.arguments import names_arguments
@@ -241,7 +242,7 @@ def _chosen(
     reader: Reader, kind: str, source: Any, options: dict[str, Any], channels: Channels | None, series: int | str | None
 ) -> Raster:
     """Open a source with one reader, and choose picture and channels."""
-    takes = signature(reader.opener(kind) or _chosen).parameters
+    takes = {one.name for one in _parameters(reader.opener(kind) or _chosen)}
     if series is not None:
         if "series" not in takes:
             called = source if isinstance(source, str) else type(source).__name__
@@ -273,13 +274,26 @@ def _opened(reader: Reader, kind: str, source: Any, options: dict[str, Any]) -> 
     return raster
 
 
+def _parameters(opener: Opener) -> tuple[Parameter, ...]:
+    """Return the parameters of an opener; thousands of slides ask for them."""
+    try:
+        return _parameters_of(opener)
+    except TypeError:  # a callable object that has no hash
+        return tuple(signature(opener).parameters.values())
+
+
+@lru_cache(maxsize=256)
+def _parameters_of(opener: Opener) -> tuple[Parameter, ...]:
+    return tuple(signature(opener).parameters.values())
+
+
 def _accepted(reader: Reader, opener: Opener, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that an opener takes; the newer ones of annotations only where it names them.
 
     Raises:
         OptionError: An option that was set is not among them.
     """
-    parameters = signature(opener).parameters.values()
+    parameters = _parameters(opener)
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
         return options
     taken = {one.name for one in parameters}

@@ -101,7 +101,7 @@ class IndexCache:
         path = self.path_of(key)
         try:
             path.parent.mkdir(exist_ok=True)
-            with atomic_write(path, "index", replace=lambda _: True) as temporary:
+            with atomic_write(path, "index", replace=lambda _: True, durable=False) as temporary:
                 temporary.write_bytes(data)
         except OSError as error:  # also WriteError and MissingError
             if not self._warned:
