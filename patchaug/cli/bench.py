@@ -37,7 +37,7 @@ def bench(
     settings = options()
     started = time.perf_counter()
     opened_slide = open_slide(slide, mask, ram=settings.ram, channels=settings.channels, series=settings.series)
-    plan = Plan([opened_slide], settings.samplers().train, seed=settings.seed)
+    plan = Plan([opened_slide], settings.samplers().train, seed=settings.seed, index_cache=settings.index_cache)
     opened = time.perf_counter() - started
     with bars(bars_wanted(json)) as display:
         task: Any = display.add_task("reading windows", total=None)

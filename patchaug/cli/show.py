@@ -13,6 +13,7 @@ from patchaug.core.class_codes import codes_from_text
 from patchaug.core.outputs import checked_output
 from patchaug.errors import OptionError
 from patchaug.options.fields import PatchOptions, TrainOptions
+from patchaug.sampling.index_requests import prepare_indexes
 from patchaug.sampling.plan import Plan
 from patchaug.slides.open import open_slide
 from patchaug.slides.slide import Slide
@@ -112,7 +113,10 @@ def show(
     assert slide is not None
     require_picture(slide)
     opened = _opened(slide, mask, made, labels)
-    sampler = made.samplers().train
+    samplers = made.samplers()
+    sampler = samplers.train
+    with samplers.indexing.keeping():
+        prepare_indexes(sampler, [opened], workers=samplers.indexing.workers)
     if augment is not None:
         return _augmented(opened, made, augment, index or 0, draws, file, json)
     if html:
