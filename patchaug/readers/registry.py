@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import Parameter, signature
+from types import FunctionType
 from typing import Any
 
 from patchaug.core.arguments import names_arguments
@@ -275,16 +276,11 @@ def _opened(reader: Reader, kind: str, source: Any, options: dict[str, Any]) -> 
 
 
 def _parameters(opener: Opener) -> tuple[Parameter, ...]:
-    """Return the parameters of an opener; thousands of slides ask for them."""
-    try:
-        return _parameters_of(opener)
-    except TypeError:  # a callable object that has no hash
-        return tuple(signature(opener).parameters.values())
+    """Return the parameters of an opener; those of a function are looked up once, for thousands of slides."""
+    return _parameters_of(opener) if isinstance(opener, FunctionType) else tuple(signature(opener).parameters.values())
 
 
-@lru_cache(maxsize=256)
-def _parameters_of(opener: Opener) -> tuple[Parameter, ...]:
-    return tuple(signature(opener).parameters.values())
+_parameters_of = lru_cache(maxsize=256)(lambda opener: tuple(signature(opener).parameters.values()))
 
 
 def _accepted(reader: Reader, opener: Opener, options: dict[str, Any]) -> dict[str, Any]:

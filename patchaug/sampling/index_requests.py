@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.errors import OptionError, PatchaugError, collected
 from patchaug.sampling.base import Sampler
+from patchaug.readers.urls import is_url
 from patchaug.slides.index_build import Workers, build_indexes, checked_workers
 from patchaug.slides.index_cache import IndexCache, keeping_indexes
 from patchaug.slides.index_tasks import IndexTask
@@ -40,6 +41,8 @@ class Indexing:
         if self.cache is not None:
             if not isinstance(self.cache, (str, os.PathLike)) or not os.fspath(self.cache):
                 raise OptionError(f"index_cache must be the path of a folder, got {self.cache!r}")
+            if "\0" in os.fspath(self.cache) or is_url(self.cache):
+                raise OptionError(f"index_cache must be a folder of this machine, got {self.cache!r}")
             object.__setattr__(self, "cache", os.path.abspath(self.cache))
         object.__setattr__(self, "workers", checked_workers(self.workers))
 

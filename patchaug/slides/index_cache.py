@@ -56,11 +56,11 @@ class IndexCache:
     def _prepare(self) -> None:
         """Make the folder, mark it, and verify that it can be written."""
         folder = self.folder
-        if not folder.parent.is_dir():
-            raise MissingError(f"index_cache={folder}: there is no folder {folder.parent}; make it first")
-        if folder.exists() and not folder.is_dir():
-            raise WriteError(f"index_cache={folder} is a file; name a folder for the indexes")
         try:
+            if not folder.parent.is_dir():
+                raise MissingError(f"index_cache={folder}: there is no folder {folder.parent}; make it first")
+            if folder.exists() and not folder.is_dir():
+                raise WriteError(f"index_cache={folder} is a file; name a folder for the indexes")
             folder.mkdir(exist_ok=True)
             with os.scandir(folder) as entries:
                 names = {entry.name for entry in entries}

@@ -190,8 +190,8 @@ def test_options_of_indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for workers in (0, -1, 1.5, "all", True):
         with pytest.raises(OptionError, match="index_workers"):
             Indexing(workers=workers)  # type: ignore[arg-type]
-    for folder in (5, ""):
-        with pytest.raises(OptionError, match="index_cache must be the path of a folder"):
+    for folder in (5, "", "a\0b", "s3://bucket/indexes"):
+        with pytest.raises(OptionError, match="index_cache must be (the path of )?a folder"):
             Indexing(folder)  # type: ignore[arg-type]
     assert pickle.loads(pickle.dumps(Indexing(str(tmp_path), 3))) == Indexing(None, 3)
     cores = available_cores()

@@ -214,6 +214,8 @@ def test_a_folder_that_cannot_be_used_is_an_error_at_start(tmp_path: Path) -> No
         IndexCache(tmp_path / "data")
     with pytest.raises(MissingError, match="there is no folder"):
         IndexCache(tmp_path / "a" / "b")
+    with pytest.raises(WriteError, match="File name too long; choose a shorter name"):
+        IndexCache(tmp_path / ("x" * 5000))
     (tmp_path / "empty").mkdir()
     assert (IndexCache(tmp_path / "empty").folder / TAG).read_text().startswith("Signature: 8a477f597d28d172789f068")
     IndexCache(tmp_path / "empty")
