@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from patchaug.core.memory.anonymous import is_starting_process
 from patchaug.errors import OptionError, PatchaugError, collected
-from patchaug.sampling.base import Sampler
 from patchaug.readers.urls import is_url
+from patchaug.sampling.base import Sampler
 from patchaug.slides.index_build import Workers, build_indexes, checked_workers
 from patchaug.slides.index_cache import IndexCache, keeping_indexes
 from patchaug.slides.index_tasks import IndexTask
