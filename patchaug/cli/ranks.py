@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -14,7 +15,10 @@ import typer
 
 from patchaug.core.messages import messages_from
 from patchaug.core.ranks import Ranks, read_ranks
+from patchaug.core.stop_signals import ignore_stop_signals
 from patchaug.errors import OptionError, PatchaugError
+
+_GRACE = 3.0  # seconds in which the rank that tells the error ends first
 
 
 @contextmanager
@@ -50,11 +54,14 @@ def one_voice(*, as_json: bool) -> Iterator[Ranks]:
                 job.finish()
             raise
         except KeyboardInterrupt:
+            ignore_stop_signals()
             if job.speaks():
                 typer.echo("patchaug: stopped", err=True)
             raise SystemExit(1) from None
         except Exception as error:
+            ignore_stop_signals()
             if not job.speaks():
+                time.sleep(_GRACE)  # torchrun reports the process that ends first as the cause
                 raise SystemExit(1) from None
             if lost_rank(error):
                 error = PatchaugError(

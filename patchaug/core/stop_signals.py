@@ -91,6 +91,21 @@ def interrupt_on_stop_signals() -> None:
                 signal.signal(number, handle)
 
 
+def ignore_stop_signals() -> None:
+    """Ignore all stop signals from now on: this process is about to end.
+
+    Examples:
+        >>> import signal
+        >>> before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        >>> ignore_stop_signals()
+        >>> signal.raise_signal(signal.SIGTERM)
+        >>> _ = [signal.signal(number, handler) for number, handler in before.items()]
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in _REQUESTS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def print_in_handler(text: str) -> None:
     """Print a line on stderr from a signal handler, also where the signal interrupted a write to stderr.
 

@@ -86,13 +86,17 @@ def rank_job() -> Iterator[RankJob | None]:
     if torch.cuda.is_available() and torch.cuda.device_count() >= ranks.local_world_size:
         torch.cuda.set_device(ranks.local_rank)
     try:
-        dist.init_process_group(timeout=_LONG)
+        store, _, _ = next(dist.rendezvous("env://", timeout=_LONG))
+        # The agent of torchrun keeps one store for all of its starts, with the addresses of ended processes.
+        start = f"patchaug/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{ranks.world_size}"
+        store = dist.PrefixStore(start, store)
+        dist.init_process_group(store=store, rank=ranks.rank, world_size=ranks.world_size, timeout=_LONG)
     except (ValueError, RuntimeError) as error:
         raise OptionError(
             f"this is rank {ranks.rank} of {ranks.world_size}, and the ranks do not meet "
             f"({' '.join(str(error).split())[:200]}); start them with torchrun"
         ) from None
-    yield RankJob(ranks, dist.PrefixStore("patchaug/job", dist.distributed_c10d._get_default_store()))
+    yield RankJob(ranks, dist.PrefixStore("job", store))
     dist.destroy_process_group()
 
 
