@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from typing import Any, TypeVar
@@ -26,10 +26,11 @@ class RankExchange:
     Args:
         store: The store.
         ranks: Those of this process.
+        calls: Numbers of the exchanges, the same on each rank.
     """
 
-    def __init__(self, store: Any, ranks: Ranks) -> None:
-        self._store, self.ranks = store, ranks
+    def __init__(self, store: Any, ranks: Ranks, calls: Iterator[int] = _calls) -> None:
+        self._store, self.ranks, self._calls = store, ranks, calls
 
     def together(self, work: Callable[[], T]) -> list[T]:
         """Return what a function returns on each rank, in order.
@@ -37,7 +38,7 @@ class RankExchange:
         Raises:
             Exception: That of the function, at once on its own rank, and on the others when they have done their part.
         """
-        name = f"patchaug/{next(_calls)}"
+        name = f"patchaug/{next(self._calls)}"
         try:
             value = work()
         except Exception as error:

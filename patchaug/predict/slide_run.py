@@ -132,9 +132,10 @@ class SlideRun:
         if self.shared:
             part = self.out.shard.bands(total)
             predict_bands(prediction, journal, part, report)
-        ends = [*prediction.starts, frame.height]
+        windows, ends = len(prediction.plan), [*prediction.starts, frame.height]
         done = SlideResult(
-            stem, files, windows=len(prediction.plan) * len(part) // total, bands=part if self.shared else None,
+            stem, files, windows=windows * part.stop // total - windows * part.start // total,
+            bands=part if self.shared else None,
             megapixels=frame.width * (ends[part.stop] - ends[part.start]) / 1e6,
         )  # fmt: skip
         if not self.shared:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import pytest
+import torch.distributed as dist
 
 from patchaug import OptionError, PatchaugError, WriteError
+from patchaug.core.ranks import Ranks
 from patchaug.core.shards import Shard, checked_shard
 from patchaug.predict.journal import BandJournal
 from patchaug.predict.output_folder import OutputFolder
+from patchaug.predict.rank_exchange import RankExchange
 
 from .test_predict_slides import FORMATS, bytes_of, killed, write_image
 from .test_predict_slides import images as images
@@ -121,6 +128,57 @@ def test_a_damaged_band_of_another_shard_is_predicted_again(learn, images, whole
     learn.predict_slides(images[:1], tmp_path, formats=FORMATS, shard="1/2")
     assert bytes_of(tmp_path) == {name: one for name, one in bytes_of(whole).items() if name.startswith("s0.")}
     shutil.rmtree(tmp_path)
+
+
+def test_ranks_exchange_what_they_return():
+    """In order; an error of one is raised on all, also twice in a row."""
+    store = dist.HashStore()
+
+    def rank(number: int) -> list[object]:
+        exchange = RankExchange(store, Ranks(number, 3, number, 3), count())
+        found: list[object] = [exchange.together(lambda: number * 10)]
+        for wrong in ({1}, {0, 2}):
+            with pytest.raises(ValueError, match="of rank") as one:
+                exchange.together(lambda wrong=wrong: _raise(number) if number in wrong else time.sleep(0.1))
+            found.append(str(one.value))
+        return found
+
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(rank, range(3)))
+    assert found == [[[0, 10, 20], "of rank 1", f"of rank {2 if number == 2 else 0}"] for number in range(3)]
+
+
+def _raise(number: int) -> None:
+    raise ValueError(f"of rank {number}")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or not dist.is_available(), reason="needs fork and gloo")
+@pytest.mark.parametrize("slides", [3, 1])
+def test_a_process_group_shares_the_work(learn, images, whole, tmp_path, slides):
+    """Each rank returns the results of all slides, or raises the error of all."""
+
+    def rank(number: int) -> int:
+        child = os.fork()
+        if child:
+            return child
+        try:
+            dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=number, world_size=2)
+            results = learn.predict_slides(images[:slides], tmp_path / "out", formats=FORMATS)
+            assert [len(one.files) for one in results] == [len(FORMATS)] * slides
+            assert sum(one.windows for one in results) == slides * 24
+            bad = [images[0], tmp_path / "none.tif"]
+            with pytest.raises(PatchaugError, match="1 of 2 slides could not be predicted.*none"):
+                learn.predict_slides(bad, tmp_path / "bad", formats=["areas.csv"])
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    ended = [os.waitpid(child, 0)[1] for child in [rank(0), rank(1)]]
+    assert ended == [0, 0]
+    expected = {name: one for name, one in bytes_of(whole).items() if int(name[1]) < slides}
+    assert bytes_of(tmp_path / "out") == expected
 
 
 @pytest.mark.parametrize("shard", ["4/4", "0/0", "1", "a/b", (1.0, 2), (-1, 2), True])
