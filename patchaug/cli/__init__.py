@@ -19,7 +19,6 @@ from patchaug.cli.demo import demo
 from patchaug.cli.evaluate import evaluate
 from patchaug.cli.plain_help import PlainCommand, PlainGroup
 from patchaug.cli.predict import predict
-from patchaug.cli.rank_messages import is_first, name_of_rank
 from patchaug.cli.schema import schema
 from patchaug.cli.show import show
 from patchaug.cli.stats import stats
@@ -70,16 +69,14 @@ def main() -> None:
         _require_new_names(sys.argv[1:])
         app()
     except PatchaugError as error:
-        name = name_of_rank()
-        if "--json" in sys.argv and is_first():
+        if "--json" in sys.argv:
             typer.echo(json.dumps({"error": str(error), "kind": type(error).__name__}))
-        typer.echo(f"{name}: {error}", err=True)
+        typer.echo(f"patchaug: {error}", err=True)
         sys.exit(2 if isinstance(error, OptionError) else 1)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != _STOPPED:
             raise
-        if is_first():
-            typer.echo("patchaug: stopped", err=True)
+        typer.echo("patchaug: stopped", err=True)
         sys.exit(1)
 
 

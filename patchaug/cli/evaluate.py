@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from patchaug.cli.common import Json, bars_wanted, print_result, require
-from patchaug.cli.rank_messages import is_first
+from patchaug.cli.ranks import one_voice
 from patchaug.cli.split_pairs import list_examples
 from patchaug.cli.trained_models import (
     BatchSize,
@@ -31,7 +31,7 @@ from patchaug.cli.trained_models import (
 )
 from patchaug.core.atomic import write_text
 from patchaug.core.progress import bars
-from patchaug.core.shards import checked_shard
+from patchaug.core.shards import Shard, checked_shard
 from patchaug.core.validation import SEED
 from patchaug.errors import MissingError, PatchaugError, WriteError
 from patchaug.options.fields import TrainOptions
@@ -94,64 +94,73 @@ def evaluate(
     Example: patchaug evaluate patchaug-run --images slides --masks masks --objects nucleus --out evaluation
     """
     require(bool(out), "--out needs the name of a folder for the results")
-    prediction = prediction_options(overlap, blend, tta, region, batch_size, workers, model_output)
-    require(tolerance is None or tolerance >= 0, f"--tolerance must be 0 or more micrometres, got {tolerance}")
-    given = {"images": images, "masks": masks, "table": table, "codes": codes, "ignore_index": ignore_index,
-             "outside": outside, "label": label, "invalid": invalid, "mpp_of_slides": mpp_of_slides}  # fmt: skip
-    learn = load_models(model, ensemble, device)
-    from patchaug.cli.evaluation_run import EvaluationRun, labels_of  # it loads torch
+    with one_voice(as_json=json) as ranks:
+        prediction = prediction_options(overlap, blend, tta, region, batch_size, workers, model_output)
+        require(tolerance is None or tolerance >= 0, f"--tolerance must be 0 or more micrometres, got {tolerance}")
+        given = {"images": images, "masks": masks, "table": table, "codes": codes, "ignore_index": ignore_index,
+                 "outside": outside, "label": label, "invalid": invalid, "mpp_of_slides": mpp_of_slides}  # fmt: skip
+        learn = load_models(model, ensemble, device)
+        from patchaug.cli.evaluation_run import EvaluationRun, labels_of  # it loads torch
 
-    prediction["region"] = at_level(prediction["region"], learn[0])
-    defaults = {name: value for name, value in labels_of(learn[0]).items() if value is not None}
-    flags = {name: value for name, value in given.items() if value is not None}
-    data = TrainOptions.layered(flags, environ={}, defaults={**defaults, "size": 1})
-    examples = _chosen(list_examples(data)[0], split)
-    folder = _folder(Path(out))
-    run = EvaluationRun(
-        learn, data, prediction, tolerance=_TOLERANCE if tolerance is None else tolerance, strict=tolerance is not None,
-        objects=[one.strip() for one in objects.split(",")] if objects else [], worst=worst,
-        pages=folder / PAGES if pages else None,
-    )  # fmt: skip
+        prediction["region"] = at_level(prediction["region"], learn[0])
+        defaults = {name: value for name, value in labels_of(learn[0]).items() if value is not None}
+        flags = {name: value for name, value in given.items() if value is not None}
+        data = TrainOptions.layered(flags, environ={}, defaults={**defaults, "size": 1})
+        examples = _chosen(list_examples(data)[0], split)
+        folder = _folder(Path(out))
+        run = EvaluationRun(
+            learn, data, prediction, tolerance=_TOLERANCE if tolerance is None else tolerance,
+            strict=tolerance is not None, objects=[one.strip() for one in objects.split(",")] if objects else [],
+            worst=worst, pages=folder / PAGES if pages else None,
+        )  # fmt: skip
+        facts = {"model": ", ".join(map(str, (model, *(ensemble or ())))), "options": _as_text(prediction)}
+        _evaluate(run, examples, checked_shard(shard).of_rank(ranks), folder, facts, resume=resume, as_json=json)
+
+
+def _evaluate(
+    run: Any, examples: list[Example], shard: Shard, folder: Path, facts: dict[str, Any], *, resume: bool, as_json: bool
+) -> None:
+    """Evaluate the slides of this process, and write the results where no slide is missing; exit with 1 on failures."""
     from patchaug.predict.evaluation_parts import EvaluationParts
     from patchaug.predict.job import digest_of_model
-    from patchaug.predict.rank_exchange import job_exchange
+    from patchaug.predict.rank_exchange import group_exchange
 
-    exchange, part = job_exchange(), checked_shard(shard)
-    own = part if exchange is None else part.of_rank(exchange.ranks)
-    with EvaluationParts(folder, own, run.job(digest_of_model(learn), examples), len(examples)) as parts:
+    exchange = group_exchange()
+    first = exchange is None or exchange.ranks.is_first
+    with EvaluationParts(folder, shard, run.job(digest_of_model(run.learn), examples), len(examples)) as parts:
 
-        def evaluated() -> bool:
-            whole = True
-            with bars(bars_wanted(json) and is_first()) as shown:
-                for number in own.slides(len(examples)):
-                    facts = parts.read(number) if resume else None
-                    if facts is None or "failed" in facts:
-                        facts = run.evaluate(examples[number], shown)
-                        parts.write(number, facts)
-                    if "failed" in facts:
-                        whole = False
-                        if exchange is None:
-                            typer.echo(f"patchaug: {facts['failed']}", err=True)
-            return whole
+        def failures() -> int:
+            failed = 0
+            with bars(bars_wanted(as_json) and first) as shown:
+                for number in shard.slides(len(examples)):
+                    found = parts.read(number) if resume else None
+                    if found is None or "failed" in found:
+                        found = run.evaluate(examples[number], shown)
+                        parts.write(number, found)
+                    failed += "failed" in found
+                    if "failed" in found and exchange is None:
+                        typer.echo(f"patchaug: {found['failed']}", err=True)
+            return failed
 
-        whole = evaluated() if exchange is None else all(exchange.together(evaluated))
-        if not is_first():
-            raise typer.Exit(0 if whole else 1)
+        failed = failures() if exchange is None else sum(exchange.together(failures))
+        parts.complete = not failed
+        if not first:
+            raise typer.Exit(1 if failed else 0)
         with parts.turn() as mine:
             if mine:
                 for number, example in enumerate(examples):
                     run.take(example, parts.read(number) or {})
                 for text in run.failed.values() if exchange is not None else ():
                     typer.echo(f"patchaug: {text}", err=True)
-                models = ", ".join(map(str, (model, *(ensemble or ()))))
-                report = _write(run, folder, len(examples), {"model": models, "options": _as_text(prediction)})
+                report = _write(run, folder, len(examples), facts)
         missing = 0 if mine else parts.missing()
-    if not mine:
+    if mine:
+        print_result({**report, "out": str(folder)}, *_lines(report, str(folder)), as_json=as_json)
+    else:
         text = f"{missing} slides of other shards are missing" if missing else "another shard writes the report"
-        print_result({"out": out, "missing": missing}, f"the slides of shard {own} are evaluated; {text}", as_json=json)
-        raise typer.Exit(0 if whole else 1)
-    print_result({**report, "out": out}, *_lines(report, out), as_json=json)
-    if run.failed:
+        line = f"the slides of shard {shard} are evaluated; {text}"
+        print_result({"out": str(folder), "missing": missing}, line, as_json=as_json)
+    if failed or run.failed:
         raise typer.Exit(1)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from patchaug.cli.common import Json, bars_wanted, print_result, require, require_picture
-from patchaug.cli.rank_messages import is_first
+from patchaug.cli.ranks import one_voice
 from patchaug.cli.trained_models import (
     BatchSize,
     Blend,
@@ -85,54 +85,28 @@ def predict(
     Go on: patchaug predict patchaug-run slides --out maps --formats ome.tif,geojson --overlap 0.25 --resume
     """
     require(bool(out), "--out needs the name of a folder for the files")
-    from patchaug.predict.format_options import parse_format_options
+    with one_voice(as_json=json) as ranks:
+        from patchaug.predict.format_options import parse_format_options
 
-    options = prediction_options(overlap, blend, tta, region, batch_size, workers, model_output)
-    format_options, part = parse_format_options(format_option or []), checked_shard(shard)
-    for slide in slides:
-        if not slide.is_dir():
-            require_picture(slide)
-    listed = [file for path in slides for file in (get_slide_files(path) if is_folder_of_slides(path) else [path])]
-    learn = load_models(model, ensemble, device)
-    options["region"] = at_level(options["region"], learn[0])
-    from patchaug.predict.predict_slides import each_prediction, stems_of  # it loads torch
-    from patchaug.predict.rank_exchange import job_exchange, sendable
-    from patchaug.predict.slide_run import merged_results
-
-    exchange = job_exchange()
-    if exchange is not None:
-        part = part.of_rank(exchange.ranks)
-
-    def predicted() -> list[Any]:
-        results = []
-        with bars(bars_wanted(json) and is_first()) as shown:
-            bar = _Bar(shown, len(listed) if part.count > len(listed) else len(part.slides(len(listed))))
-            for result in each_prediction(
-                learn, listed, out, formats=[one.strip() for one in formats.split(",")], resume=resume,
-                mpp_of_slides=mpp_of_slides, format_options=format_options, shard=part, progress=bar.report, **options,
-            ):  # fmt: skip
-                bar.end()
-                if exchange is None:
-                    _print_line(result, as_json=json)
-                elif result.error is not None:
-                    result = replace(result, error=sendable(result.error))
-                results.append(result)
-        return results
-
-    try:
-        every = [predicted()] if exchange is None else exchange.together(predicted)
-    except (KeyboardInterrupt, SystemExit):
-        if is_first():
-            typer.echo("patchaug: finished parts are kept; the same command with --resume goes on", err=True)
-        raise
-    results = every[0]
-    if exchange is not None:
-        results = merged_results(stems_of(listed), every)
-        if exchange.ranks.is_first:
-            for result in results:
-                _print_line(result, as_json=json)
-    failed = [result.slide for result in results if result.error is not None]
-    if is_first():
+        options = prediction_options(overlap, blend, tta, region, batch_size, workers, model_output)
+        format_options, part = parse_format_options(format_option or []), checked_shard(shard)
+        for slide in slides:
+            if not slide.is_dir():
+                require_picture(slide)
+        listed = [file for path in slides for file in (get_slide_files(path) if is_folder_of_slides(path) else [path])]
+        learn = load_models(model, ensemble, device)
+        options["region"] = at_level(options["region"], learn[0])
+        options.update(
+            formats=[one.strip() for one in formats.split(",")], resume=resume, mpp_of_slides=mpp_of_slides,
+            format_options=format_options, shard=part.of_rank(ranks),
+        )  # fmt: skip
+        try:
+            results = _predicted(learn, listed, out, options, as_json=json)
+        except (KeyboardInterrupt, SystemExit):
+            if ranks.is_first:
+                typer.echo("patchaug: finished parts are kept; the same command with --resume goes on", err=True)
+            raise
+        failed = [result.slide for result in results if result.error is not None]
         waiting = [result for result in results if result.error is None and not result.files]
         print_result(
             {"out": out, "failed": len(failed), "slides": [_entry(result) for result in results]},
@@ -141,8 +115,38 @@ def predict(
             + (f"; {len(waiting)} wait for other shards" if waiting else ""),
             as_json=json,
         )  # fmt: skip
-    if failed:
-        raise typer.Exit(1)
+        if failed:
+            raise typer.Exit(1)
+
+
+def _predicted(learn: Any, slides: list[Any], out: str, options: dict[str, Any], *, as_json: bool) -> list[Any]:
+    """Predict the slides of this process; return the results of all ranks, which rank 0 prints."""
+    from patchaug.predict.predict_slides import each_prediction, stems_of  # it loads torch
+    from patchaug.predict.rank_exchange import group_exchange, sendable
+    from patchaug.predict.slide_run import merged_results
+
+    exchange, shard = group_exchange(), options["shard"]
+    first = exchange is None or exchange.ranks.is_first
+
+    def own_results() -> list[Any]:
+        results = []
+        with bars(bars_wanted(as_json) and first) as shown:
+            bar = _Bar(shown, len(slides) if shard.count > len(slides) else len(shard.slides(len(slides))))
+            for result in each_prediction(learn, slides, out, progress=bar.report, **options):
+                bar.end()
+                if exchange is None:
+                    _print_line(result, as_json=as_json)
+                elif result.error is not None:
+                    result = replace(result, error=sendable(result.error))
+                results.append(result)
+        return results
+
+    if exchange is None:
+        return own_results()
+    results = merged_results(stems_of(slides), exchange.together(own_results))
+    for result in results if first else ():
+        _print_line(result, as_json=as_json)
+    return results
 
 
 def _print_line(result: Any, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from patchaug.core.validation import checked_integer, sides
 from patchaug.core.windows import Window
 from patchaug.errors import MissingError, OptionError, PatchaugError, ReadError
 from patchaug.fastai2.blocks import OpenSlideImage, OpenSlideMask
+from patchaug.fastai2.compute import device_of_rank
 from patchaug.fastai2.dataloaders import SlideDataLoaders
 from patchaug.fastai2.encoders import architecture, decoder_options
 from patchaug.fastai2.models import build_model
@@ -232,11 +233,7 @@ def on_device(learn: Learner, device: str | None) -> Learner:
         OptionError: There is no such device.
     """
     try:
-        place = default_device() if device is None else torch.device(device)
-        ranks = read_ranks()
-        if place.type == "cuda" and place.index is None and ranks.local_world_size > 1:
-            place = torch.device("cuda", ranks.local_rank % torch.cuda.device_count())
-            torch.cuda.set_device(place)
+        place = device_of_rank(None if device is None else torch.device(device), read_ranks()) or default_device()
         learn.dls.to(place)
         learn.model.to(place)
     except (RuntimeError, AssertionError) as error:

@@ -37,6 +37,9 @@ class EvaluationParts:
         job: What the results depend on, as JSON stores it; parts of another job do not count.
         total: Number of slides.
 
+    Attributes:
+        complete: Whether this shard has evaluated all of its slides.
+
     Raises:
         WriteError: Another process evaluates into the folder, and is no other shard of this evaluation.
     """
@@ -46,6 +49,7 @@ class EvaluationParts:
         self._job = job
         self._digest = sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()
         self._ended = False
+        self.complete = False
 
     def __enter__(self) -> Self:
         """Lock the folder against other evaluations."""
@@ -72,7 +76,7 @@ class EvaluationParts:
     ) -> None:
         """Unlock the folder; without other shards and after the end, remove the hidden one."""
         if self._shards is not None:
-            self._shards.end(done=kind is None)
+            self._shards.end(done=self.complete)
         elif self._ended:
             shutil.rmtree(self.folder, ignore_errors=True)
         unlock_file(self._lock)

@@ -33,6 +33,7 @@ class OutputFolder:
 
     Attributes:
         shards: What is known of the other shards; None for the whole prediction.
+        complete: Whether a shard has done its part.
 
     Raises:
         WriteError: It is a file or cannot be made, or another process writes predictions to it.
@@ -52,7 +53,7 @@ class OutputFolder:
         self._hidden = self.path / _HIDDEN
         self._lock: int | None = None
         self._records: dict[str, Any] = {}
-        self.complete = False  # whether a shard has done its part
+        self.complete = False
 
     def __enter__(self) -> Self:
         """Make and lock the folder."""

@@ -135,7 +135,7 @@ def each_prediction(
     with OutputFolder(folder, shard) as out:
         if out.shards is not None:
             facts = {"model": digest, "options": describe_options(how), "formats": formats, "format_options": own}
-            out.shards.agree({**facts, "slides": stems})
+            out.shards.agree({**facts, "slides": stems, "mpp_of_slides": mpp_of_slides})
         if not (resume or shared):
             _require_free(out, [stems[number] for number in numbers], formats)
         run = SlideRun(
@@ -145,7 +145,7 @@ def each_prediction(
         whole, worked = True, False
         for number in numbers:
             result = run.result(slides[number], stems[number])
-            whole, worked = whole and result.error is None, worked or result.written or result.missing > 0
+            whole, worked = whole and result.error is None, worked or result.written or result.bands is not None
             yield result
         out.complete = whole and worked
 

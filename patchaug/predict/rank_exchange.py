@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 
 from patchaug.core.ranks import Ranks, read_ranks
-from patchaug.errors import OptionError, PatchaugError
+from patchaug.errors import PatchaugError
 
 _calls = count()  # every rank counts alike
 _EVERY = 0.1  # seconds between looks at the store
@@ -77,25 +77,6 @@ def sendable(error: Exception) -> Exception:
     except Exception:
         return PatchaugError(f"{type(error).__name__}: {error}")
     return error
-
-
-def job_exchange() -> RankExchange | None:
-    """Return the exchange of the ranks that the environment names; None in a single process.
-
-    Raises:
-        OptionError: The environment does not say where the ranks meet.
-    """
-    ranks = read_ranks()
-    if ranks.world_size == 1 or (dist.is_available() and dist.is_initialized()):
-        return group_exchange()
-    try:
-        store, _, _ = next(dist.rendezvous("env://"))
-    except (ValueError, RuntimeError) as error:
-        raise OptionError(
-            f"this is rank {ranks.rank} of {ranks.world_size}, and the ranks do not meet "
-            f"({' '.join(str(error).split())[:200]}); start them with torchrun, or each by itself with --shard"
-        ) from None
-    return RankExchange(dist.PrefixStore("patchaug", store), ranks)
 
 
 def group_exchange() -> RankExchange | None:

@@ -96,7 +96,9 @@ def test_shards_that_do_not_belong_together(learn, images, tmp_path):
         with pytest.raises(WriteError, match="another process writes predictions to it"):
             learn.predict_slides(images, tmp_path / "a", formats=formats)
         other.shards.agree({"model": "another"})
-        with pytest.raises(WriteError, match="started with another value of format_options, formats, model"):
+        with pytest.raises(
+            WriteError, match="shard 0/2 was started with another value of format_options, formats, model"
+        ):
             learn.predict_slides(images, tmp_path / "a", formats=formats, shard="1/2")
     learn.predict_slides(images, tmp_path / "b", formats=formats, shard="0/2")
     with pytest.raises(WriteError, match="shard 0/2 was started with another value of options"):
