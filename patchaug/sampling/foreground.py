@@ -127,7 +127,7 @@ class Foreground:
             else self._qualifying(slide, labels, weights, domain, limits)
         )
         if not components:
-            return MixtureDistribution(domain, count, uniform)
+            return MixtureDistribution(domain, 0 if self.empty == "skip" else count, uniform)
         total = sum(weights[value] for value in components)
         normalized = tuple(weights[value] / total for value in components)
         return MixtureDistribution(
@@ -141,12 +141,12 @@ class Foreground:
         """Return the components of all windows: uniform, and by class."""
         by_class = {value: ClassComponent.of(labels, value, domain.width, domain.height, domain) for value in weights}
         components: dict[int, MixtureComponent] = {value: one for value, one in by_class.items() if one.total}
-        if not components and self.balance == "slide":
+        if not components and self.balance == "slide" and (self.empty == "raise" or domain.bounds is None):
             if domain.bounds is not None:
                 raise ForegroundError(
                     f"{slide.name}: none of the classes {sorted(weights)} lies in windows of columns {domain.left} to "
                     f"{domain.right - 1} and rows {domain.top} to {domain.bottom - 1}, where windows are drawn; choose "
-                    f"another region, leave the slide out, or set foreground to 0"
+                    f'another region, leave the slide out, or set empty to "uniform" or "skip"'
                 )
             raise ForegroundError(
                 f"{slide.name}: the classes {sorted(weights)} lie within {domain.margin_x} x {domain.margin_y} px "
@@ -165,7 +165,8 @@ class Foreground:
         require_windows(slide, windows)
         by_class = {value: windows.of_class(value) for value in weights}
         components: dict[int, MixtureComponent] = {value: one for value, one in by_class.items() if one.total}
-        if not components and self.balance == "dataset" and self.min_fraction == 0:
+        in_part = self.empty != "raise" and (slide.region is not None or domain.bounds is not None)
+        if not components and self.min_fraction == 0 and (self.balance == "dataset" or in_part):
             return windows.uniform(), {}
         if not components:  # also where no window holds enough
             of_those = f" with min_valid {self.min_valid}" if self.min_valid else ""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import Literal
-
-import numpy as np
 
 from patchaug.core.arguments import names_arguments
 from patchaug.core.validation import SEED, checked_integer
 from patchaug.core.windows import Window
 from patchaug.errors import OptionError, WindowError
-from patchaug.slides.read_around import bounds_on
+from patchaug.slides.labels import Labels
 from patchaug.slides.slide import Slide
 
 Guard = int | Literal["auto"]
@@ -26,13 +26,14 @@ def split_region(slide: Slide, valid: float = 0.2, *, guard: Guard = "auto", see
     """Cut a slide in two parts, of which plans read nothing but their own pixels: one to train on, one to validate.
 
     The validation part lies along one side of the slide: the first, in an order given by the seed, that leaves each
-    class of the mask on both sides, or the one that comes closest. Windows lie inside their part with their halo,
-    whatever `inside` says; with edge="reflect" pixels are mirrored at its border. `read` and prediction see all of the
-    slide.
+    class of the mask on both sides. Where none does, the cut moves inwards, so that the part holds the share of the
+    pixels of all classes but 0 instead of all pixels; the one that comes closest is taken. Windows lie inside their
+    part with their halo, whatever `inside` says; with edge="reflect" pixels are mirrored at its border. `read` and
+    prediction see all of the slide.
 
     Args:
         slide: The slide, or a part of one.
-        valid: Share of the pixels for validation, between 0 and 1.
+        valid: Share of the pixels for validation, between 0 and 1; see above.
         guard: Pixels of level 0 between the parts. No window needs any; they keep apart what files store together, and
             what looks alike because it is near. "auto": 16 px of the coarsest level, so that no block of JPEG lies in
             both parts, but at most a twentieth of the axis.
@@ -61,17 +62,17 @@ def split_region(slide: Slide, valid: float = 0.2, *, guard: Guard = "auto", see
     if isinstance(guard, str) and guard != "auto":
         raise OptionError(f'guard must be a number of pixels or "auto", got {guard!r}')
     guard = guard if guard == "auto" else checked_integer("guard", guard, 0)
-    whole = frame_of(slide)
-    cuts = [_cut(slide, whole, side, float(valid), guard) for side in range(4)]
     checked_integer("seed", seed, 0)
+    whole = frame_of(slide)
     order = sorted(range(4), key=lambda side: blake2b(f"{seed}/{slide.id}/{side}".encode()).digest())
-    possible = [cuts[side] for side in order if cuts[side] is not None]
-    if not possible:
+    lengths = {side: round(valid * (whole.width if side < 2 else whole.height)) for side in order}
+    cuts = [cut for side in order if (cut := _cut(slide, whole, side, lengths[side], guard)) is not None]
+    if not cuts:
         raise WindowError(
             f"{slide.name}: valid={valid} and a guard of {guard} px leave no pixels of {whole.width} x {whole.height}; "
-            f"choose a smaller guard"
+            f"choose another share or a smaller guard"
         )
-    train, held = _best(slide, [one for one in possible if one is not None])
+    train, held = cuts[0] if slide.mask is None else _best(slide, cuts, order, float(valid), guard)
     return part_of(slide, train), part_of(slide, held)
 
 
@@ -98,13 +99,11 @@ def part_of(slide: Slide, frame: Window) -> Slide:
     return part
 
 
-def _cut(slide: Slide, whole: Window, side: int, valid: float, guard: Guard) -> tuple[Window, Window] | None:
-    """Return training and validation part for a validation part on a side; None where one has no pixel."""
+def _cut(slide: Slide, whole: Window, side: int, held: int, guard: Guard) -> tuple[Window, Window] | None:
+    """Return training and validation part for one of so many pixels along a side; None where one has no pixel."""
     across = side < 2  # left and right; then above and below
     length = whole.width if across else whole.height
-    coarsest = round(_SHARED * slide.level_downsamples[-1])
-    band = min(coarsest, length // _MOST) if guard == "auto" else guard
-    held = round(valid * length)
+    band = min(round(_SHARED * slide.level_downsamples[-1]), length // _MOST) if guard == "auto" else guard
     rest = length - held - band
     if min(held, rest) < 1:
         return None
@@ -118,34 +117,60 @@ def _cut(slide: Slide, whole: Window, side: int, valid: float, guard: Guard) -> 
     return windows[0], windows[1]
 
 
-def _best(slide: Slide, cuts: list[tuple[Window, Window]]) -> tuple[Window, Window]:
+def _best(
+    slide: Slide, cuts: Sequence[tuple[Window, Window]], order: Sequence[int], valid: float, guard: Guard
+) -> tuple[Window, Window]:
     """Return the first cut that leaves enough of each class on both sides, or the best one, with a warning."""
-    if slide.mask is None:
-        return cuts[0]
-    labels = slide.labels()
-    here = bounds_on(frame_of(slide), slide.dimensions, slide.dimensions)
-    totals = {value: labels.count_within(value, here) for value in labels.runs if value != slide.ignore_index}
-    totals = {value: total for value, total in totals.items() if total}
-    scores = []
-    for cut in cuts:
-        area = sum(one.width * one.height for one in cut)
-        shares = [
-            labels.count_within(value, (one.x, one.y, one.right, one.bottom)) / total / (one.width * one.height / area)
-            for one in cut
-            for value, total in totals.items()
-        ]
-        scores.append(min(shares, default=1.0))
-        if scores[-1] >= _ENOUGH:
-            return cut
-    best = int(np.argmax(scores))
-    if scores[best] == 0:
-        train, held = cuts[best]
-        missing = [
-            (slide.codes[value] if slide.codes is not None and 0 <= value < len(slide.codes) else value, part)
-            for value in totals
-            for one, part in ((train, "training"), (held, "validation"))
-            if not labels.count_within(value, (one.x, one.y, one.right, one.bottom))
-        ]
-        texts = ", ".join(f"the {part} part has no pixel of class {code!r}" for code, part in missing)
-        warnings.warn(f"{slide.name}: {texts}; choose another share, or a part by hand: part_of", stacklevel=4)
-    return cuts[best]
+    labels, whole = slide.labels(), frame_of(slide)
+    values = [value for value in labels.runs if value != slide.ignore_index and _count(labels, value, whole)]
+    best, most = cuts[0], -1.0
+    inner = (_inner_cut(slide, labels, values, side, valid, guard) for side in order)
+    for cut in chain(cuts, inner):
+        score = -1.0 if cut is None else _score(labels, values, whole, cut, valid)
+        if cut is not None and score > most:
+            best, most = cut, score
+        if most >= _ENOUGH:
+            return best
+    names = dict(enumerate(slide.codes or ()))
+    for part, one in zip(("training", "validation"), best, strict=True):
+        if missing := [repr(names.get(value, value)) for value in values if not _count(labels, value, one)]:
+            warnings.warn(
+                f"{slide.name}: the {part} part has no pixel of class {', '.join(missing)}; choose another share or "
+                f"seed, or more slides",
+                stacklevel=5,
+            )
+    return best
+
+
+def _count(labels: Labels, value: int, one: Window) -> int:
+    return labels.count_within(value, (one.x, one.y, one.right, one.bottom))
+
+
+def _score(labels: Labels, values: Sequence[int], whole: Window, cut: tuple[Window, Window], valid: float) -> float:
+    """Return the least share of a class in a part, as a part of what the part should have: 1 at best, or more."""
+    train, held = cut
+    totals = [_count(labels, value, whole) for value in values]
+    shares = [
+        _count(labels, value, one) / total / wanted
+        for one, wanted in ((train, 1 - valid), (held, valid))
+        for value, total in zip(values, totals, strict=True)
+    ]
+    return min(shares, default=1.0)
+
+
+def _inner_cut(
+    slide: Slide, labels: Labels, values: Sequence[int], side: int, valid: float, guard: Guard
+) -> tuple[Window, Window] | None:
+    """Return the cut whose validation part holds the share of all pixels of the classes but 0: margins are glass."""
+    whole = frame_of(slide)
+    values = [value for value in values if value] or list(values)
+    wanted = valid * sum(_count(labels, value, whole) for value in values)
+    low, high = 1, whole.width if side < 2 else whole.height
+    while low < high:
+        middle = (low + high) // 2
+        cut = _cut(slide, whole, side, middle, guard)
+        if cut is None or sum(_count(labels, value, cut[1]) for value in values) >= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return _cut(slide, whole, side, low, guard)

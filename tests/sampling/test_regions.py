@@ -364,9 +364,18 @@ def test_the_cut_leaves_each_class_on_both_sides() -> None:
             assert frame is not None
             here = labels[frame.y : frame.bottom, frame.x : frame.right]
             assert set(np.unique(here)) == {0, 1, 2}
+    inner = np.zeros((60, 60), np.uint8)
+    inner[25:35, 25:35], inner[25:35:3, 25:35:3] = 1, 2  # all in the middle, as on a slide with margins of glass
+    for seed in range(4):
+        frames = [
+            part.frame for part in split_region(open_slide(np.zeros((60, 60, 3), np.uint8), inner), 0.3, seed=seed)
+        ]
+        here = [inner[one.y : one.bottom, one.x : one.right] for one in frames if one is not None]
+        assert [set(np.unique(one)) for one in here] == [{0, 1, 2}] * 2
+        assert 0.3 <= np.count_nonzero(here[1]) / 100 < 0.45
     corner = np.zeros((60, 60), np.uint8)
     corner[30, 30] = 1
-    with pytest.warns(UserWarning, match="the validation part has no pixel of class 'nucleus'"):
+    with pytest.warns(UserWarning, match="the (training|validation) part has no pixel of class 'nucleus'"):
         split_region(open_slide(np.zeros((60, 60, 3), np.uint8), corner, codes=["ground", "nucleus"]), seed=1)
     seen = {split_region(slide.without_mask(), seed=seed)[1].frame for seed in range(20)}
     assert len(seen) == 4 and split_region(slide, seed=5)[1].frame == split_region(slide, seed=5)[1].frame
@@ -392,7 +401,7 @@ def test_parts_of_parts_groups_and_pickles() -> None:
         ({"valid": 0}, OptionError, "valid must lie between 0 and 1, got 0"),
         ({"valid": True}, OptionError, "valid must lie between 0 and 1"),
         ({"guard": -1}, OptionError, "guard must be in 0"),
-        ({"guard": 500}, WindowError, "a guard of 500 px leave no pixels of 100 x 80; choose a smaller guard"),
+        ({"guard": 500}, WindowError, "a guard of 500 px leave no pixels of 100 x 80; choose another share"),
         ({"guard": "wide"}, OptionError, "guard must be"),
         ({"seed": -1}, OptionError, "seed"),
     ],
@@ -411,3 +420,18 @@ def test_bounds_on_another_level_hold_whole_pixels(length: int, other: int, most
     left, _, right, _ = bounds_on(Window(x, 0, width, 1), (length, 1), (other, 1))
     inside = [k for k in range(other) if k * length >= x * other and (k + 1) * length <= (x + width) * other]
     assert list(range(left, right)) == inside
+
+
+@pytest.mark.parametrize("painted", [False, True])
+def test_a_region_without_foreground_is_a_slide_without_foreground(painted: bool) -> None:
+    """`empty` decides: an error, uniform windows, or none."""
+    labels, here = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.uint8)
+    labels[:5, :5], here[20:, :] = 1, 1
+    region = here if painted else Window(0, 20, 50, 20)
+    slide = open_slide(np.zeros((40, 50, 3), np.uint8), labels, name="a", region=region)
+    other = open_slide(np.zeros((40, 50, 3), np.uint8), labels, name="b")
+    with pytest.raises(ForegroundError, match="^a: no"):
+        Plan([slide], Foreground(8, per_slide=9))
+    plan = Plan([slide], Foreground(8, per_slide=9, empty="uniform"))
+    assert all(draw.window.y >= 20 and draw.probability == 1 / (43 * 13) for draw in plan)
+    assert Plan([slide, other], Foreground(8, per_slide=9, empty="skip")).counts == (0, 9)
