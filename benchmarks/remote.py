@@ -1,6 +1,9 @@
 """Measure windows of 512 px a second from a slide on a server that waits 30 ms before each answer.
 
-    python benchmarks/remote.py SLIDE.tiff [--windows 200] [--delay 30] [--rounds 3] [--faults 0.05] [--out t.md]
+    python benchmarks/remote.py [--slide SLIDE.tiff] [--windows 200] [--delay 30] [--rounds 3] [--faults 0.05]
+
+Without a slide, one is made whose rows of tiles are as far apart in the file as those of a slide at 40x: 81,920 px
+wide, JPEG tiles of 256 px with 30 KB each, 200 MB.
 
 A server of its own process answers ranges over loopback. In each round, one after the other: patchaug reads the local
 file and the URL through torch's loader with two workers and no cache of decoded tiles; tifffile reads the same windows
@@ -21,6 +24,7 @@ import os
 import random
 import re
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from hashlib import blake2b
@@ -125,6 +129,22 @@ def through_fsspec(url: str, windows: int, seed: int, cache: str) -> float:
     return windows / (time.perf_counter() - began)
 
 
+def made(path: Path) -> Path:
+    """Write a slide of noise: 64 tiles, in random order."""
+    import imagecodecs
+    import tifffile
+
+    numbers, (down, across) = np.random.default_rng(0), (24, 320)
+    noise = numbers.normal(128, 22, (64, 256, 256, 3)).clip(0, 255).astype(np.uint8)
+    tiles = [imagecodecs.jpeg8_encode(tile, level=80, subsampling="422") for tile in noise]
+    chosen = (tiles[number] for number in numbers.integers(64, size=down * across))
+    tifffile.imwrite(
+        path, chosen, shape=(down * 256, across * 256, 3), dtype=np.uint8, tile=(256, 256), compression="jpeg",
+        photometric="ycbcr", subsampling=(2, 1),
+    )  # fmt: skip
+    return path
+
+
 def cold(path: str) -> None:
     """Drop a file from the system's cache."""
     fd = os.open(path, os.O_RDONLY)
@@ -150,7 +170,7 @@ def _put(queue: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -
 def main() -> None:
     """Run the rounds, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("slide")
+    parser.add_argument("--slide", type=Path)
     parser.add_argument("--windows", type=int, default=200)
     parser.add_argument("--fewer", type=int, default=20, help="windows of the slow ways")
     parser.add_argument("--delay", type=float, default=30)
@@ -158,18 +178,23 @@ def main() -> None:
     parser.add_argument("--faults", type=float, default=0.0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        slide = options.slide or made(Path(folder, "slide.tiff"))
+        measure(str(slide), options)
+
+
+def measure(slide: str, options: argparse.Namespace) -> None:
+    """Run the rounds with one slide."""
     context = multiprocessing.get_context("spawn")
     ports = context.Queue()
-    server = context.Process(
-        target=serve, args=(options.slide, options.delay / 1000, options.faults, ports), daemon=True
-    )
+    server = context.Process(target=serve, args=(slide, options.delay / 1000, options.faults, ports), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{ports.get(timeout=60)}/slide.tiff"
     rates: dict[str, list[float]] = {}
     before = load()
     for number in range(options.rounds):
-        cold(options.slide)
-        local, expected = in_process(through_loader, options.slide, options.windows, number)
+        cold(slide)
+        local, expected = in_process(through_loader, slide, options.windows, number)
         remote, found = in_process(through_loader, url, options.windows, number)
         assert found == expected, "pixels differ"
         rates.setdefault("patchaug, local file, 2 workers", []).append(local)
