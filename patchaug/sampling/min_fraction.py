@@ -1,8 +1,8 @@
 """Windows with at least so many labelled pixels and at most so many invalid ones: exact, without rejection.
 
 One pass over the slide counts, for each row of window origins, the windows that qualify, and the pixels of each
-class in them. That is all that is kept. A draw finds its row in the running sums, and counts the windows of that row
-again. The counts come from the runs: as the window moves down a row, one row of runs enters and one leaves.
+class in them, in all and in some sections of the row. That is all that is kept. A draw finds its row and its section in
+the running sums, and counts the windows of that section again. The counts come from the runs: as the window moves down a row, one row of runs enters and one leaves.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from patchaug.sampling.distributions import WindowDomain
 from patchaug.sampling.window_counts import Limit, all_counts, row_counts
 from patchaug.slides.labels import Labels
 
+_SECTIONS = 32  # of a row at most, and each is at least half of a window wide
+
 
 @dataclass(frozen=True, eq=False)
 class QualifyingWindows(SharedArraysMixin):
@@ -32,6 +34,8 @@ class QualifyingWindows(SharedArraysMixin):
         largest: Most labelled pixels that any window within the limits holds; -1 for no such window.
         windows_below: Number of such windows in the rows of origins before a row; int64, (rows + 1,).
         pixels_below: Pixels of each class in them, added up; int64, (classes, rows + 1).
+        windows_before: Number of such windows in a row before each of its sections; uint32, (rows, sections).
+        pixels_before: Pixels of each class in them, added up; int64, (classes, rows, sections).
         limits: Pixels of which a window may hold few: invalid ones, or those outside a region.
         fewest: For each limit, the fewest such pixels that any window holds.
     """
@@ -43,6 +47,8 @@ class QualifyingWindows(SharedArraysMixin):
     largest: int
     windows_below: Array = field(repr=False)
     pixels_below: Array = field(repr=False)
+    windows_before: Array = field(repr=False)
+    pixels_before: Array = field(repr=False)
     limits: tuple[Limit, ...] = ()
     fewest: tuple[int, ...] = ()
 
@@ -54,7 +60,10 @@ class QualifyingWindows(SharedArraysMixin):
         """Count the windows of a slide; `name` is what a progress bar calls it."""
         rows = domain.length_y - domain.height + 1
         windows, pixels = np.zeros(rows + 1, np.int64), np.zeros((len(values), rows + 1), np.int64)
-        largest, inside = -1, _columns(domain)
+        edges = _sections(domain)[:-1]
+        windows_before = np.zeros((rows, len(edges)), np.uint32)
+        pixels_before = np.zeros((len(values), rows, len(edges)), np.int64)
+        largest, inside = -1, slice(domain.left, domain.left + domain.columns)
         most = np.array([one.most for one in limits], np.int64)[:, None]
         fewest = np.full(len(limits), np.iinfo(np.int64).max)
         counted = progress(all_counts(labels, values, limits, domain), rows, f"{name}: counting windows")
@@ -71,9 +80,13 @@ class QualifyingWindows(SharedArraysMixin):
             if highest >= least:
                 if enough is None:
                     enough = (together >= least) & permitted
-                    of_row = np.count_nonzero(enough), counts[:, enough].sum(axis=1)
-                windows[y + 1], pixels[:, y + 1] = of_row
-        sums = np.cumsum(windows), np.cumsum(pixels, axis=1)
+                    of_windows = np.add.reduceat(enough, edges - domain.left, dtype=np.int64)
+                    of_pixels = np.add.reduceat(np.where(enough, counts, 0), edges - domain.left, axis=1)
+                    windows_and_pixels = of_windows.sum(), of_pixels.sum(axis=1)
+                    before = _before(of_windows), _before(of_pixels)
+                windows[y + 1], pixels[:, y + 1] = windows_and_pixels
+                windows_before[y], pixels_before[:, y] = before
+        sums = np.cumsum(windows), np.cumsum(pixels, axis=1), windows_before, pixels_before
         return cls(labels, tuple(values), domain, least, largest, *sums, tuple(limits), tuple(map(int, fewest)))
 
     @property
@@ -81,22 +94,24 @@ class QualifyingWindows(SharedArraysMixin):
         """Number of windows that hold enough."""
         return int(self.windows_below[-1])
 
-    def row(self, y: int) -> tuple[Array, Array]:
-        """Count the pixels of each class in the windows that start in row y, (classes, windows); and which qualify."""
+    def section(self, y: int, number: int) -> tuple[int, Array, Array]:
+        """Count again in section `number` of the windows that start in row y.
+
+        Returns:
+            The first column; pixels of each class in the windows, (classes, windows); and which qualify, (windows,).
+        """
         domain = self.domain
-        width, height = domain.width, domain.height
-        counts = np.zeros((len(self.values), domain.length_x - width + 1), np.int64)
-        for number, value in enumerate(self.values):
+        starts = range(*_sections(domain)[number : number + 2].tolist())
+        counts = np.zeros((len(self.values), len(starts)), np.int64)
+        for value, out in zip(self.values, counts, strict=True):
             assert self.labels is not None
-            counts[number] = row_counts(self.labels, value, y, width, height)
-        enough = np.zeros(counts.shape[1], bool)
-        inside = _columns(self.domain)
-        enough[inside] = counts[:, inside].sum(axis=0) >= self.least
+            out[:] = row_counts(self.labels, value, y, domain.width, domain.height, starts)
+        enough = counts.sum(axis=0) >= self.least
         for one in self.limits:
-            across, down = width + 2 * one.pad_x, height + 2 * one.pad_y
-            of_row = row_counts(one.labels, one.value, y - one.pad_y, across, down) <= one.most
-            enough[inside] &= of_row[domain.left - one.pad_x :][: domain.columns]
-        return counts, enough
+            across, down = domain.width + 2 * one.pad_x, domain.height + 2 * one.pad_y
+            padded = range(starts.start - one.pad_x, starts.stop - one.pad_x)
+            enough &= row_counts(one.labels, one.value, y - one.pad_y, across, down, padded) <= one.most
+        return starts.start, counts, enough
 
     def uniform(self) -> UniformQualifying:
         """Return the component in which the windows are equally likely."""
@@ -122,8 +137,9 @@ class UniformQualifying:
         """Return the origin (x, y) of window number `rank`, in reading order."""
         below = self.restricted.windows_below
         y = int(below.searchsorted(rank, side="right")) - 1
-        _, enough = self.restricted.row(y)
-        return int(np.flatnonzero(enough)[rank - int(below[y])]), y
+        number, rest = _section_of(self.restricted.windows_before[y], rank - int(below[y]))
+        left, _, enough = self.restricted.section(y, number)
+        return left + int(np.flatnonzero(enough)[rest]), y
 
     def probability(self, x: int, y: int) -> float:
         """Return the probability of a qualifying window."""
@@ -146,9 +162,10 @@ class ClassWeightedQualifying:
         """Return the origin (x, y) of the window of a rank in 0..total-1."""
         below = self.restricted.pixels_below[self.number]
         y = int(below.searchsorted(rank, side="right")) - 1
-        counts, enough = self.restricted.row(y)
+        number, rest = _section_of(self.restricted.pixels_before[self.number, y], rank - int(below[y]))
+        left, counts, enough = self.restricted.section(y, number)
         running = np.cumsum(np.where(enough, counts[self.number], 0))
-        return int(running.searchsorted(rank - int(below[y]), side="right")), y
+        return left + int(running.searchsorted(rest, side="right")), y
 
     def probability(self, x: int, y: int) -> float:
         """Return the probability of a qualifying window."""
@@ -157,9 +174,21 @@ class ClassWeightedQualifying:
         return r.labels.count(r.values[self.number], x, y, r.domain.width, r.domain.height) / self.total
 
 
-def _columns(domain: WindowDomain) -> slice:
-    """The windows of a row that lie inside the margins."""
-    return slice(domain.left, domain.left + domain.columns)
+def _sections(domain: WindowDomain) -> Array:
+    """First columns of the sections of a row of windows, and where the last one ends."""
+    width = max(-(-domain.columns // _SECTIONS), domain.width // 2, 1)
+    return np.append(np.arange(domain.left, domain.left + domain.columns, width), domain.left + domain.columns)
+
+
+def _before(amounts: Array) -> Array:
+    """Sums of what comes before each element, along the last axis."""
+    return np.asarray(np.cumsum(amounts, axis=-1) - amounts)
+
+
+def _section_of(before: Array, rank: int) -> tuple[int, int]:
+    """The section that holds a rank of its row, and the rank within it."""
+    number = int(before.searchsorted(rank, side="right")) - 1
+    return number, rank - int(before[number])
 
 
 def least_pixels(fraction: float, pixels: int) -> int:

@@ -41,17 +41,25 @@ class Limit:
         return self.labels.count(self.value, x, y, width, height)
 
 
-def row_counts(labels: Labels, value: int, y: int, width: int, height: int) -> Array:
-    """Pixels of a class in each window that starts in row y of the level; int64."""
-    runs = labels.runs[value]
-    lines = _mask_rows(labels)[y : y + height]
+def row_counts(labels: Labels, value: int, y: int, width: int, height: int, starts: range) -> Array:
+    """Pixels of a class in the windows of row y of the level whose first columns are `starts`; int64."""
+    runs, columns = labels.runs[value], labels.columns
+    lines = _mask_rows(labels, y, y + height)
     top = int(lines[0])
     times = np.bincount(lines - top)  # rows of the window over each row of the mask
-    rows, starts, lasts = runs.stretches(0, top, runs.width, top + len(times))
-    steps = np.bincount(starts, times[rows - top], runs.width + 1) - np.bincount(
-        lasts + 1, times[rows - top], runs.width + 1
-    )
-    return _window_sums(steps.astype(np.int64), labels.columns, width)
+    left, right = starts.start, starts.stop - 1 + width
+    if columns is not None:  # the mask's columns below
+        left = int(columns.searchsorted(left, side="right")) - 1
+        right = int(columns.searchsorted(right))
+    rows, begins, lasts = runs.stretches(left, top, right, top + len(times))
+    ends = (lasts + (1 - left)).clip(0, right - left)  # a run outside becomes one of no pixels
+    weights = times[rows - top]
+    steps = np.bincount((begins - left).clip(0, right - left), weights, right - left + 1)
+    steps -= np.bincount(ends, weights, right - left + 1)
+    if columns is None:
+        return _window_sums(steps.astype(np.int64), None, width)
+    more = starts.start - int(columns[left])
+    return _window_sums(steps.astype(np.int64), columns[left : right + 1], width)[more : more + len(starts)]
 
 
 def all_counts(
@@ -91,7 +99,7 @@ def _limit_by_row(limit: Limit, domain: WindowDomain) -> Iterator[Array | None]:
 
 def _counts_by_row(labels: Labels, values: Sequence[int], width: int, height: int) -> Iterator[Array | None]:
     """`row_counts` of all classes for each row of origins, top to bottom; None where it repeats."""
-    lines = _mask_rows(labels)
+    lines = _mask_rows(labels, 0, labels.height)
     sources = [_Rows(labels.runs[value]) for value in values]
     steps = np.zeros((len(values), sources[0].runs.width + 1), np.int64)
     for number, source in enumerate(sources):
@@ -141,9 +149,9 @@ class _Rows:
         self._blocks.pop(row // BLOCK - 1, None)
 
 
-def _mask_rows(labels: Labels) -> Array:
-    """Row of the mask under each row of the level."""
-    rows = np.arange(labels.height, dtype=np.int64)
+def _mask_rows(labels: Labels, top: int, bottom: int) -> Array:
+    """Rows of the mask under rows top..bottom-1 of the level."""
+    rows = np.arange(top, bottom, dtype=np.int64)
     return rows if labels.lines is None else labels.lines.searchsorted(rows, side="right") - 1
 
 
