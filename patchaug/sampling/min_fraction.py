@@ -2,7 +2,8 @@
 
 One pass over the slide counts, for each row of window origins, the windows that qualify, and the pixels of each
 class in them, in all and in some sections of the row. That is all that is kept. A draw finds its row and its section in
-the running sums, and counts the windows of that section again. The counts come from the runs: as the window moves down a row, one row of runs enters and one leaves.
+the running sums, and counts the windows of that section again. The counts come from the runs: as the window moves down
+a row, one row of runs enters and one leaves.
 """
 
 from __future__ import annotations
