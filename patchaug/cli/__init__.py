@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from patchaug.cli.advise import advise
 from patchaug.cli.bench import bench
 from patchaug.cli.check import check
 from patchaug.cli.demo import demo
@@ -55,7 +56,7 @@ def _common(
 
 
 # The order of the help.
-for _command in (demo, train, predict, evaluate, show, check, stats, schema, bench):
+for _command in (demo, advise, train, predict, evaluate, show, check, stats, schema, bench):
     app.command(cls=PlainCommand)(_command)
 
 
