@@ -58,7 +58,8 @@ def expected_share_seen(domain: WindowDomain, windows: float) -> float:
         windows: Number of windows.
     """
     (down, rows), (across, columns) = (
-        _axis(length, side) for length, side in ((domain.length_y, domain.height), (domain.length_x, domain.width))
+        _axis(length, side)
+        for length, side in ((domain.bottom - domain.top, domain.height), (domain.right - domain.left, domain.width))
     )
     chances = np.outer(down, across)
     return float((np.outer(rows, columns) * (1 - (1 - chances) ** windows)).sum() / (rows.sum() * columns.sum()))

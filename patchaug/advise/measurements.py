@@ -169,7 +169,7 @@ def measure_candidate(
     domains = [Uniform(**candidate.options()).distribution(slide).domain for slide in train]
 
     def seen(time: float) -> float:
-        pixels = np.array([one.length_x * one.length_y for one in domains], np.float64)
+        pixels = np.array([(one.right - one.left) * (one.bottom - one.top) for one in domains], np.float64)
         shares = [expected_share_seen(one, time / each / len(domains)) for one in domains]
         return float((pixels * shares).sum() / pixels.sum())
 

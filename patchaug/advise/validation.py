@@ -53,12 +53,13 @@ def choose_blocks(slides: Sequence[Slide], level: int, side: int, pixels: float,
     """
     blocks: list[Block] = []
     for number, slide in enumerate(slides):
-        width, height = slide.level_size(level)
-        plan = Plan([slide], Grid((min(side, height), min(side, width)), level=level), seed=seed)
+        left_edge, top, right, bottom = slide.bounds(level)
+        plan = Plan([slide], Grid((min(side, bottom - top), min(side, right - left_edge)), level=level), seed=seed)
         chosen, left, found = [], pixels / len(slides), False
+        x0, y0 = (min(getattr(draw.window, axis) for draw in plan) for axis in "xy")
         for draw in plan:
             window = draw.window
-            if window.x % window.width or window.y % window.height:
+            if (window.x - x0) % window.width or (window.y - y0) % window.height:
                 continue  # flush with the border, so that it shares pixels with its neighbour
             foreground = _has_foreground(slide, window)
             if left > 0:
@@ -93,7 +94,8 @@ def predict_block(learn: Any, slide: Slide, block: Block, candidate: Candidate, 
         Class numbers, integer (height, width).
     """
     place = _place(slide, block.window, candidate)
-    prediction = open_prediction(learn, slide, PredictOptions(region=place, workers=0, **options))
+    whole = Slide(slide.image, name=slide.name, path=slide.path, mpp=slide.mpp)  # also beyond a part or a region
+    prediction = open_prediction(learn, whole, PredictOptions(region=place, workers=0, **options))
     classes = np.concatenate([band.classes for band in prediction.bands()])
     return _at(slide, classes, place, block.window)
 

@@ -14,7 +14,7 @@ import typer
 
 from patchaug.cli.common import Json, Options, Out, print_result, require, with_options
 from patchaug.cli.run_folder import OPTIONS, RunFolder
-from patchaug.cli.split_pairs import pairs_of, with_pixel_size
+from patchaug.cli.split_pairs import list_examples, pairs_of
 from patchaug.core.atomic import write_text
 from patchaug.core.memory.budget import budget
 from patchaug.core.messages import messages_from, print_message
@@ -66,6 +66,9 @@ def advise(
         warnings.simplefilter("ignore", FutureWarning)
         from patchaug.cli.learner import require_model  # takes seconds, so wrong use is reported first
     require_model(settings)
+    if settings.split_region is None and len(list_examples(settings)[0]) == 1:
+        settings = settings.model_copy(update={"split_region": settings.valid_pct})
+        print_message(f"one slide: {settings.valid_pct:.0%} of it is for validation, cut off by a guard band")
     pairs = pairs_of(settings)
     with messages_from(settings.log_level), closing(RunFolder.claim(FOLDER if out is None else out)) as folder:
         result, lines = _advise(settings, pairs, numbers, planes, scales, bs, memory, minutes, folder.path, started)
@@ -83,7 +86,7 @@ def _advise(
     from patchaug.cli.short_runs import ShortRuns
     from patchaug.viz.advice import show_advice
 
-    train, valid = (_opened(one, settings) for one in pairs)
+    train, valid = _opened(pairs, settings)
     candidates, left_out = candidates_of(sizes, levels, mpps, [*train, *valid])
     runs = ShortRuns(train, valid, settings, out)
     print_message("measuring the receptive field")
@@ -128,22 +131,29 @@ def _advise(
     return {**report, "out": str(out)}, print_lines
 
 
-def _opened(pairs: Any, settings: TrainOptions) -> list[Slide]:
-    """Open slides with their masks, once for all candidates."""
+def _opened(pairs: Any, settings: TrainOptions) -> tuple[list[Slide], list[Slide]]:
+    """Open slides with their masks once for all candidates; cut them in parts where the options do so."""
+    from patchaug.cli.split_pairs import as_items
+    from patchaug.data.region_parts import open_parts
     from patchaug.data.slide_items import LazySlideItem
     from patchaug.slides.open import open_slide
 
-    found = []
-    for image, mask in with_pixel_size(pairs, settings):
-        own = image.mpp if isinstance(image, LazySlideItem) else None
-        source = image.source if isinstance(image, LazySlideItem) else image
-        found.append(
-            open_slide(
-                source, mask, **settings.label_arguments(), channels=settings.channels, series=settings.series,
-                mpp=own or settings.mpp_of_slides, ram=settings.ram,
-            )
+    opening = {**settings.label_arguments(), "channels": settings.channels, "series": settings.series,
+        "ram": settings.ram}  # fmt: skip
+    if settings.split_region is not None:
+        train, valid = open_parts(
+            as_items(pairs[0], settings), valid=settings.split_region, guard=settings.guard, seed=settings.seed,
+            mpp=settings.mpp_of_slides, **opening,
         )  # fmt: skip
-    return found
+        return [part for part, _ in train], [part for part, _ in valid]
+    sides: tuple[list[Slide], list[Slide]] = [], []
+    for found, side in zip(sides, pairs, strict=True):
+        for image, mask in as_items(side, settings):
+            item = image if isinstance(image, LazySlideItem) else LazySlideItem(image)
+            found.append(
+                open_slide(item.source, mask, mpp=item.mpp or settings.mpp_of_slides, region=item.region, **opening)
+            )
+    return sides
 
 
 def _options_to_start_from(
@@ -152,8 +162,8 @@ def _options_to_start_from(
     """Return the options of a training that sees the slides about once an epoch."""
     absolute = {
         name: str(Path(path).resolve())
-        for name in ("images", "masks", "table", "init")
-        if (path := getattr(settings, name)) is not None
+        for name in ("images", "masks", "table", "init", "region")
+        if (path := getattr(settings, name)) is not None and path != "tissue" and "://" not in path
     }
     values = {**settings.model_dump(), **absolute, **windows, "bs": batch}
     if not isinstance(settings.per_slide, str) and values.get("balance", "slide") != "dataset":

@@ -81,7 +81,10 @@ class ShortRuns:
         many = {"windows": _WINDOWS} if isinstance(options.per_slide, str) else {"per_slide": _WINDOWS}
         workers = options.workers or 0  # the time to start processes would be a part of a short training
         options = options.model_copy(
-            update={**candidate.options(), **many, "bs": batch, "seed": seed, "workers": workers}
+            update={
+                **candidate.options(), **many, "bs": batch, "seed": seed, "workers": workers,
+                "split_region": None, "region": None,  # the slides are open, as parts and with their regions
+            }
         )  # fmt: skip
         set_seed(seed)
         dls = make_loaders([(one, one) for one in self._train], [(one, one) for one in self._valid], options, self._out)  # type: ignore[misc]

@@ -99,6 +99,16 @@ def test_measurements_are_the_same_but_for_timings(here: Callable[..., Any]) -> 
     assert reports[0]["recommendation"]["bs"] == 4 and "No candidate was trained" in out
 
 
+def test_one_slide_is_cut_in_two(here: Callable[..., Any]) -> None:
+    """And so is it in the training that follows."""
+    for path in [*Path("slides").glob("a*"), *Path("slides").glob("bb*")]:
+        path.unlink()
+    code, out, err = here(*USUAL, "--minutes", 0)
+    assert code == 0 and "one slide: 20% of it is for validation" in err, err
+    options = TrainOptions.from_file("patchaug-advice/options.json")
+    assert options.split_region == 0.2
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
