@@ -28,7 +28,7 @@ from patchaug import Slide, open_slide
 from patchaug.advise.candidate import Candidate, candidates_of
 from patchaug.advise.report import report_field, report_rows, table_lines
 from patchaug.advise.run import run_advice
-from patchaug.advise.short_training import Scored, dice_interval, train_and_score, training_deviation
+from patchaug.advise.short_training import Scored, train_and_score
 from patchaug.advise.validation import choose_blocks
 from patchaug.cli.short_runs import ShortRuns
 from patchaug.options.fields import TrainOptions
@@ -168,13 +168,12 @@ def exhaustive(kind: str) -> None:
         for one in every:
             train_and_score(one, runs.train, valid, blocks, 2, SECONDS, seed)
             print(f"{one.candidate.name}, {one.steps[-1]} steps: {one.each[-1]:.3f}", flush=True)
-    deviation = training_deviation(every)
-    result = {
-        "seconds": time.monotonic() - started, "deviation": deviation,
-        "dice": {one.candidate.name: dice_interval(one, deviation).as_report() for one in every},
-        "steps": {one.candidate.name: one.steps for one in every},
-    }  # fmt: skip
-    (FOLDER / f"{kind}_exhaustive.json").write_text(json.dumps(result, indent=1))
+            result = {
+                "seconds": time.monotonic() - started,
+                "dice": {one.candidate.name: one.each for one in every},
+                "steps": {one.candidate.name: one.steps for one in every},
+            }  # fmt: skip
+            (FOLDER / f"{kind}_exhaustive.json").write_text(json.dumps(result, indent=1))
 
 
 def table(out: Path | None) -> None:
@@ -188,7 +187,7 @@ def table(out: Path | None) -> None:
         if not all(path.exists() for path in paths):
             continue
         answer, truth = (json.loads(path.read_text()) for path in paths)
-        dice = {name: values[0] for name, values in truth["dice"].items()}
+        dice = {name: float(np.mean(values)) for name, values in truth["dice"].items() if values}
         best, chosen = max(dice, key=lambda name: dice[name]), answer["chosen"]
         lines.append(
             f"| {kind} | {chosen} | {dice[chosen]:.3f} | {best} | {dice[best]:.3f} | "
@@ -201,10 +200,7 @@ def table(out: Path | None) -> None:
         if (path := FOLDER / f"{kind}_exhaustive.json").exists()
     }  # fmt: skip
     for name in next(iter(truths.values()), {}):
-        cells = [
-            f"{value[0]:.3f} ({value[1]:.3f} to {value[2]:.3f})" if (value := truths.get(kind, {}).get(name)) else "-"
-            for kind in KINDS
-        ]
+        cells = [" and ".join(f"{one:.3f}" for one in truths.get(kind, {}).get(name, [])) or "-" for kind in KINDS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     give(lines, out)
 

