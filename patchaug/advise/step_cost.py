@@ -115,6 +115,11 @@ def measure_seconds(
     return mean_interval(took[1:])
 
 
+def free_cuda_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a CUDA device."""
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
 def _bytes(model: nn.Module, loss: Loss, size: int, n_in: int, batch: int, device: torch.device) -> float:
     try:
         if device.type == "cuda":

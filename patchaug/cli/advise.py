@@ -173,10 +173,10 @@ def _options_to_start_from(
 
 def _memory(text: str, device: Any) -> float:
     """Return the memory of a step in bytes."""
-    if text == "auto" and device.type == "cuda":
-        import torch
+    from patchaug.advise.step_cost import free_cuda_memory
 
-        return 0.9 * float(torch.cuda.mem_get_info(device)[0])
+    if text == "auto" and device.type == "cuda":
+        return 0.9 * free_cuda_memory(device)
     try:
         return float(budget(int(text) if text.isdigit() else text))
     except OptionError:
