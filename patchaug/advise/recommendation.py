@@ -53,7 +53,7 @@ def choose_for_training(every: Sequence[Measured], number: int, seconds: float) 
 def recommend(
     every: Sequence[Measured], trained: Sequence[Scored], *, valid_slides: int, seconds: float
 ) -> Recommendation:  # fmt: skip
-    """Recommend the candidate with the best Dice; without trainings, the one that promises most.
+    """Choose the candidate with the best Dice; without trainings, the one that promises most.
 
     Args:
         every: Measured candidates, at least one.

@@ -57,7 +57,7 @@ def run_advice(
     options: TrainOptions, candidates: Sequence[Candidate], left_out: dict[str, str], *, memory: float,
     batch: int | None, minutes: float, started: float, say: Callable[[str], object] = lambda text: None,
 ) -> Advice:  # fmt: skip
-    """Measure, train and recommend.
+    """Run the measurements and trainings, and recommend a candidate.
 
     Args:
         network: The model, and where it runs.

@@ -49,7 +49,7 @@ def advise(
     options: Options, sizes: Sizes = _SIZES, levels: Levels = None, mpps: Mpps = None, bs: Batch = None,
     memory: Memory = "auto", minutes: Minutes = 10.0, out: Out = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Measure which size of patches, which level and which batch suit your slides and this machine.
+    """Find the size of patches, the level and the batch that suit your slides and this machine, by measurement.
 
     Writes a table, a figure, a report and options.json, from which patchaug train starts.
 

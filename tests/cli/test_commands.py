@@ -72,6 +72,7 @@ def test_each_help_has_an_example_and_no_colour_without_a_terminal(name: str, tm
         "train": TrainOptions,
         "schema": None,
         "check": None,
+        "advise": None,
         "stats": None,
         "predict": None,
         "evaluate": None,
