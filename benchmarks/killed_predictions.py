@@ -1,11 +1,12 @@
 """Kill `patchaug predict` at random moments, go on with --resume, and compare the files with those of an unbroken run.
 
-Run: python benchmarks/killed_predictions.py --kills 30
+Run: python benchmarks/killed_predictions.py --kills 30 [--shards 3]
 
 A model and two slides of random blocks are made. Each trial runs the command in a forked process, ends it by SIGKILL
 after a random time (every second trial also the run that resumes), looks that no file under a final name differs from
 the unbroken run's, and resumes until the command succeeds. It prints a line for each trial, and ends with exit code 1
-if a file differed.
+if a file differed. With --shards N, N shards run at once (by bands, as there are two slides); one of them is killed, and
+resumed alone.
 """
 
 from __future__ import annotations
@@ -88,12 +89,27 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+def run_shards(root: Path, out: Path, shards: int, moments: random.Random, last: float) -> tuple[int, int]:
+    """Start all shards, kill one of them, and resume it; return how often it was killed, and the kept bands."""
+    victim = moments.randrange(shards)
+    children = {number: start(root, out, "--shard", f"{number}/{shards}") for number in range(shards)}
+    _, killed = ended(children[victim], moments.uniform(0, last))
+    for number, child in children.items():
+        if number != victim:
+            assert ended(child)[0] == 0, (root / "log").read_text()
+    bands = len(list(out.rglob("*.band")))
+    if killed:
+        assert ended(start(root, out, "--shard", f"{victim}/{shards}", "--resume"))[0] == 0, (root / "log").read_text()
+    return int(killed), bands
+
+
 def main() -> None:
     """Run the trials."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30, help="trials")
     parser.add_argument("--side", type=int, default=512, help="side of the slides in pixels")
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--shards", type=int, default=1, help="processes that share the work")
     given = parser.parse_args()
     moments = random.Random(given.seed)
     torch.set_num_threads(1)
@@ -111,6 +127,13 @@ def main() -> None:
             words: tuple[str, ...] = ()
             kills, bands, attempts = 0, 0, attempts + 1
             out = root / f"trial{attempts}"
+            if given.shards > 1:
+                kills, bands = run_shards(root, out, given.shards, moments, last)
+                same = digests(out) == expected
+                wrong, number = wrong + (not same), number + kills
+                print(f"trial {attempts}: a shard of {given.shards} killed {kills} times, {bands} bands were kept: "
+                      f"{'the same bytes' if same else 'FILES DIFFER'}", flush=True)  # fmt: skip
+                continue
             while True:
                 moment, began = moments.uniform(0, last), time.monotonic()
                 code, killed = ended(start(root, out, *words), moment if kills < 1 + number % 2 else None)
