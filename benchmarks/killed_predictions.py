@@ -5,8 +5,8 @@ Run: python benchmarks/killed_predictions.py --kills 30 [--shards 3]
 A model and two slides of random blocks are made. Each trial runs the command in a forked process, ends it by SIGKILL
 after a random time (every second trial also the run that resumes), looks that no file under a final name differs from
 the unbroken run's, and resumes until the command succeeds. It prints a line for each trial, and ends with exit code 1
-if a file differed. With --shards N, N shards run at once (by bands, as there are two slides); one of them is killed, and
-resumed alone.
+if a file differed. With --shards N, N shards run at once (by bands, as there are two slides); one of them is killed,
+and resumed alone.
 """
 
 from __future__ import annotations

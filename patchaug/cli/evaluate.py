@@ -95,6 +95,7 @@ def evaluate(
     """
     require(bool(out), "--out needs the name of a folder for the results")
     with one_voice(as_json=json) as ranks:
+        part = checked_shard(shard)
         prediction = prediction_options(overlap, blend, tta, region, batch_size, workers, model_output)
         require(tolerance is None or tolerance >= 0, f"--tolerance must be 0 or more micrometres, got {tolerance}")
         given = {"images": images, "masks": masks, "table": table, "codes": codes, "ignore_index": ignore_index,
@@ -114,7 +115,7 @@ def evaluate(
             worst=worst, pages=folder / PAGES if pages else None,
         )  # fmt: skip
         facts = {"model": ", ".join(map(str, (model, *(ensemble or ())))), "options": _as_text(prediction)}
-        _evaluate(run, examples, checked_shard(shard).of_rank(ranks), folder, facts, resume=resume, as_json=json)
+        _evaluate(run, examples, part.of_rank(ranks), folder, facts, resume=resume, as_json=json)
 
 
 def _evaluate(

@@ -15,7 +15,7 @@ from patchaug.core.atomic import write_text
 from patchaug.core.file_lock import lock_file, unlock_file
 from patchaug.core.shards import Shard
 from patchaug.errors import WriteError
-from patchaug.predict.shard_state import ShardState, read_json
+from patchaug.predict.shard_state import ShardState, forget_shards, read_json
 
 _HIDDEN = ".patchaug-predict"  # inside the folder
 _RECORDS, _JOB, _LOCK, _CONTENT = "files.json", "job.json", "lock", "list of predictions"
@@ -72,6 +72,8 @@ class OutputFolder:
         try:
             if several:
                 self.shards = ShardState(self._hidden, self.shard)
+            else:
+                forget_shards(self._hidden)
             self._records = read_json(self._hidden / _RECORDS)
         except BaseException:
             unlock_file(self._lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +12,13 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
+from patchaug.core.messages import print_message
 from patchaug.core.ranks import Ranks, read_ranks
 from patchaug.errors import PatchaugError
 
 _calls = count()  # every rank counts alike
 _EVERY = 0.1  # seconds between looks at the store
+_PATIENCE = 60.0  # seconds until a rank says that it waits
 
 T = TypeVar("T")
 
@@ -55,8 +58,16 @@ class RankExchange:
         keys = [f"{name}/{rank}" for rank in range(self.ranks.world_size)]
         try:
             self._store.set(keys[self.ranks.rank], pickle.dumps(value))
+            told = time.monotonic() + _PATIENCE
             while not self._store.check(keys):
                 time.sleep(_EVERY)
+                if time.monotonic() > told:
+                    told = math.inf
+                    late = [str(rank) for rank, key in enumerate(keys) if not self._store.check([key])]
+                    print_message(
+                        f"rank {self.ranks.rank} has done its part, and waits for rank {', '.join(late[:9])}; each "
+                        f"rank must call the same function"
+                    )
             values = [pickle.loads(self._store.get(key)) for key in keys]
             self._store.add(f"{name}/read", 1)
             # The rank that holds the store may end after this call.

@@ -118,6 +118,12 @@ class ShardState:
         write_text(self.folder / _PLAN, json.dumps(known), _CONTENT, replace=_any)
 
 
+def forget_shards(folder: Path) -> None:
+    """Remove what shards have left; none of them runs."""
+    for file in [*folder.glob("shard * of *.lock"), folder / _PLAN]:
+        file.unlink(missing_ok=True)
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON file of a hidden folder, without its signature; {} if there is none.
 

@@ -107,6 +107,9 @@ def test_shards_that_do_not_belong_together(learn, images, tmp_path):
         learn.predict_slides(images, tmp_path / "b", formats=formats, shard="0/2")
     learn.predict_slides(images, tmp_path / "b", formats=formats, shard="1/2")
     assert left(tmp_path / "b") == LEFT
+    learn.predict_slides(images[:2], tmp_path / "c", formats=formats, shard="0/2")
+    learn.predict_slides(images[:2], tmp_path / "c", formats=formats, resume=True)  # one process does the rest
+    assert left(tmp_path / "c") == LEFT and len(bytes_of(tmp_path / "c")) == 2
 
 
 def test_a_bad_slide_in_one_shard(learn, images, tmp_path):
