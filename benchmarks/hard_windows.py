@@ -3,8 +3,8 @@
     python benchmarks/hard_windows.py [--seeds 3] [--steps 400] [--out hard_windows.png]
 
 Dark discs lie all over a slide, and a small model soon finds them. In 2 % of the slide the stain is inverted: light
-discs on a yellow ground count, and dark ones are debris. Each sampler trains the same model for the same steps. Another slide, whose
-inverted parts lie elsewhere, is scored whole and in its inverted parts.
+discs on a yellow ground count, and dark ones are debris. Each sampler trains the same model for the same steps. Another
+slide, whose inverted parts lie elsewhere, is scored whole and in its inverted parts.
 """
 
 from __future__ import annotations
@@ -151,9 +151,12 @@ def draw(
     left.imshow(slide.image.array())
     left.contour(inverted, [0.5], colors="#1f6fb2", linewidths=1.5)
     left.set_title("slide, inverted parts outlined", fontsize=9)
-    shown = middle.imshow(probabilities * probabilities.size, cmap="viridis", extent=(0, SIDE, SIDE, 0))
+    edges = (SIZE / 2, SIDE - SIZE / 2, SIDE - SIZE / 2, SIZE / 2)  # of the centres of all windows
+    shown = middle.imshow(probabilities * probabilities.size, cmap="viridis", extent=edges)
     middle.contour(np.arange(SIDE), np.arange(SIDE), inverted, [0.5], colors="white", linewidths=1.5)
-    middle.set_title("adaptive, blocks: windows in the last epoch,\ntimes uniform", fontsize=9)
+    middle.set_xlim(0, SIDE)
+    middle.set_ylim(SIDE, 0)
+    middle.set_title("adaptive, blocks: centres of the last\nepoch's windows, times uniform", fontsize=9)
     figure.colorbar(shown, ax=middle, shrink=0.85)
     for axes in (left, middle):
         axes.set_xticks([])
@@ -163,6 +166,7 @@ def draw(
         mean, sd = runs[..., 1].mean(0), runs[..., 1].std(0, ddof=1)
         right.plot(steps, mean, color=colour, label=name)
         right.fill_between(steps, mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+    right.set_ylim(0, 1)
     right.set_xlabel("steps")
     right.set_title("Dice in the inverted parts of another slide", fontsize=9)
     right.legend(fontsize=8, frameon=False)

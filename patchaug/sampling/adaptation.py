@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -23,40 +23,13 @@ from patchaug.core.atomic import write_text
 from patchaug.core.validation import checked_integer
 from patchaug.errors import MissingError, OptionError, ReadError
 from patchaug.sampling.adaptive import SCORES, Adaptive, BlockComponent
-from patchaug.sampling.base import Sampler
 from patchaug.sampling.distributions import MixtureDistribution, WindowDistribution
 from patchaug.sampling.draw import Draw
-
-if TYPE_CHECKING:
-    from patchaug.slides.slide import Slide
+from patchaug.sampling.plan_arguments import AdaptedPlan
 
 ONE = 2**20  # what stands for a loss of 1, and for a window
 _MOST = 2.0**20  # greater losses count as this one
 _KEYS = ("version", "epoch", "adapt", "slides", "cells")
-
-
-class AdaptedPlan(Protocol):
-    """What an adaptation needs of its plan."""
-
-    @property
-    def slides(self) -> list[Slide]:
-        """The slides."""
-
-    @property
-    def slide_ids(self) -> list[int]:
-        """Their ids."""
-
-    @property
-    def sampler(self) -> Sampler:
-        """The sampler."""
-
-    @property
-    def on_error(self) -> str:
-        """What is done with windows that cannot be read."""
-
-    @property
-    def distributions(self) -> list[WindowDistribution]:
-        """The distributions of epoch 0."""
 
 
 class Adaptation:
@@ -129,8 +102,14 @@ class Adaptation:
         Args:
             draws: Draws of the plan.
             losses: The loss of each window.
+
+        Raises:
+            OptionError: There are not as many losses as draws.
         """
-        for draw, loss in zip(draws, losses, strict=True):
+        some, found = list(draws), list(losses)
+        if len(some) != len(found):
+            raise OptionError(f"{len(some)} draws have {len(found)} losses; give one for each")
+        for draw, loss in zip(some, found, strict=True):
             if math.isfinite(loss):
                 cells, value = self._cells[draw.slide], min(max(float(loss), 0.0), _MOST)
                 for cell, amount in self._shares(draw):

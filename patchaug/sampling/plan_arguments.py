@@ -25,6 +25,30 @@ class ReadNotes(Protocol):
         """Note a read until the block ends."""
 
 
+class AdaptedPlan(Protocol):
+    """What an adaptation needs of its plan."""
+
+    @property
+    def slides(self) -> list[Slide]:
+        """The slides."""
+
+    @property
+    def slide_ids(self) -> list[int]:
+        """Their ids."""
+
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler."""
+
+    @property
+    def on_error(self) -> str:
+        """What is done with windows that cannot be read."""
+
+    @property
+    def distributions(self) -> list[WindowDistribution]:
+        """The distributions of epoch 0."""
+
+
 def checked_slides(slides: object, sampler: object) -> list[Slide]:
     """Return the slides as a list; raise OptionError unless they are slides, and the sampler is one."""
     cure = "open it first, as in Plan([open_slide(path)], Uniform(512))"

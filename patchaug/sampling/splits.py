@@ -116,7 +116,7 @@ def sampler_for(*, mode: str, **options: Any) -> Sampler:
 
 def _require_adaptive_options(values: Mapping[str, Any]) -> None:
     """Raise OptionError where options ask for what adaptive windows do not have."""
-    for name in ("foreground", "min_fraction", "min_valid", "balance"):
+    for name in ("foreground", "min_fraction", "min_valid", "inside", "balance"):
         default = OPTIONS[name].default
         if values[name] != default:
             raise OptionError(

@@ -241,6 +241,8 @@ def test_what_does_not_fit_is_one_error(tmp_path) -> None:
             Adaptive(7, **options)
     with pytest.raises(OptionError, match='min_fraction=0.5 is for mode="random".*set min_fraction=0.0'):
         sampler_for(mode="adaptive", size=7, min_fraction=0.5)
+    with pytest.raises(OptionError, match="1 draws have 2 losses"):
+        plan.adaptation.record([plan[0]], [1.0, 2.0])
     with pytest.warns(UserWarning, match="no loss was recorded in epoch 1"):
         plan.adaptation.advance(2)
     plan.adaptation.record([plan[2 * N]], [float("nan")])
@@ -248,6 +250,23 @@ def test_what_does_not_fit_is_one_error(tmp_path) -> None:
         warnings.simplefilter("always")
         plan.adaptation.advance(3)
     assert len(told) == 1
+
+
+def test_a_region_keeps_its_windows() -> None:
+    """A rectangle is cut into blocks of its own; other regions are refused, and blocks of classes take them."""
+    image, mask = np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.uint8)
+    mask[6:20, 8:30] = 1
+    slide = open_slide(image, mask, name="a", region=Window(5, 4, 25, 20))
+    plan = trained(Plan([slide], Adaptive(7, per_slide=N, blocks=3)), 2)
+    law = plan.adaptation.at(2, 0)
+    every = {(x, y): law.probability(x, y) for y in range(4, 18) for x in range(5, 24)}
+    assert sum(every.values()) == pytest.approx(1, abs=1e-12)
+    assert all((plan[k].window.x, plan[k].window.y) in every for k in range(2 * N, 3 * N))
+    other = open_slide(image, mask, name="b", region=mask)
+    with pytest.raises(OptionError, match="b: blocks are cut out of a rectangle"):
+        Plan([other], Adaptive(7))
+    windows = [draw.window for draw in Plan([other], Adaptive(7, adapt="classes", per_slide=N))]
+    assert all(mask[one.y : one.bottom, one.x : one.right].all() for one in windows)
 
 
 def test_totals_are_shared_out_by_area() -> None:
