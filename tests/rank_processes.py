@@ -7,7 +7,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-PRELOAD = ["fastai.vision.all", "fastai.distributed", "patchaug.fastai", "patchaug.testing"]  # once, for all ranks
+PRELOAD = [
+    "fastai.vision.all",
+    "fastai.distributed",
+    "patchaug.testing",
+    "patchaug.cli.training",
+]  # once, for all ranks
 
 
 def free_port() -> int:
