@@ -126,6 +126,24 @@ FAULTS = {
         "found[here] = tissue_mask(image)[here]",
         "tests/sampling/test_regions.py",
     ),
+    "floor of adaptive windows left out": (
+        "sampling/adaptive.py",
+        "whole, 1 - self.floor, (1.0,), (component,))",
+        "whole, 1.0, (1.0,), (component,))",
+        "tests/sampling/test_adaptive.py",
+    ),
+    "losses of the epoch in progress used at once": (
+        "sampling/adaptation.py",
+        "losses, counts = (int(one) for one in cells[:2].sum(axis=1))",
+        "cells = cells + np.roll(cells, 2, axis=0); losses, counts = (int(one) for one in cells[:2].sum(axis=1))",
+        "tests/sampling/test_adaptive.py",
+    ),
+    "weight by the foreground law": (
+        "sampling/importance.py",
+        "return uniform / draw.probability",
+        "return uniform / law.classes[0].probability(draw.window.x, draw.window.y) if law.classes else 1.0",
+        "tests/sampling/test_importance.py",
+    ),
 }
 
 
