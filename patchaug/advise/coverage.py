@@ -43,7 +43,7 @@ def random_windows(
         >>> from patchaug.advise.coverage import grid_windows, random_windows
         >>> slides = [open_slide(np.zeros((400, 400, 3), np.uint8))]
         >>> grid_windows(slides, 100, 0, None), random_windows(slides, 100, 0, None)
-        (16, 49)
+        (16, 242)
     """
     return sum(
         _needed(Uniform(size, level=level, mpp=mpp).distribution(slide).domain, seen) for slide in slides

@@ -83,7 +83,7 @@ def ratio_interval(parts: Any, wholes: Any) -> Interval:
     ratio = float(parts.sum() / whole)
     if units < 2:
         return Interval(ratio)
-    error = math.sqrt(units / (units - 1) * float(((parts - ratio * wholes) ** 2).sum())) / whole
+    error = math.sqrt(units / (units - 1) * float(((parts - ratio * wholes) ** 2).sum())) / float(whole)
     return interval_around(ratio, error)
 
 
@@ -101,7 +101,7 @@ def jackknife_error(statistic: Callable[[Array], float], units: Array) -> float:
         >>> from patchaug.advise.interval import jackknife_error
         >>> counts = np.array([[1.0, 2.0], [2.0, 4.0], [0.0, 1.0]])
         >>> round(jackknife_error(lambda sums: sums[0] / sums[1], counts), 3)
-        0.101
+        0.097
     """
     number = len(units)
     if number < 2:

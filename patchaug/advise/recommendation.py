@@ -10,7 +10,7 @@ from patchaug.advise.interval import Interval
 from patchaug.advise.measurements import Measured
 from patchaug.advise.short_training import Scored, dice_interval, difference_interval, training_deviation
 
-_NOTHING = 0.05  # Dice below which nothing was learnt
+_NOTHING = 0.1  # Dice below which nothing was learnt
 _FEW = 3  # validation slides below which nothing is known of others
 
 

@@ -127,7 +127,8 @@ def dice_interval(one: Scored, deviation: float) -> Interval:
         deviation: See `training_deviation`; the interval leaves it out where it is NaN.
     """
     error = jackknife_error(_mean, one.units)
-    return interval_around(one.dice, math.hypot(error, _known(deviation) / math.sqrt(len(one.counts))))
+    value, low, high = interval_around(one.dice, math.hypot(error, _known(deviation) / math.sqrt(len(one.counts))))
+    return Interval(value, low if math.isnan(low) else max(low, 0.0), high if math.isnan(high) else min(high, 1.0))
 
 
 def difference_interval(one: Scored, other: Scored, deviation: float) -> Interval:

@@ -87,7 +87,7 @@ def _dice(axes: Axes, groups: dict[str, list[dict[str, Any]]], chosen: str) -> N
 
 def _contents(axes: Axes, groups: dict[str, list[dict[str, Any]]]) -> None:
     colours = {"full context (95 % of the gradient)": "#0072b2", "whole objects": "#009e73", "foreground": "#d55e00"}
-    for number, (resolution, rows) in enumerate(groups.items()):
+    for number, rows in enumerate(groups.values()):
         style, sizes = _STYLES[number % len(_STYLES)], [row["size"] for row in rows]
         cut = [[one[0] for one in row["cut_objects"].values() if one[0] is not None] for row in rows]
         lines = (
@@ -97,10 +97,17 @@ def _contents(axes: Axes, groups: dict[str, list[dict[str, Any]]]) -> None:
         )
         for values, (label, colour) in zip(lines, colours.items(), strict=True):
             axes.plot(
-                sizes, values, style, marker="o", markersize=3, color=colour,
-                label=f"{label}, {resolution}" if len(groups) > 1 else label,
+                sizes, values, style, marker="o", markersize=3, color=colour, label=None if number else label
             )  # fmt: skip
-    axes.set(title="share of a patch", ylabel="share", ylim=(-0.02, 1.04))
+    axes.set(title=f"share of a patch{_styles(groups)}", ylabel="share", ylim=(-0.02, 1.04))
+
+
+def _styles(groups: dict[str, list[dict[str, Any]]]) -> str:
+    """Describe which line is which resolution."""
+    if len(groups) < 2:
+        return ""
+    named = zip(("solid", "dashed", "dotted", "dash-dotted"), groups, strict=False)
+    return "; " + ", ".join(f"{style}: {resolution}" for style, resolution in named)
 
 
 def _edges(axes: Axes, edges: dict[str, Any]) -> None:
@@ -119,12 +126,11 @@ def _edges(axes: Axes, edges: dict[str, Any]) -> None:
 
 
 def _speed(axes: Axes, groups: dict[str, list[dict[str, Any]]]) -> None:
-    for number, (resolution, rows) in enumerate(groups.items()):
+    for number, rows in enumerate(groups.values()):
         style, sizes = _STYLES[number % len(_STYLES)], [row["size"] for row in rows]
         area = [row["size"] ** 2 / 1e6 for row in rows]
-        end = f", {resolution}" if len(groups) > 1 else ""
         reads = [row["reads_per_second"][0] * mpx for row, mpx in zip(rows, area, strict=True)]
         steps = [row["batch"] / row["step_seconds"][0] * mpx for row, mpx in zip(rows, area, strict=True)]
-        axes.plot(sizes, reads, style, marker="o", markersize=3, color="#56b4e9", label=f"read{end}")
-        axes.plot(sizes, steps, style, marker="o", markersize=3, color="#d55e00", label=f"trained{end}")
-    axes.set(title="speed", ylabel="Mpx a second", yscale="log")
+        axes.plot(sizes, reads, style, marker="o", markersize=3, color="#56b4e9", label=None if number else "read")
+        axes.plot(sizes, steps, style, marker="o", markersize=3, color="#d55e00", label=None if number else "trained")
+    axes.set(title=f"speed{_styles(groups)}", ylabel="Mpx a second", yscale="log")
