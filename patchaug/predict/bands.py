@@ -276,6 +276,9 @@ def _inside(region: Window, whole: Window, name: str) -> Window:
 
 def _require_alike(models: Sequence[TrainedModel]) -> None:
     """Raise OptionError unless all models read the same pixels and have the same classes."""
+    learners = [id(getattr(model, "learn", model)) for model in models]
+    if len(set(learners)) < len(learners):
+        raise OptionError("a learner is twice in the ensemble; give each once, loaded from a file of its own")
     first = _reads(models[0])
     for number, model in enumerate(models[1:], 2):
         for what, value in _reads(model).items():

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchaug import OptionError, PatchaugError, Window, WriteError, open_slide
-from patchaug.fastai import RandomPatch, SlideDataLoaders
+from patchaug.fastai import RandomPatch, SlideDataLoaders, predict_slide, predict_slides
 from patchaug.predict.accumulate import Piece
 from patchaug.predict.journal import BandJournal
 from patchaug.predict.output_folder import OutputFolder
@@ -244,6 +244,16 @@ def test_wrong_options_are_one_error_before_anything_is_written(learn, images, t
     with pytest.raises(OptionError, match=text):
         learn.predict_slides(**arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_learner_is_once_in_an_ensemble(learn, images, tmp_path):
+    """Else fastai's lock would wait for itself."""
+    for call in (
+        lambda: predict_slide([learn, learn], images[0]),
+        lambda: predict_slides([learn, learn], images[:1], tmp_path, formats=["areas.csv"]),
+    ):
+        with pytest.raises(PatchaugError, match="a learner is twice in the ensemble; give each once"):
+            call()
 
 
 def test_stems():
