@@ -1,8 +1,6 @@
 """One slide is enough: training and validation parts of a slide, without a leak between them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import albumentations as A
@@ -11,6 +9,7 @@ import pytest
 import tifffile
 import torch
 from fastai.vision.all import Learner, aug_transforms, nn
+from typer.testing import CliRunner
 
 from patchaug import Augment, OptionError, PatchOptions, WindowError, open_slide, split_region
 from patchaug.core.windows import Window
@@ -148,6 +147,7 @@ def test_regions_of_loaders(region: str, tmp_path: Path) -> None:
 
 def test_train_takes_one_slide(tmp_path: Path) -> None:
     """`--split-region` and `--region`: parts of the one slide, the same for the loaders and for `show --index`."""
+    from patchaug.cli import app
     from patchaug.cli.learner import make_loaders
     from patchaug.cli.split_pairs import pairs_of
     from patchaug.options.fields import TrainOptions
@@ -170,10 +170,9 @@ def test_train_takes_one_slide(tmp_path: Path) -> None:
     )
     picture = tmp_path / "sample.png"
     options.save(tmp_path / "options.json")
-    done = subprocess.run(
-        [sys.executable, "-m", "patchaug", "show", "--options", str(tmp_path / "options.json"), "--index", "2",
-         "--out", str(picture), "--json"], capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    arguments = ["show", "--options", str(tmp_path / "options.json"), "--index", "2", "--out", str(picture), "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
     window = json.loads(done.stdout)["window"]
     assert Window(**window) == dls.train.plan[2].window
     for more in ({"folds": 2}, {"valid_slides": ["one*"]}):

@@ -19,7 +19,7 @@ from patchaug.slides.slide import Slide
 from patchaug.testing import masks
 from tests.sampling.test_samplers import frequencies_fit, windows
 
-DRAWS = 40_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 4000
+DRAWS = 40_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 2000
 Key = tuple[int, Window]
 
 
