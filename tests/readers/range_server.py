@@ -32,6 +32,8 @@ class RangeServer(http.server.ThreadingHTTPServer):
         self.headers: list[str] = []  # all headers that came
         self.counting = threading.Lock()
         self.most_at_once = self.now = 0
+        self.open = threading.Event()  # where it is cleared, requests for ranges wait until two are there
+        self.open.set()
         self.ended = threading.Event()
 
     @property
@@ -64,6 +66,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             number = len(server.requests)
             server.requests.append((self.command, path, self.headers.get("Range")))
             server.headers.append(str(self.headers))
+            if server.now > 1:
+                server.open.set()
+        if not (self.headers.get("Range") or "bytes=0-").startswith("bytes=0-"):  # a header is read alone
+            server.open.wait(5)
         try:
             if server.delay:
                 time.sleep(server.delay)
