@@ -21,9 +21,11 @@ DEFAULT = "patchaug-run"
 MODEL, BEST_MODEL, REPORT, OPTIONS, HISTORY = "model.pkl", "best.pkl", "report.json", "options.json", "history.csv"
 EVENTS = "tensorboard"  # folder of the files for TensorBoard
 WINDOWS, BATCH, PREDICTION, CURVES = "windows.png", "batch.png", "prediction.png", "curves.png"
+LOSSES = "hard-windows.json"  # of adaptive windows
 RESULTS = {
     MODEL: "learner", BEST_MODEL: "learner", "checkpoint.pt": "checkpoint", "best.pt": "checkpoint", REPORT: "report",
     OPTIONS: "options", WINDOWS: "picture", BATCH: "picture", PREDICTION: "picture", CURVES: "picture",
+    LOSSES: "state of adaptive windows",
 }  # fmt: skip
 MODELS = (Path(MODEL).stem, Path(BEST_MODEL).stem)  # folders with the same models as data
 MAPS = "maps"  # folder of the demo's predictions

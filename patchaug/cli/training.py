@@ -19,7 +19,7 @@ from patchaug.cli.learner import describe_compute, make_callbacks, make_learner,
 from patchaug.cli.pace import Pace
 from patchaug.cli.provenance import changed_files, command_line, data_manifest, git_state, versions
 from patchaug.cli.run_figures import evaluate, remarks, write_figures
-from patchaug.cli.run_folder import BEST_MODEL, CURVES, EVENTS, HISTORY, MODEL, OPTIONS, REPORT, RunFolder
+from patchaug.cli.run_folder import BEST_MODEL, CURVES, EVENTS, HISTORY, LOSSES, MODEL, OPTIONS, REPORT, RunFolder
 from patchaug.cli.split_pairs import region_files
 from patchaug.core.atomic import write_text
 from patchaug.core.messages import print_message
@@ -145,6 +145,8 @@ def run_training(
             _write_model(learn, options, MODEL)
         if history.rows:
             show_curves(history.rows, options.class_names, out=out / CURVES)
+        if dls.train.adaptation is not None:
+            dls.train.adaptation.save(out / LOSSES)
         dice: dict[str, float | None] = {}
         if not interrupted:
             dice = evaluate(learn, out)
