@@ -26,7 +26,7 @@ def state_of_meta(meta: Any) -> dict[str, Any]:
 
 def kind_of(error: Exception) -> str:
     """Return the kind of `FetchError` for an error of obstore; "again" where another try may help."""
-    kind = _FINAL.get(type(error).__name__)
+    kind = "denied" if "must be specified" in str(error) else _FINAL.get(type(error).__name__)
     status = re.search(r"status code: (4\d\d)", str(error))
     if kind is not None or status is None or status[1] in ("408", "412", "425", "429"):
         return kind or "again"

@@ -94,6 +94,8 @@ def without_secrets(text: str) -> str:
 
 
 def _cure_of(scheme: str) -> str:
+    if scheme in SCHEMES:
+        return "the URL names no host or bucket; write " + _PLACES.get(scheme, f"{scheme}://host/path")
     near = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "az", "abfss": "az", "azure": "az", "adl": "az"}.get(scheme)
     if scheme == "file":
         return "pass the path of a local file, without file://"
