@@ -247,7 +247,9 @@ def test_urls_with_secrets_are_refused_without_repeating_them(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "cure"),
-    [("s3://", "names no host or bucket; write s3://bucket/key"), ("ftp://h/a.tiff", "use one of https://"), ("file:///a.tiff", "without file://"), ("s3a://b/k", "s3://bucket/key"),
+    [("s3://", "names no host or bucket; write s3://bucket/key"),
+        ("ftp://h/a.tiff", "use one of https://"), ("file:///a.tiff", "without file://"),
+     ("s3a://b/k", "s3://bucket/key"),
      ("s3://b/a//b", "empty segments"), ("s3://b/../c", "empty segments"), ("http://h:x/a.tiff", "port")],
 )  # fmt: skip
 def test_urls_that_are_not_supported(url: str, cure: str) -> None:
