@@ -107,7 +107,8 @@ def _overall(report: dict[str, Any]) -> list[str]:
     below = f"; below each score, its {report['intervals']['coverage']:.0%} interval by bootstrap over slides"
     return [
         "<h2>Scores by class</h2>",
-        f"<p>{len(report['slides'])} slides, each labelled pixel once. Right: {share}{below if several else ''}.</p>",
+        f"<p>{len(report['slides'])} slide{'s' * several}, each labelled pixel once. Right: {share}"
+        f"{below if several else ''}.</p>",
         _table(["class", *(_TITLES[name] for name in names)], rows),
     ]
 
