@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from fastai.callback.progress import ProgressCallback
+from fastai.callback.schedule import LRFinder
 from fastai.learner import Learner
 
 from patchaug.core.ranks import read_ranks
@@ -20,11 +21,16 @@ def prepare_ranks(learn: Learner) -> None:
     """Reject a fit on slides in one of several processes that know nothing of each other.
 
     Raises:
-        OptionError: The learner is not within `distrib_ctx`.
+        OptionError: The learner is not within `distrib_ctx`, or looks for a learning rate.
     """
     world_size = read_ranks().world_size
     if world_size == 1 or not isinstance(learn.dls.train, RankBatches):
         return
+    if any(isinstance(cb, LRFinder) for cb in learn.cbs):
+        raise OptionError(
+            "lr_find works in a single process, since fastai saves the weights before it on rank 0 alone; find the rate "
+            "without torchrun, and pass it to fit"
+        )
     if not any(isinstance(cb, RankTraining) for cb in learn.cbs):
         raise OptionError(
             f"this is one of {world_size} processes, and each would train a model of its own; train within "
