@@ -28,8 +28,8 @@ def prepare_ranks(learn: Learner) -> None:
         return
     if any(isinstance(cb, LRFinder) for cb in learn.cbs):
         raise OptionError(
-            "lr_find works in a single process, since fastai saves the weights before it on rank 0 alone; find the rate "
-            "without torchrun, and pass it to fit"
+            "lr_find works in a single process, since fastai saves the weights before it on rank 0 alone; find the "
+            "rate without torchrun, and pass it to fit"
         )
     if not any(isinstance(cb, RankTraining) for cb in learn.cbs):
         raise OptionError(
