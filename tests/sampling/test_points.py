@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchaug import OptionError, PatchDataset, Plan, Points, WindowError, open_slide, split_region
+from patchaug import OptionError, Plan, Points, WindowError, open_slide, split_region
 from patchaug.core.windows import Window
 from patchaug.errors import MissingError, PatchaugError, ReadError
 from patchaug.readers import ArrayRaster
@@ -71,7 +71,6 @@ def test_csv_and_geojson_say_the_same(tmp_path: Path) -> None:
         (1, None),
     ]
     assert list(pickle.loads(pickle.dumps(plan))) == list(plan)
-    assert len(PatchDataset([SLIDE, kidney], samplers[1])) == 3
     with pytest.raises(WindowError, match="lung: the table has no point of this slide; it names kidney, liver"):
         Plan([open_slide(np.zeros((30, 30, 3), np.uint8), name="lung")], samplers[0])
 
