@@ -14,7 +14,7 @@ from patchaug.data.item_list import validation_count
 from patchaug.data.slide_items import LazySlideItem
 from patchaug.errors import OptionError
 from patchaug.options.fields import TrainOptions
-from patchaug.readers.remote_listing import list_folder
+from patchaug.readers.remote.listing import list_folder
 from patchaug.readers.urls import as_url
 from patchaug.slides.discovery import get_slide_files
 from patchaug.slides.pair_table import Example, read_table

@@ -31,7 +31,7 @@ from patchaug.readers.gdal_calls import is_gdal
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.openslide import OpenSlideRaster
 from patchaug.readers.registry import register_reader
-from patchaug.readers.remote import is_object
+from patchaug.readers.remote.source import is_object
 from patchaug.readers.tiff.header import MAGIC
 from patchaug.readers.tiff.reader import TiffRaster
 from patchaug.readers.tiff.scenes import Scene

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, ClassVar
 
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers.file_handles import ChangedError, Descriptor
-from patchaug.readers.remote import ObjectState, Range, RemoteSource, forget, state_of
-from patchaug.readers.remote_file import RemoteFile, fetch_whole
+from patchaug.readers.remote.file import RemoteFile, fetch_whole
+from patchaug.readers.remote.source import ObjectState, Range, RemoteSource, forget, state_of
 from patchaug.readers.urls import absolute_path, as_url, is_url
 
 Fingerprint = tuple[int, int, int | str]  # bytes, nanoseconds of the last change, inode; of a URL its ETag

@@ -15,7 +15,7 @@ from typing import Any
 from patchaug.errors import ReadError
 from patchaug.readers.base import Raster
 from patchaug.readers.file import describe, fingerprint
-from patchaug.readers.remote_listing import can_list, list_below
+from patchaug.readers.remote.listing import can_list, list_below
 from patchaug.readers.urls import is_url
 
 Identity = tuple[Any, ...]

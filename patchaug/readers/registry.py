@@ -19,7 +19,7 @@ from patchaug.readers.file import UnsupportedError, describe, fingerprint
 from patchaug.readers.file_handles import open_with_room
 from patchaug.readers.first_bytes import HEAD_BYTES, first_bytes
 from patchaug.readers.picked_channels import PickedChannels
-from patchaug.readers.remote import forget
+from patchaug.readers.remote.source import forget
 from patchaug.readers.urls import absolute_path, is_url
 
 Opener = Callable[..., Raster]

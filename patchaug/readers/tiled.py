@@ -23,8 +23,8 @@ from patchaug.errors import MissingError, ReadError
 from patchaug.readers.base import Sizes, downsamples, require_inside
 from patchaug.readers.file import FileRaster, describe
 from patchaug.readers.file_handles import ChangedError
-from patchaug.readers.remote import staging
-from patchaug.readers.remote_tiles import read_window_ahead, stage_rows
+from patchaug.readers.remote.source import staging
+from patchaug.readers.remote.tiles import read_window_ahead, stage_rows
 
 
 @dataclass(frozen=True)

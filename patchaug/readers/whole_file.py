@@ -15,7 +15,7 @@ from patchaug.core.arrays import Array
 from patchaug.errors import PatchaugError, ReadError
 from patchaug.readers.codecs.image_headers import grey_divisor, require_whole_png
 from patchaug.readers.file import UnsupportedError, describe, open_file
-from patchaug.readers.remote_file import fetch_whole, keeping_whole
+from patchaug.readers.remote.file import fetch_whole, keeping_whole
 from patchaug.readers.tiff.header import is_tiff
 from patchaug.readers.urls import is_url
 

@@ -19,8 +19,8 @@ from patchaug.core.progress import progress
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers import is_zarr
 from patchaug.readers.file import describe, fingerprint
-from patchaug.readers.remote import is_object
-from patchaug.readers.remote_listing import can_list, list_below
+from patchaug.readers.remote.listing import can_list, list_below
+from patchaug.readers.remote.source import is_object
 from patchaug.readers.urls import as_url, is_url, resolved
 from patchaug.slides.discovery import missing_files
 

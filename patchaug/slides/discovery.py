@@ -11,7 +11,7 @@ from patchaug.core.arguments import names_arguments
 from patchaug.core.signature import is_signed
 from patchaug.errors import MissingError
 from patchaug.readers import is_zarr, known_suffixes
-from patchaug.readers.remote_listing import list_folder, missing_urls
+from patchaug.readers.remote.listing import list_folder, missing_urls
 from patchaug.readers.urls import as_url, is_url
 from patchaug.slides.companions import without_companions
 

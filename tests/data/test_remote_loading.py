@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from patchaug import Foreground, PatchDataset, Plan, Slide, Uniform, open_slide
 from patchaug.data.epoch_sampler import EpochSampler
-from patchaug.readers.remote_client import disconnect
+from patchaug.readers.remote.client import disconnect
 from patchaug.sampling.read_ahead import BATCHES, ReadAhead
 from tests.readers.range_server import RangeServer, serving
 

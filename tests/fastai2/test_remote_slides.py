@@ -11,7 +11,7 @@ import tifffile
 import torch
 
 from patchaug.fastai import RandomPatch, SlideDataLoaders
-from patchaug.readers.remote_client import disconnect
+from patchaug.readers.remote.client import disconnect
 from tests.readers.range_server import serving
 
 if importlib.util.find_spec("obstore") is None:

@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from patchaug import Window, open_slide
 from patchaug.errors import MissingError, OptionError, ReadError
 from patchaug.readers import open_raster
-from patchaug.readers import remote as remote_module
-from patchaug.readers.remote_client import disconnect
+from patchaug.readers.remote import source as remote_module
+from patchaug.readers.remote.client import disconnect
 from patchaug.slides.slide import Slide
 from tests.readers.range_server import RangeServer, read_into, serving
 from tests.readers.test_zarr import write
@@ -208,7 +208,7 @@ def test_started_processes_open_their_own_connections(slides: Any, method: str) 
 
 def test_a_lost_program_is_started_again(slides: Any) -> None:
     """The process for requests may be killed: the next read starts another."""
-    from patchaug.readers import remote_client
+    from patchaug.readers.remote import client as remote_client
 
     (path, url), window = slides[0], Window(5, 5, 20, 20)
     raster = open_raster(url)

@@ -18,7 +18,7 @@ import tifffile
 
 from patchaug import Window, open_slide
 from patchaug.errors import ReadError
-from patchaug.readers.remote_client import disconnect
+from patchaug.readers.remote.client import disconnect
 from patchaug.readers.urls import as_url
 from patchaug.slides.discovery import get_slide_files
 

@@ -12,7 +12,7 @@ import tifffile
 
 from patchaug import open_slide
 from patchaug.errors import MissingError, OptionError, ReadError
-from patchaug.readers.remote_client import disconnect
+from patchaug.readers.remote.client import disconnect
 from patchaug.readers.urls import as_url
 from patchaug.slides.audit import audit_slides
 from patchaug.slides.checksums import compare_manifest, write_manifest
@@ -112,7 +112,7 @@ def test_a_manifest_of_sizes_and_etags(server: RangeServer, picture: bytes, tmp_
     server.files["bucket/run/images/a.tiff"] = picture + b" "
     del server.files["bucket/run/images/b c/b.tiff"]
     disconnect()
-    from patchaug.readers.remote import forget
+    from patchaug.readers.remote.source import forget
 
     forget(a)
     changes = compare_manifest(manifest, [a])

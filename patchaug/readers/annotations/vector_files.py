@@ -11,7 +11,7 @@ from patchaug.readers.annotations.features import Annotations, Feature, shapely_
 from patchaug.readers.annotations.geojson import class_of, count_attributes, crs_of
 from patchaug.readers.annotations.soundness import rings_of
 from patchaug.readers.file import describe
-from patchaug.readers.remote_file import fetch_whole
+from patchaug.readers.remote.file import fetch_whole
 from patchaug.readers.urls import is_url
 
 MAGIC = (b"SQLite format 3\0", b"\x00\x00\x27\x0a", b"fgb\x03")

@@ -17,7 +17,7 @@ from patchaug.readers.codecs.decompress import require_claims, unpack_tile, unwr
 from patchaug.readers.codecs.image_headers import first_rows, require_jpeg_end
 from patchaug.readers.file import open_source
 from patchaug.readers.file_handles import Descriptor, get_or_open
-from patchaug.readers.remote import Range, RemoteSource
+from patchaug.readers.remote.source import Range, RemoteSource
 from patchaug.readers.tiff.header import Header
 from patchaug.readers.tiff.levels import Level, Part
 from patchaug.readers.tiled import Layout, TiledRaster

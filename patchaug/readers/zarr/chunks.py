@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
 from patchaug.readers.file_handles import get_or_open
-from patchaug.readers.remote import Range
+from patchaug.readers.remote.source import Range
 from patchaug.readers.zarr.metadata import ZarrArray
 from patchaug.readers.zarr.multiscales import Plane
 from patchaug.readers.zarr.remote_store import RemoteStore

@@ -25,8 +25,8 @@ from patchaug.readers.channels import Channels, channel_numbers
 from patchaug.readers.file import Fingerprint, require_equal
 from patchaug.readers.formats import FORMATS, dtype_error
 from patchaug.readers.identity import Identity, identify_below, identify_file, identify_folder
-from patchaug.readers.remote import Range
-from patchaug.readers.remote_listing import can_list
+from patchaug.readers.remote.listing import can_list
+from patchaug.readers.remote.source import Range
 from patchaug.readers.tiff.preflight import TILE_LIMIT
 from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
 from patchaug.readers.zarr.chunks import Chunks, count_missing

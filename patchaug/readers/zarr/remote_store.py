@@ -11,8 +11,8 @@ from patchaug.core.arrays import Array
 from patchaug.errors import MissingError
 from patchaug.readers.file import Fingerprint
 from patchaug.readers.file_handles import ChangedError
-from patchaug.readers.remote import BLOCK, ObjectState, Range, RemoteSource, read_range, state_of
-from patchaug.readers.remote_listing import can_list, list_below, list_folder
+from patchaug.readers.remote.listing import can_list, list_below, list_folder
+from patchaug.readers.remote.source import BLOCK, ObjectState, Range, RemoteSource, read_range, state_of
 
 _READ_FIRST = BLOCK  # bytes of an object whose size is not known
 

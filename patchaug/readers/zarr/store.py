@@ -19,8 +19,8 @@ from typing import Protocol
 from patchaug.errors import PatchaugError, ReadError
 from patchaug.readers.file import Fingerprint, describe, fingerprint, open_file, open_source
 from patchaug.readers.file_handles import ChangedError, Descriptor, get_or_open
-from patchaug.readers.remote import RemoteSource
-from patchaug.readers.remote_listing import METADATA, is_hierarchy
+from patchaug.readers.remote.listing import METADATA, is_hierarchy
+from patchaug.readers.remote.source import RemoteSource
 from patchaug.readers.urls import as_url
 
 _REALTIME_COARSE = 5  # Linux dates files by this clock, which is up to 10 ms behind; Python has no name for it

@@ -1,7 +1,7 @@
 """Requests to object stores, in a process of their own: only the standard library and obstore are imported here.
 
 obstore runs threads inside the process that uses it, and a forked child, in which they are missing, hangs or crashes.
-So no process that may fork loads it: each starts this file as a program and talks to it by pipes, see `remote_client`.
+So no process that may fork loads it: each starts this file as a program and talks to it by pipes, see `client`.
 The program ends when its pipe closes. Windows has no fork; there the client uses `Engine` directly.
 """
 
@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as LateError
 from functools import partial
 from typing import Any
 
-from patchaug.readers.remote_stores import describe, inside, kind_of, open_store, state_of_meta
+from patchaug.readers.remote.stores import describe, inside, kind_of, open_store, state_of_meta
 
 REQUESTS = 32  # at the same time, of what is waited for, and as many of what is read ahead
 TRIES = 8

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from patchaug.readers.remote import BLOCK, WHOLE, RemoteSource, error_of, fetch, keep_blocks, known_blocks, state_of
+from patchaug.readers.remote.source import (
+    BLOCK,
+    WHOLE,
+    RemoteSource,
+    error_of,
+    fetch,
+    keep_blocks,
+    known_blocks,
+    state_of,
+)
 
 _PART, _PARTS = 8 << 20, 4  # bytes of a request, and requests at a time, of an object that is fetched whole
 _thread = threading.local()

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from patchaug.core.memory.tile_cache import TileCache
 from patchaug.core.windows import Window
-from patchaug.readers.remote import Range, read_ahead, stage
+from patchaug.readers.remote.source import Range, read_ahead, stage
 
 _TOGETHER = 256  # tiles of a window that are fetched at a time, so that memory does not grow with the window
 

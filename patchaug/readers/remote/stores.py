@@ -1,4 +1,4 @@
-"""obstore's stores, and what they say, in words without secrets; see `remote_engine` for who may use them."""
+"""obstore's stores, and what they say, in words without secrets; see `engine` for who may use them."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class _Program:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        file = Path(__file__).with_name("remote_program.py")
+        file = Path(__file__).with_name("program.py")
         paths = os.pathsep.join(entry for entry in sys.path if entry)
         commands, self._to = os.pipe()  # numbers rather than files, which a forked child would close at its end
         self._from, answers = os.pipe()
@@ -154,7 +154,7 @@ class _Direct:
     """Requests from this process itself, where nothing forks."""
 
     def __init__(self, seconds: float) -> None:
-        from patchaug.readers.remote_engine import Engine
+        from patchaug.readers.remote.engine import Engine
 
         self._engine = Engine(seconds)
 
@@ -164,7 +164,7 @@ class _Direct:
 
     def ask(self, message: dict[str, Any]) -> Answer:
         """Carry out a message."""
-        from patchaug.readers.remote_program import handle
+        from patchaug.readers.remote.program import handle
 
         head, parts = handle(self._engine, message)
         return head, memoryview(b"".join(parts))
@@ -189,7 +189,7 @@ def ask(message: dict[str, Any]) -> Answer:
     """Send a message to the program of this process and wait for its answer.
 
     Args:
-        message: "do", and what that needs; see `patchaug.readers.remote_program.handle`.
+        message: "do", and what that needs; see `patchaug.readers.remote.program.handle`.
 
     Returns:
         What it answers, and the bytes that belong to it.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from patchaug.errors import MissingError, ReadError
 from patchaug.readers.file_handles import ChangedError
-from patchaug.readers.remote_client import VARIABLE, ask, limit, tell
+from patchaug.readers.remote.client import VARIABLE, ask, limit, tell
 from patchaug.readers.urls import ACCESS, is_url, split_url
 
 BLOCK = 256 << 10  # bytes that a header is read by

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from patchaug.errors import MissingError, OptionError, ReadError
-from patchaug.readers.remote import Range, error_of, fetch
-from patchaug.readers.remote_client import ask
+from patchaug.readers.remote.client import ask
+from patchaug.readers.remote.source import Range, error_of, fetch
 from patchaug.readers.urls import split_url
 
 METADATA = ("zarr.json", ".zarray", ".zgroup")  # one of them makes a folder a zarr array or group

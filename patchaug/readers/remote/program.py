@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
-    from patchaug.readers.remote_engine import Engine
+    from patchaug.readers.remote.engine import Engine
 
 _HANDLERS = 32
 
@@ -74,9 +74,9 @@ def main() -> None:
     """Serve the process at the other end of the pipes, and end when it ends."""
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the other process decides when to end
         signal.signal(number, signal.SIG_IGN)
-    for name in ("remote_stores", "remote_engine"):
+    for name in ("stores", "engine"):
         # By its file: importing the package would load numpy and much else, in a process for each worker.
-        dotted = f"patchaug.readers.{name}"
+        dotted = f"patchaug.readers.remote.{name}"
         spec = spec_from_file_location(dotted, Path(__file__).with_name(f"{name}.py"))
         assert spec is not None
         assert spec.loader is not None

@@ -1,0 +1,1 @@
+"""Slides behind URLs: objects of stores and web servers, read by ranges."""
