@@ -31,7 +31,7 @@ LOOSE = {"__init__", "__main__", "errors", "fastai"}
 # Packages inside packages. `core.memory` builds on nothing else of `core` but its arrays, validation,
 # messages and ranks.
 NESTED = {
-    "core.memory", "predict.writers", "readers.annotations", "readers.codecs", "readers.tiff", "readers.zarr",
+    "core.memory", "predict.writers", "readers.annotations", "readers.codecs", "readers.remote", "readers.tiff", "readers.zarr",
     "viz.web_page",
 }  # fmt: skip
 # Third parties that only these packages may import.
