@@ -31,8 +31,8 @@ LOOSE = {"__init__", "__main__", "errors", "fastai"}
 # Packages inside packages. `core.memory` builds on nothing else of `core` but its arrays, validation,
 # messages and ranks.
 NESTED = {
-    "core.memory", "predict.writers", "readers.annotations", "readers.codecs", "readers.remote", "readers.tiff", "readers.zarr",
-    "viz.web_page",
+    "core.memory", "predict.writers", "readers.annotations", "readers.codecs", "readers.remote", "readers.tiff",
+    "readers.zarr", "viz.web_page",
 }  # fmt: skip
 # Third parties that only these packages may import.
 ONLY = {
