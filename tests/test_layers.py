@@ -137,12 +137,12 @@ def test_files_are_small() -> None:
 
 
 def test_the_house_has_few_rooms() -> None:
-    """The tables above name the packages that exist; four files are loose; at most 23 rooms and 9 floors."""
+    """The tables above name the packages that exist; four files are loose; at most 24 rooms and 9 floors."""
     packages = {name_of(file.parent / "__init__.py") for file in FILES if file.parent != ROOT}
     assert {name.split(".")[0] for name in packages} | LOOSE == set(FLOORS)
     assert {name for name in packages if "." in name} == NESTED
     assert {file.stem for file in ROOT.glob("*.py")} == LOOSE
-    assert len(packages | LOOSE - {"__init__", "__main__"}) <= 23
+    assert len(packages | LOOSE - {"__init__", "__main__"}) <= 24
     assert len(set(FLOORS.values())) <= 9
 
 
