@@ -62,15 +62,15 @@ def advise(
     numbers = _integers("--sizes", sizes, 8)
     planes = None if levels is None else _integers("--levels", levels, 0)
     scales = None if mpps is None else _numbers("--mpps", mpps)
-    with warnings.catch_warnings():  # fastai's use of torch, which users cannot change
-        warnings.simplefilter("ignore", FutureWarning)
-        from patchaug.cli.learner import require_model  # takes seconds, so wrong use is reported first
-    require_model(settings)
     if settings.split_region is None and len(list_examples(settings)[0]) == 1:
         settings = settings.model_copy(update={"split_region": settings.valid_pct})
         print_message(f"one slide: {settings.valid_pct:.0%} of it is for validation, cut off by a guard band")
     pairs = pairs_of(settings)
     with messages_from(settings.log_level), closing(RunFolder.claim(FOLDER if out is None else out)) as folder:
+        with warnings.catch_warnings():  # fastai's use of torch, which users cannot change
+            warnings.simplefilter("ignore", FutureWarning)
+            from patchaug.cli.learner import require_model  # takes seconds, so wrong use is reported first
+        require_model(settings)
         result, lines = _advise(settings, pairs, numbers, planes, scales, bs, memory, minutes, folder.path, started)
     print_result(result, *lines, as_json=json)
 

@@ -55,8 +55,12 @@ class Adaptation:
     """
 
     def __init__(self, plan: AdaptedPlan) -> None:
-        assert isinstance(plan.sampler, Adaptive)
-        self._plan, self.adapt, self.floor = plan, plan.sampler.adapt, plan.sampler.floor
+        sampler = getattr(plan, "sampler", None)
+        if not isinstance(sampler, Adaptive):
+            raise OptionError(
+                f"plan must be a plan of Adaptive windows, got {plan!r:.60}; take `plan.adaptation` of one"
+            )
+        self._plan, self.adapt, self.floor = plan, sampler.adapt, sampler.floor
         self.epoch = 0
         # For each slide: losses and windows of the last epochs, then those of this one, by block or class.
         self._cells = [np.zeros((4, _cells_of(one)), np.int64) for one in plan.distributions]

@@ -42,8 +42,10 @@ def points_from(source: Any, label: str) -> tuple[Point, ...]:
     if isinstance(source, (str, os.PathLike)):
         file = Path(source)
         what = str(file)
-        if not file.is_file():
-            raise MissingError(f"there is no file {file}; points come from a CSV or GeoJSON file, or a list of (x, y)")
+        if not os.path.isfile(file):  # False too for names that no file may have
+            raise MissingError(
+                f"there is no file {what:.300}; points come from a CSV or GeoJSON file, or a list of (x, y)"
+            )
         found = _of_csv(file) if file.suffix.lower() == ".csv" else _of_geojson(_parsed(file), label, what)
     elif isinstance(source, Mapping):
         found = _of_geojson(source, label, what)

@@ -36,10 +36,17 @@ RUNS = {
     "train folds": ["train", *DATA, "--folds", "2", "--out"],
     "train overwrite": ["train", *DATA, "--overwrite", "--out"],
     "train resume": ["train", "--resume", "--out"],
+    "advise": ["advise", *DATA[:-4], "--minutes", "0", "--out"],
     "demo": ["demo", "--slide-size", "1024", "--out"],
     "demo overwrite": ["demo", "--slide-size", "1024", "--overwrite", "--out"],
 }
-OTHER_FLAGS = {"--outside", "--overwrite", "--log", "--log-level"}  # logs lie in the folder of the run
+OTHER_FLAGS = {
+    "--outside",
+    "--model-output",
+    "--overwrite",
+    "--log",
+    "--log-level",
+}  # logs lie in the folder of the run
 OF_MODELS = {"predict", "evaluate"}  # tests/fastai2/test_model_outputs.py
 WITHOUT_OUTPUT = {"bench", "stats", "schema"}
 INPUTS = ["s.tiff", "s_mask.tiff", "options.json"]

@@ -261,7 +261,8 @@ def test_the_schema_says_enough_for_a_form(model: type[PatchOptions]) -> None:
         assert option["title"] and option["description"], name
         assert option.get("examples") or option["type"] == "boolean", name
         for example in option.get("examples", []):
-            more = {"per_slide": "area"} if name == "windows" else {"windows": 9} if example == "tissue" else {}
+            more = {"per_slide": "area"} if name == "windows" else {}
+            more |= {"windows": 9} if (name, example) == ("per_slide", "tissue") else {}
             more |= {"foreground": 0.5} if name == "balance" else {}
             more |= {"mode": "grid"} if name == "overlap" else {"folds": 2} if name == "fold" else {}
             more |= {"images": None} if name == "table" else {"weights": True} if name == "max_weight" else {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+from fractions import Fraction
+from math import floor
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,8 @@ SLIDE = open_slide(np.zeros((60, 80, 3), np.uint8), name="liver.tiff")
 def test_each_point_is_the_centre_of_its_window(points: list, h: int, w: int, beyond: str, halo: int) -> None:
     """To half a pixel, each once in an epoch, with its label; windows beyond are refused, moved or left out."""
     fits = [
-        halo <= np.floor(x - w / 2 + 0.5) <= 80 - w - halo and halo <= np.floor(y - h / 2 + 0.5) <= 60 - h - halo
+        halo <= floor(Fraction(x) + Fraction(1 - w, 2)) <= 80 - w - halo
+        and halo <= floor(Fraction(y) + Fraction(1 - h, 2)) <= 60 - h - halo
         for x, y, _ in points
     ]
     sampler = Points((h, w), points, beyond=beyond)  # type: ignore[arg-type]
