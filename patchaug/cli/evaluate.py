@@ -29,7 +29,7 @@ from patchaug.cli.trained_models import (
     load_models,
     prediction_options,
 )
-from patchaug.core.atomic import write_text
+from patchaug.core.atomic import require_replaceable, write_text
 from patchaug.core.progress import bars
 from patchaug.core.shards import Shard, checked_shard
 from patchaug.core.validation import SEED
@@ -201,8 +201,8 @@ def _folder(path: Path) -> Path:
         )
         if strange:
             raise WriteError(f"{path} holds files of another kind, such as {strange[0]}; choose another --out")
-        if (path / TABLE).exists() and not _is_table(path / TABLE):
-            raise WriteError(f"{path / TABLE} exists, and patchaug did not write it; choose another --out")
+        require_replaceable(path / REPORT, _CONTENT)
+        require_replaceable(path / TABLE, _CONTENT, _is_table)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError:

@@ -196,7 +196,8 @@ def trained(root: Path, *flags: str) -> str:
 
 
 def bare(text: str, root: Path) -> str:
-    """An error without the slide that it begins with; of masks that are missing, without their number."""
+    """An error without the slide that it begins with; of several slides that of the first, and without their number."""
+    text = re.sub(r"^\d+ of \d+ slides cannot be used:\n- (.*)\n- .*$", r"\1", text)
     for file in (root / "images").rglob("*"):
         for name in (str(file), file.name):
             text = text.removeprefix(f"{name}: ").removeprefix(f"{name} ")
