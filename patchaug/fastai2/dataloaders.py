@@ -123,7 +123,8 @@ class SlideDataLoaders(DataLoaders):
         Args:
             pairs: Paths or arrays, or an open slide twice.
             valid: Share of the pixels of each slide for validation; none of them is read for training.
-            guard, seed: See `split_region`.
+            guard: Pixels between the parts, see `split_region`.
+            seed: Seed of the cut, see `split_region`.
             options: The windows, a `PatchOptions`.
             **kwargs: See the class.
 

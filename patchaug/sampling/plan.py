@@ -62,8 +62,8 @@ class Plan:
             that; the caller transforms and crops them.
         edge: "shift" keeps windows far enough inside for the halo, so that pixels near the border are drawn less.
             "reflect" draws them all; beyond the border real pixels are mirrored, and their labels are `ignore_index`.
-        index_cache, index_workers: Folder that keeps indexes of labels, and number of processes that build them, by
-            default one a core, and none besides this one for small slides; see `Indexing`.
+        index_cache: Folder that keeps indexes of labels; see `Indexing`.
+        index_workers: Processes that build them, by default one a core, and this one alone for small slides.
 
     Raises:
         OptionError: The seed, the halo, `edge` or `on_error` is out of its limits, there is no slide, or two slides
