@@ -30,7 +30,8 @@ class WeightedLoss:
         >>> from patchaug.data.weighted_loss import WeightedLoss
         >>> loss = WeightedLoss(torch.nn.CrossEntropyLoss())
         >>> scores, labels = torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.long)
-        >>> float(loss(scores, labels, weights=torch.tensor([1.5, 0.5]))) == float(loss(scores, labels))
+        >>> weighted = loss(scores, labels, weights=torch.tensor([1.5, 0.5]))
+        >>> torch.allclose(weighted, loss(scores, labels))
         True
     """
 
