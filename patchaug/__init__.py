@@ -21,32 +21,47 @@ from patchaug.errors import (
     WindowError,
     WriteError,
 )
-from patchaug.readers import Raster, register_reader
-from patchaug.sampling import Adaptive, Foreground, Grid, Uniform
-from patchaug.sampling.draw import Draw
-from patchaug.sampling.importance import ImportanceWeights
-from patchaug.sampling.plan import Plan
-from patchaug.sampling.points import Points
-from patchaug.slides.open import open_slide
-from patchaug.slides.patch import Patch
-from patchaug.slides.slide import Slide
-from patchaug.slides.split_region import split_region
 
 if TYPE_CHECKING:
     from patchaug.augment import Augment
     from patchaug.data.dataset import PatchDataset
     from patchaug.data.epoch_sampler import EpochSampler
     from patchaug.options.fields import PatchOptions
+    from patchaug.readers import Raster, register_reader
+    from patchaug.sampling import Adaptive, Foreground, Grid, Uniform
+    from patchaug.sampling.draw import Draw
+    from patchaug.sampling.importance import ImportanceWeights
+    from patchaug.sampling.plan import Plan
+    from patchaug.sampling.points import Points
+    from patchaug.slides.open import open_slide
+    from patchaug.slides.patch import Patch
+    from patchaug.slides.slide import Slide
+    from patchaug.slides.split_region import split_region
 
 __version__ = "0.1.0"
 
-# Loaded at first use: torch takes seconds to import, pydantic a tenth of one.
+# Loaded at first use, so that `import patchaug` takes little longer than `import numpy`.
 _LAZY = {
+    "Adaptive": "patchaug.sampling",
     "Augment": "patchaug.augment",
+    "Draw": "patchaug.sampling.draw",
     "EpochSampler": "patchaug.data.epoch_sampler",
+    "Foreground": "patchaug.sampling",
+    "Grid": "patchaug.sampling",
+    "ImportanceWeights": "patchaug.sampling.importance",
+    "Patch": "patchaug.slides.patch",
     "PatchDataset": "patchaug.data.dataset",
     "PatchOptions": "patchaug.options.fields",
+    "Plan": "patchaug.sampling.plan",
+    "Points": "patchaug.sampling.points",
+    "Raster": "patchaug.readers",
+    "Slide": "patchaug.slides.slide",
+    "Uniform": "patchaug.sampling",
+    "open_slide": "patchaug.slides.open",
+    "register_reader": "patchaug.readers",
+    "split_region": "patchaug.slides.split_region",
 }
+_PACKAGES = {"augment", "data", "options", "predict", "readers", "sampling", "slides", "testing", "viz"}
 _TORCH = ("EpochSampler", "PatchDataset")  # the names that need torch
 
 __all__ = [
@@ -89,7 +104,10 @@ if not TYPE_CHECKING:  # type checkers see the names above, and no others
         if name in _LAZY:
             if name in _TORCH and find_spec("torch") is None:
                 raise ImportError(f"{name} needs torch, which is not installed: pip install torch")
-            return getattr(import_module(_LAZY[name]), name)
+            found = globals()[name] = getattr(import_module(_LAZY[name]), name)
+            return found
+        if name in _PACKAGES:
+            return import_module(f"patchaug.{name}")
         raise AttributeError(f"module 'patchaug' has no attribute {name!r}")
 
 

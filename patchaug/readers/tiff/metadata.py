@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
-from xml.sax.saxutils import unescape  # GDAL escapes texts twice
 
 import numpy as np
 
@@ -85,8 +84,13 @@ def channel_names(tiff: TiffFile, page: Any, scene: int, count: int) -> tuple[st
         else:
             items = ElementTree.fromstring(page.tags.valueof(_GDAL_METADATA)).findall("Item")
             described = [item for item in items if item.get("role") == "description"]
-            found = {int(item.get("sample", "-1")): unescape(item.text or "") for item in described}
+            found = {int(item.get("sample", "-1")): _unescaped(item.text or "") for item in described}
             names = [found.get(number) for number in range(count)]
     except (AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError):
         return None
     return tuple(str(name) for name in names) if len(names) == count and all(names) else None
+
+
+def _unescaped(text: str) -> str:
+    """Text that GDAL escapes twice; `xml.sax.saxutils.unescape` does the same, and loads urllib.request."""
+    return text.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
