@@ -74,6 +74,13 @@ def main() -> None:
             typer.echo(json.dumps({"error": str(error), "kind": type(error).__name__}))
         typer.echo(f"patchaug: {error}", err=True)
         sys.exit(2 if isinstance(error, OptionError) else 1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("fastai", "torch"):
+            raise
+        typer.echo(
+            'patchaug: this command needs fastai, which is not installed: pip install "patchaug[fastai]"', err=True
+        )
+        sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != _STOPPED:
             raise

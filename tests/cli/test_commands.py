@@ -233,3 +233,20 @@ def test_check_says_how_many_pixels_a_pipeline_invents(tmp_path: Path, here) -> 
     ]:
         done = here("check", *arguments, cwd=tmp_path)
         assert done.returncode == code and text in done.stderr
+
+
+def test_training_without_fastai_names_what_to_install(tmp_path: Path) -> None:
+    """In one line, and no folder is left."""
+    for name in "ab":
+        write_slide(tmp_path, name, size=512)
+    code = (
+        "import sys; sys.modules['fastai'] = sys.modules['torch'] = None\n"
+        "from patchaug.cli import main; sys.argv[0] = 'patchaug'; main()"
+    )
+    words = ["train", "--images", ".", "--masks", ".", "--codes", "background,nucleus", "--size", "64"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    text = 'patchaug: this command needs fastai, which is not installed: pip install "patchaug[fastai]"\n'
+    assert (done.returncode, done.stderr, done.stdout) == (1, text, "")
+    assert not (tmp_path / "patchaug-run").exists()

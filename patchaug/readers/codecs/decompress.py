@@ -58,10 +58,9 @@ def unpack(codec: str, data: bytes | memoryview, size: int) -> Any:
     """
     import imagecodecs
 
-    if codec == "deflate" and len(data) * _LONG_RUNS < size and imagecodecs.ZLIBNG.available:
-        codec = "zlibng"
+    runs = codec == "deflate" and len(data) * _LONG_RUNS < size and imagecodecs.ZLIBNG.available
     try:
-        raw = getattr(imagecodecs, f"{codec}_decode")(data, out=size + 1)
+        raw = getattr(imagecodecs, "zlibng_decode" if runs else f"{codec}_decode")(data, out=size + 1)
     except Exception as error:  # of each codec another one; some say so that there is no room
         raise ReadError(f"its {codec} data are damaged, or more than {size} bytes: {describe(error)}") from None
     if len(raw) > size:
