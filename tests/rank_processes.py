@@ -5,14 +5,12 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
-PRELOAD = [
-    "fastai.vision.all",
-    "fastai.distributed",
-    "patchaug.testing",
-    "patchaug.cli.training",
-]  # once, for all ranks
+PRELOAD = ["fastai.vision.all", "patchaug.testing", "patchaug.cli.training"]  # once, for all ranks
+if find_spec("accelerate") is not None:
+    PRELOAD.insert(1, "fastai.distributed")
 
 
 def free_port() -> int:
