@@ -50,13 +50,13 @@ def require_model(options: TrainOptions) -> None:
 
 
 def make_loaders(
-    train_pairs: Sequence[tuple[Path, Path]], valid_pairs: Sequence[tuple[Path, Path]], options: TrainOptions, out: Path
+    train_pairs: Sequence[tuple[Any, Any]], valid_pairs: Sequence[tuple[Any, Any]], options: TrainOptions, out: Path
 ) -> Any:
     """Make the loaders of a run.
 
     Args:
-        train_pairs: (image, mask) paths to train on.
-        valid_pairs: (image, mask) paths to validate on.
+        train_pairs: (image, mask) to train on: paths, or an open slide twice.
+        valid_pairs: (image, mask) to validate on, in the same way.
         options: Options of the run.
         out: Folder of the results.
 

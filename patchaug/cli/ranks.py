@@ -49,7 +49,7 @@ def one_voice(*, as_json: bool) -> Iterator[Ranks]:
         try:
             yield ranks
             job.finish()
-        except (SystemExit, typer.Exit):  # all ranks end alike, or one has told why
+        except (SystemExit, typer.Exit):  # all ranks end alike, or one has reported why
             if not job.failed:
                 job.finish()
             raise

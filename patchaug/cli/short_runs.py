@@ -87,7 +87,7 @@ class ShortRuns:
             }
         )  # fmt: skip
         set_seed(seed)
-        dls = make_loaders([(one, one) for one in self._train], [(one, one) for one in self._valid], options, self._out)  # type: ignore[misc]
+        dls = make_loaders([(one, one) for one in self._train], [(one, one) for one in self._valid], options, self._out)
         learn = make_learner(dls, options, self._out)
         weights = options.numbers_of_classes(options.codes)
         if options.class_weights == "balanced":

@@ -90,7 +90,7 @@ def gather_parts(values: torch.Tensor) -> torch.Tensor:
 
 
 def copy_from_first(module: torch.nn.Module, *, parameters: bool) -> None:
-    """Copy buffers, and parameters if told so, from rank 0 to all ranks.
+    """Copy buffers, and parameters where asked for, from rank 0 to all ranks.
 
     Args:
         module: The model.

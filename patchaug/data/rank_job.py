@@ -48,7 +48,7 @@ class RankJob:
         """End together: wait for rank 0, which may still write results.
 
         Raises:
-            SystemExit: A rank has failed, and has told why.
+            SystemExit: A rank has failed, and has reported why.
         """
         if self.ranks.is_first:
             self._store.set("done", "1")

@@ -58,11 +58,11 @@ class RankExchange:
         keys = [f"{name}/{rank}" for rank in range(self.ranks.world_size)]
         try:
             self._store.set(keys[self.ranks.rank], pickle.dumps(value))
-            told = time.monotonic() + _PATIENCE
+            report_at = time.monotonic() + _PATIENCE
             while not self._store.check(keys):
                 time.sleep(_EVERY)
-                if time.monotonic() > told:
-                    told = math.inf
+                if time.monotonic() > report_at:
+                    report_at = math.inf
                     late = [str(rank) for rank, key in enumerate(keys) if not self._store.check([key])]
                     print_message(
                         f"rank {self.ranks.rank} has done its part, and waits for rank {', '.join(late[:9])}; each "

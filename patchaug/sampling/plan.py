@@ -38,9 +38,8 @@ from patchaug.sampling.slide_ids import slide_ids
 from patchaug.slides.index_build import Workers
 from patchaug.slides.slide import Patch, Slide
 
-_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT, _DATASET = range(
-    6
-)  # streams: never renumber, or old windows would move
+# Streams: never renumber, or old windows would move.
+_WINDOWS, _ORDER, _TRANSFORMS, _REPLACED, _AUGMENT, _DATASET = range(6)
 _UNMADE: dict[str, Any] = {"_distributions": None, "_over_slides": None}  # made again when a plan draws
 TRIES = 8  # windows that are tried in place of one that cannot be read
 

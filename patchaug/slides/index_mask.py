@@ -49,7 +49,7 @@ def index_mask(
 
 
 def _runs_of(piece: Array, rest: int | None) -> tuple[Array, Array, Array, Array]:
-    """Return what `_stretches` does, without the runs of one class; strips are cut after these are out."""
+    """Return values, rows, first and last columns of all runs but those of one class, cut where a strip ends."""
     width = piece.shape[1]
     flat = piece.reshape(-1)
     at = _starts_of_runs(flat, width)

@@ -109,14 +109,17 @@ class RunLengthIndex(SharedArraysMixin):
             return self.rows[first:last], self.starts[first:last], self.lasts[first:last]
         x, y = self.corner(number)
         cells = self.read(x, y, min(STRIP, self.width - x), min(BLOCK, self.height - y))
-        values, rows, starts, lasts = _stretches(cells)
-        ours = values == self.value
-        if int((lasts - starts + 1)[ours].sum()) != self.amounts[number]:
+        ours = np.zeros((cells.shape[0], cells.shape[1] + 2), np.int8)
+        ours[:, 1:-1] = cells == self.value
+        edges = np.diff(ours, axis=1)
+        rows, starts = np.nonzero(edges == 1)
+        lasts = np.nonzero(edges == -1)[1] - 1
+        if int((lasts - starts + 1).sum()) != self.amounts[number]:
             raise ForegroundError(
                 f"the mask changed since it was indexed: class {self.value} around x={x} y={y} had "
                 f"{self.amounts[number]} px; open the slide again"
             )
-        return rows[ours].astype(np.uint8), starts[ours].astype(np.uint8), lasts[ours].astype(np.uint8)
+        return rows.astype(np.uint8), starts.astype(np.uint8), lasts.astype(np.uint8)
 
     def count(self, x: int, y: int, right: int, bottom: int) -> int:
         """Count the class's pixels with x <= column < right and y <= row < bottom."""
@@ -196,15 +199,3 @@ def _pixels(starts: Array, lasts: Array, left: int, end: int) -> int:
         starts, lasts = np.minimum(starts, end), np.minimum(lasts, end - 1)
     # No run is longer than 255 here, so the byte that wraps at 0 - 1 + 1 is right again.
     return int(np.add.reduce(lasts - starts + np.uint8(1), dtype=np.int64))
-
-
-def _stretches(cells: Array) -> tuple[Array, Array, Array, Array]:
-    """Values, rows, first and last columns of all runs, cut where a strip ends; in reading order."""
-    height, width = cells.shape
-    changes = np.empty((height, width), bool)
-    np.not_equal(cells[:, 1:], cells[:, :-1], out=changes[:, 1:])
-    changes[:, ::STRIP] = True
-    at = np.flatnonzero(changes)
-    rows, starts = np.divmod(at, width)
-    lasts = starts + np.diff(at, append=height * width) - 1
-    return cells[rows, starts], rows, starts, lasts

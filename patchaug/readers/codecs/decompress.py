@@ -58,7 +58,7 @@ def unpack(codec: str, data: bytes | memoryview, size: int) -> Any:
     """
     import imagecodecs
 
-    runs = codec == "deflate" and len(data) * _LONG_RUNS < size and imagecodecs.ZLIBNG.available
+    runs = codec in ("deflate", "zlib") and len(data) * _LONG_RUNS < size and imagecodecs.ZLIBNG.available
     try:
         raw = getattr(imagecodecs, "zlibng_decode" if runs else f"{codec}_decode")(data, out=size + 1)
     except Exception as error:  # of each codec another one; some say so that there is no room
