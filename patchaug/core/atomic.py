@@ -146,7 +146,7 @@ def require_replaceable(target: Path, content: str, replace: Callable[[Path], bo
 def not_own(target: str | os.PathLike[str], content: str) -> WriteError:
     """Return the error for a file or folder that patchaug did not write, or that was changed since."""
     return WriteError(
-        f"{os.fspath(target)} exists, and patchaug did not write it as a {content}, or it was changed since; "
+        f"{os.fspath(target)} exists, and patchaug did not write it as its {content}, or it was changed since; "
         f"choose another name"
     )
 

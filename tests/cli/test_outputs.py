@@ -185,6 +185,6 @@ def test_options_that_were_edited_are_the_users(tmp_path: Path) -> None:
     assert PatchOptions.from_file(file).size == 96
     file.write_text(file.read_text().replace("96", "128"))
     assert PatchOptions.from_file(file).size == 128
-    with pytest.raises(PatchaugError, match="did not write it as a options"):
+    with pytest.raises(PatchaugError, match="did not write it as its options"):
         PatchOptions(64).save(file)
     assert json.loads(file.read_text())["size"] == 128

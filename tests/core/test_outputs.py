@@ -44,7 +44,7 @@ def test_own_files_are_replaced_and_changed_ones_are_not(tmp_path, write):
     assert is_signed(target, WRITERS[write])
     write(target)
     assert target.read_bytes() == whole  # signed alike
-    with pytest.raises(WriteError, match="a exists, and patchaug did not write it as a manifest, or it was changed"):
+    with pytest.raises(WriteError, match="a exists, and patchaug did not write it as its manifest, or it was changed"):
         write(target, "manifest")
     for place in range(0, len(whole), max(len(whole) // 60, 1)):
         changed = bytes([*whole[:place], whole[place] ^ 1, *whole[place + 1 :]])

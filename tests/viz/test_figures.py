@@ -286,7 +286,7 @@ def test_a_picture_that_cannot_be_saved_leaves_nothing(tmp_path: Path, monkeypat
         for target in (out, tmp_path / "new.png"):
             with pytest.raises(OSError, match="disk full"):
                 show_patches(patches, out=target)
-    with pytest.raises(WriteError, match="other.png exists, and patchaug did not write it as a picture"):
+    with pytest.raises(WriteError, match="other.png exists, and patchaug did not write it as its picture"):
         show_patches(patches, out=other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "other.png"]
     assert out.read_bytes() == before and other.read_bytes() == b"other"
