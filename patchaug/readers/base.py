@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from pathlib import PurePath
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from patchaug.core.arguments import names_arguments
 from patchaug.core.arrays import Array
@@ -57,6 +58,23 @@ class Raster(Protocol):
             WindowError: The window leaves its level, or the level does not exist.
             ReadError: The file cannot be opened or decoded there.
         """
+
+
+_NAMES = ("level_dimensions", "level_downsamples", "mpp", "name", "read")
+
+
+def is_raster(source: Any) -> TypeGuard[Raster]:
+    """Return `isinstance(source, Raster)`, which Python takes long for, before 3.12.
+
+    Examples:
+        >>> import numpy as np
+        >>> from patchaug.readers import ArrayRaster
+        >>> is_raster(ArrayRaster(np.zeros((4, 4), np.uint8))), is_raster("a.tiff")
+        (True, False)
+    """
+    if isinstance(source, (str, PurePath)):
+        return False
+    return (all(hasattr(source, name) for name in _NAMES) and source.read is not None) or isinstance(source, Raster)
 
 
 @names_arguments

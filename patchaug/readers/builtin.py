@@ -23,18 +23,18 @@ from patchaug.readers.annotations.vector_files import MAGIC as VECTORS
 from patchaug.readers.array import ArrayRaster
 from patchaug.readers.base import Raster, Sizes
 from patchaug.readers.channels import Channels
-from patchaug.readers.file import open_file
-from patchaug.readers.first_bytes import HEAD_BYTES
 from patchaug.readers.formats import FORMATS, dtype_error
 from patchaug.readers.gdal import GdalRaster
 from patchaug.readers.gdal_calls import is_gdal
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.openslide import OpenSlideRaster
+from patchaug.readers.reader_entry import HeadTest
 from patchaug.readers.registry import register_reader
 from patchaug.readers.remote.source import is_object
 from patchaug.readers.tiff.header import MAGIC
 from patchaug.readers.tiff.reader import TiffRaster
 from patchaug.readers.tiff.scenes import Scene
+from patchaug.readers.urls import is_url
 from patchaug.readers.whole_image import ImageRaster
 from patchaug.readers.zarr.reader import ZarrRaster, opened_array
 from patchaug.readers.zarr.store import ZIP, is_zarr
@@ -45,11 +45,11 @@ PRIORITY = -10
 def register_builtin() -> None:
     """Fill the table of readers; of equal priority the first one is tried first."""
     register_reader(  # before polygons: a VRT is XML too
-        "rasterio", image=_with_mask(_open_gdal, False), mask=_with_mask(_open_gdal, True), accepts=_is_gdal_file,
-        suffixes=[".jp2", ".j2k", ".vrt"], priority=PRIORITY, replace=True,
+        "rasterio", image=_with_mask(_open_gdal, False), mask=_with_mask(_open_gdal, True),
+        accepts=HeadTest(_is_gdal_file), suffixes=[".jp2", ".j2k", ".vrt"], priority=PRIORITY, replace=True,
     )  # fmt: skip
     register_reader(
-        "polygons", annotations=_open_polygons, accepts=_is_annotations, priority=PRIORITY, replace=True,
+        "polygons", annotations=_open_polygons, accepts=HeadTest(_is_annotations), priority=PRIORITY, replace=True,
         suffixes=[".geojson", ".geojson.gz", ".json", ".json.gz", ".xml", ".gpkg", ".shp", ".fgb"],
     )  # fmt: skip
     for name, open_object, accepts in (
@@ -63,7 +63,7 @@ def register_builtin() -> None:
         )  # fmt: skip
     register_reader(
         "zarr", image=_with_mask(_open_zarr, False), mask=_with_mask(_open_zarr, True), magic=ZIP,
-        accepts=_is_zarr_path, suffixes=[".zarr", ".zarr.zip"],
+        accepts=HeadTest(_is_zarr_path), suffixes=[".zarr", ".zarr.zip"],
         priority=PRIORITY, replace=True,
     )  # fmt: skip
     register_reader(
@@ -102,8 +102,8 @@ def _open_zarr(
     return raster
 
 
-def _is_zarr_path(source: Any) -> bool:
-    if not isinstance(source, str):
+def _is_zarr_path(source: Any, head: bytes) -> bool:
+    if head or not isinstance(source, str):  # a file is no folder
         return False
     return not is_object(source) and is_zarr(source)
 
@@ -148,11 +148,8 @@ def _open_whole(
     return raster
 
 
-def _is_gdal_file(source: Any) -> bool:
-    if not _is_file(source):
-        return False
-    with open(source, "rb") as file:
-        return is_gdal(file.read(64))
+def _is_gdal_file(source: Any, head: bytes) -> bool:
+    return isinstance(source, str) and is_gdal(head[:64]) and not is_url(source)
 
 
 def _open_gdal(path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None) -> Raster:
@@ -214,14 +211,10 @@ def _checked(array: Array, name: str, *, mask: bool) -> Array:
     return array
 
 
-def _is_annotations(source: Any) -> bool:
+def _is_annotations(source: Any, head: bytes) -> bool:
     """Return whether a source is parsed GeoJSON, or a file of JSON, XML or vectors, compressed by gzip or not."""
     if not isinstance(source, str):
         return isinstance(source, (Mapping, list)) or hasattr(source, "__geo_interface__")
-    if not _is_content(source):
-        return False
-    with open_file(source, whole=False) as file:
-        head = file.read(HEAD_BYTES)
     if head.startswith(VECTORS):
         return True
     if head.startswith(b"\x1f\x8b"):

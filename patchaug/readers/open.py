@@ -12,7 +12,7 @@ from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.windows import Window
 from patchaug.errors import LabelError, OptionError, PatchaugError, ReadError
-from patchaug.readers.base import Raster
+from patchaug.readers.base import Raster, is_raster
 from patchaug.readers.channels import Channels
 from patchaug.readers.colours import ColourRaster, common_colours
 from patchaug.readers.constant import ConstantRaster
@@ -64,7 +64,7 @@ def open_raster(
         >>> raster.read(Window(10, 20, 8, 4)).shape
         (4, 8, 3)
     """
-    if isinstance(source, Raster):
+    if is_raster(source):
         if series is not None:
             raise OptionError(f"{source.name}: series={series!r} chooses a picture of a file, and the source is open")
         return source if channels is None else PickedChannels(source, channels)
@@ -114,7 +114,7 @@ def open_mask(
         ((60, 40),)
     """
     classes = ClassCodes.of(codes)
-    if isinstance(source, Raster):
+    if is_raster(source):
         return source
     if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
         return _constant(int(source), sizes, classes, ignore_index)

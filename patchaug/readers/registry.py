@@ -4,62 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
-from inspect import Parameter, signature
-from types import FunctionType
 from typing import Any
 
 from patchaug.core.arguments import names_arguments
 from patchaug.core.validation import checked_integer
 from patchaug.errors import OptionError, PatchaugError, ReadError
-from patchaug.readers.base import Raster
+from patchaug.readers.base import Raster, is_raster
 from patchaug.readers.channels import Channels
 from patchaug.readers.file import UnsupportedError, describe, fingerprint
 from patchaug.readers.file_handles import open_with_room
 from patchaug.readers.first_bytes import HEAD_BYTES, first_bytes
 from patchaug.readers.picked_channels import PickedChannels
+from patchaug.readers.reader_entry import Opener, Reader, accepted, parameters_of
 from patchaug.readers.remote.source import forget
 from patchaug.readers.urls import absolute_path, is_url
 
-Opener = Callable[..., Raster]
-# Options of annotations that an opener may leave out of its parameters, and their defaults.
-OPTIONAL = {"classes": None, "outside": None, "label": "classification", "invalid": "raise", "place": None}
-
 _readers: list[Reader] = []  # highest priority first
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One entry of the table; see `register_reader`."""
-
-    name: str
-    image: Opener | None
-    mask: Opener | None
-    annotations: Opener | None
-    suffixes: frozenset[str]
-    magic: tuple[bytes, ...]
-    accepts: Callable[[Any], bool] | None
-    priority: int
-
-    def opener(self, kind: str) -> Opener | None:
-        """Return the opener for "image", "mask" or "annotations"; None where the reader has none."""
-        opener: Opener | None = getattr(self, kind)
-        return opener
-
-    def takes(self, source: Any, head: bytes) -> bool:
-        """Return whether the reader should be tried: by content, and by suffix where it names no content.
-
-        Args:
-            source: Absolute path, or the object that was passed.
-            head: First bytes of the file; empty for folders and objects.
-        """
-        if self.accepts is not None and self.accepts(source):
-            return True
-        if self.magic and head.startswith(self.magic):
-            return True
-        by_content = self.accepts is not None or self.magic
-        return not by_content and isinstance(source, str) and source.lower().endswith(tuple(self.suffixes))
 
 
 @names_arguments
@@ -243,7 +203,7 @@ def _chosen(
     reader: Reader, kind: str, source: Any, options: dict[str, Any], channels: Channels | None, series: int | str | None
 ) -> Raster:
     """Open a source with one reader, and choose picture and channels."""
-    takes = {one.name for one in _parameters(reader.opener(kind) or _chosen)}
+    takes = parameters_of(reader.opener(kind) or _chosen).names
     if series is not None:
         if "series" not in takes:
             called = source if isinstance(source, str) else type(source).__name__
@@ -261,8 +221,8 @@ def _opened(reader: Reader, kind: str, source: Any, options: dict[str, Any]) -> 
     opener = reader.opener(kind)
     assert opener is not None
     try:
-        raster = opener(source, **_accepted(reader, opener, options))
-        if not isinstance(raster, Raster):
+        raster = opener(source, **accepted(reader, opener, options))
+        if not is_raster(raster):
             raise OptionError(
                 f"reader {reader.name!r} must return a Raster, with name, level_dimensions, level_downsamples, mpp "
                 f"and read(window), got {type(raster).__name__}"
@@ -273,27 +233,3 @@ def _opened(reader: Reader, kind: str, source: Any, options: dict[str, Any]) -> 
         called = source if isinstance(source, str) else type(source).__name__
         raise ReadError(f"{called}: reader {reader.name!r} failed ({describe(error)})") from error
     return raster
-
-
-def _parameters(opener: Opener) -> tuple[Parameter, ...]:
-    """Return the parameters of an opener; those of a function are looked up once, for thousands of slides."""
-    return _parameters_of(opener) if isinstance(opener, FunctionType) else tuple(signature(opener).parameters.values())
-
-
-_parameters_of = lru_cache(maxsize=256)(lambda opener: tuple(signature(opener).parameters.values()))
-
-
-def _accepted(reader: Reader, opener: Opener, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that an opener takes; the newer ones of annotations only where it names them.
-
-    Raises:
-        OptionError: An option that was set is not among them.
-    """
-    parameters = _parameters(opener)
-    if any(one.kind is one.VAR_KEYWORD for one in parameters):
-        return options
-    taken = {one.name for one in parameters}
-    for name, default in OPTIONAL.items():
-        if name not in taken and options.get(name, default) != default and name in ("outside", "label", "invalid"):
-            raise OptionError(f"{name}={options[name]!r} is not an option of reader {reader.name!r}; leave it out")
-    return {name: value for name, value in options.items() if name in taken or name not in OPTIONAL}

@@ -9,6 +9,7 @@ import pytest
 
 from patchaug import MissingError, OptionError, ReadError, Window, open_slide, register_reader
 from patchaug.readers import (
+    ArrayRaster,
     FileRaster,
     TiffRaster,
     UnsupportedError,
@@ -16,11 +17,14 @@ from patchaug.readers import (
     missing_tiles,
     open_raster,
     path_of,
+    reader_entry,
+    registry,
     require_inside,
     tile_size,
     uncached,
     unregister_reader,
 )
+from patchaug.readers.base import Raster, is_raster
 from patchaug.slides.audit import audit_slides
 from patchaug.slides.discovery import get_slide_files
 from patchaug.slides.pairing import find_masks
@@ -192,3 +196,43 @@ def test_hooks_have_defaults_for_a_plain_raster(tmp_path):
     assert (tiff.ram, cold.ram, path_of(cold)) == (1 << 20, 0, str(tmp_path / "a.tiff"))
     assert tile_size(tiff, 0) == (tiff.grids[0].tile_width, tiff.grids[0].tile_height)
     assert np.array_equal(cold.read(Window(0, 0, 90, 70)), coordinate_image(90, 70))
+
+
+def test_of_thousands_of_slides_signatures_are_looked_up_and_first_bytes_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "a.tiff"
+    write_pyramid(path, [coordinate_image(200, 100)])
+    open_slide(path)
+    heads = []
+
+    def counted(source):
+        heads.append(source)
+        return first_bytes(source)
+
+    def looked_up(opener):
+        raise AssertionError(f"signature of {opener}")
+
+    first_bytes = registry.first_bytes
+    monkeypatch.setattr(registry, "first_bytes", counted)
+    monkeypatch.setattr(reader_entry, "signature", looked_up)
+    open_slide(path)
+    assert heads == [str(path)]
+
+
+class WithoutRead:
+    name, level_dimensions, level_downsamples, mpp = "a", ((1, 1),), (1.0,), None
+
+
+class WithNone(WithoutRead):
+    read = None
+
+
+class Named(WithoutRead, Raster):
+    pass
+
+
+def test_rasters_are_told_as_isinstance_tells_them(tmp_path):
+    raster = ArrayRaster(np.zeros((2, 2), np.uint8))
+    for one in (raster, WithoutRead(), WithNone(), Named(), "a.tiff", tmp_path, None, 3, np.zeros(3), RawRaster):
+        assert is_raster(one) == isinstance(one, Raster)
+    assert is_raster(raster)
+    assert not is_raster(WithNone())

@@ -72,9 +72,12 @@ class Header:
     @cached_property
     def missing(self) -> tuple[Array | None, ...]:
         """For each level, which tiles are not stored for any sample that is read, bool (tiles,); None for none."""
-        found = []
+        found: list[Array | None] = []
         for level in self.levels:
             parts = {sample // level.parts[0].samples for sample in self.colours.samples}
+            if any(level.parts[part].counts.all() for part in parts):  # of most files, without further arrays
+                found.append(None)
+                continue
             absent = np.logical_and.reduce([level.parts[part].absent for part in sorted(parts)])
             found.append(absent if absent.any() else None)
         return tuple(found)
@@ -150,7 +153,8 @@ def _header(path: str, tiff: TiffFile, scene: int, *, mask: bool, channels: Chan
         mask and int(first.photometric) == 0, nodata_of(path, first),
     )  # fmt: skip
     _require_tiles(path, tiff, header, mask=mask)
-    return header if mask else replace(header, inside=_inside(path, tiff, first, header))
+    inside = None if mask else _inside(path, tiff, first, header)
+    return header if inside is None else replace(header, inside=inside)
 
 
 def _inside(path: str, tiff: TiffFile, first: Any, header: Header) -> Header | None:

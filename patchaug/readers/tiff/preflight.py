@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from patchaug.errors import PatchaugError, ReadError
 from patchaug.readers.file import open_file
@@ -17,7 +17,7 @@ from patchaug.readers.file import open_file
 TILE_LIMIT = 64 << 20  # pixels
 PAGES = 4096
 _ENTRIES = 4096  # fields of a page
-_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # unsigned whole numbers, by TIFF's number of the type
+_WHOLE = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # bytes of unsigned whole numbers, by TIFF's number of the type
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SIDE = (1 << 32) - 1
 # Name, and the largest value, of fields that hold one number.
@@ -29,6 +29,8 @@ _NUMBERS = {
 _LISTS = {258: "BitsPerSample", 273: "StripOffsets", 279: "StripByteCounts", 324: "TileOffsets", 325: "TileByteCounts",
           330: "SubIFDs"}  # fmt: skip
 _NDPI = 65420  # Hamamatsu stores offsets in a layout of its own
+_CHECKED = frozenset({*_NUMBERS, *_LISTS, _NDPI})
+_BLOCK = 4096  # bytes that are read at a time
 
 
 class _Entry(NamedTuple):
@@ -40,49 +42,55 @@ class _Entry(NamedTuple):
 
 
 class _Tiff:
-    """The file with its byte order and the layout of classic TIFF or BigTIFF."""
+    """The file with its byte order and the layout of classic TIFF or BigTIFF; read by blocks."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
-        head = self.read(0, 16)
-        self.order = "<" if head[:2] == b"II" else ">"
-        self.big = self.numbers(head[2:4], "H") == (43,)
-        self.first = self.number_at(8 if self.big else 4, "Q" if self.big else "I")
+        self._block, self._at = b"", 0
+        self.order: Literal["little", "big"] = "little" if self.read(0, 2) == b"II" else "big"
+        self.big = self.number_at(2, 2) == 43
+        self.wide = 8 if self.big else 4  # bytes of an offset, and of a value inside its field
+        self.first = self.number_at(self.wide, self.wide)
+        self.field = struct.Struct(("<" if self.order == "little" else ">") + ("HHQ8s" if self.big else "HHI4s"))
 
     def read(self, at: int, count: int) -> bytes:
         """Read bytes, fewer at the end of the file."""
         if not 0 <= at < self.size:
             return b""
-        self.file.seek(at)
-        return self.file.read(min(count, self.size - at))
+        start = at - self._at
+        if start < 0 or start + count > len(self._block):
+            self.file.seek(at)
+            self._block, self._at = self.file.read(min(max(count, _BLOCK), self.size - at)), at
+            start = 0
+        return self._block[start : start + count]
 
-    def numbers(self, data: bytes, letter: str) -> tuple[int, ...]:
-        """Unpack as many numbers as the bytes hold."""
-        whole = len(data) - len(data) % struct.calcsize(f"{self.order}{letter}")
-        return tuple(number for (number,) in struct.iter_unpack(f"{self.order}{letter}", data[:whole]))
+    def number_at(self, at: int, width: int) -> int:
+        """Return the number of so many bytes at an offset; 0 beyond the end of the file."""
+        data = self.read(at, width)
+        return int.from_bytes(data, self.order) if len(data) == width else 0
 
-    def number_at(self, at: int, letter: str) -> int:
-        """Return the number at an offset; 0 beyond the end of the file."""
-        found = self.numbers(self.read(at, struct.calcsize(f"{self.order}{letter}")), letter)
-        return found[0] if found else 0
+    def numbers_at(self, at: int, width: int, count: int) -> list[int]:
+        """Return as many numbers as the file holds, at most `count`."""
+        data = self.read(at, width * count)
+        starts = range(0, len(data) - width + 1, width)
+        return [int.from_bytes(data[start : start + width], self.order) for start in starts]
 
     def page(self, at: int) -> tuple[dict[int, _Entry], int]:
-        """Return the fields of a page, and the offset of the next page; 0 after the last."""
-        wide, letter = (8, "Q") if self.big else (2, "H")
-        count = self.number_at(at, letter)
+        """Return the fields of a page that are checked, and the offset of the next page; 0 after the last."""
+        start = at + (8 if self.big else 2)
+        count = self.number_at(at, start - at)
         if count > _ENTRIES:
             raise ValueError(f"has {count} fields, at most {_ENTRIES} are read")
-        length = 20 if self.big else 12
+        length = self.field.size
         fields: dict[int, _Entry] = {}
-        data = self.read(at + wide, count * length)
-        for number in range(len(data) // length):
-            start = number * length
-            tag, kind, values = struct.unpack_from(f"{self.order}HH{'Q' if self.big else 'I'}", data, start)
-            inside = at + wide + start + (12 if self.big else 8)
-            if _SIZES.get(kind, 1) * values > (8 if self.big else 4):
-                inside = self.number_at(inside, "Q" if self.big else "I")
-            fields.setdefault(tag, _Entry(kind, values, inside))
-        return fields, self.number_at(at + wide + count * length, "Q" if self.big else "I")
+        data = self.read(start, count * length)
+        whole = len(data) - len(data) % length
+        for number, (tag, kind, values, inside) in enumerate(self.field.iter_unpack(data[:whole]), 1):
+            if tag in _CHECKED and tag not in fields:
+                fits = _SIZES.get(kind, 1) * values <= self.wide
+                place = start + number * length - self.wide if fits else int.from_bytes(inside, self.order)
+                fields[tag] = _Entry(kind, values, place)
+        return fields, self.number_at(start + count * length, self.wide)
 
 
 def require_sound(path: str) -> bool:
@@ -142,10 +150,9 @@ def _pages(tiff: _Tiff) -> Iterator[dict[int, _Entry]]:
                     f"at byte {at} is followed by the page at byte {following}, which comes before it in the chain"
                 )
             below = fields.get(330)
-            if below is not None and below.kind in _FORMATS and len(chains) <= PAGES:  # so many exceed the limit
-                letter = _FORMATS[below.kind]
-                data = tiff.read(below.at, min(below.values, PAGES + 1) * struct.calcsize(letter))
-                chains.update(offset for offset in tiff.numbers(data, letter) if 0 < offset < tiff.size)
+            if below is not None and below.kind in _WHOLE and len(chains) <= PAGES:  # so many exceed the limit
+                offsets = tiff.numbers_at(below.at, _WHOLE[below.kind], min(below.values, PAGES + 1))
+                chains.update(offset for offset in offsets if 0 < offset < tiff.size)
             at = following
         visited |= chain
 
@@ -157,16 +164,16 @@ def _require_sound_page(tiff: _Tiff, fields: dict[int, _Entry]) -> tuple[int, in
         if tag not in fields:
             continue
         kind, count, at = fields[tag]
-        if kind not in _FORMATS or count < 1:
+        if kind not in _WHOLE or count < 1:
             raise ValueError(f"has a field {name} of type {kind} with {count} values, it is one unsigned whole number")
-        values[tag] = tiff.number_at(at, _FORMATS[kind])
+        values[tag] = tiff.number_at(at, _WHOLE[kind])
         if not 1 <= values[tag] <= most:
             raise ValueError(f"has {name} {values[tag]}, it must be in 1..{most}")
     for tag, name in _LISTS.items():
         if tag not in fields:
             continue
         kind, count, at = fields[tag]
-        if kind not in _FORMATS:
+        if kind not in _WHOLE:
             raise ValueError(f"has a field {name} of type {kind}, it holds unsigned whole numbers")
         if at + count * _SIZES[kind] > tiff.size:
             raise ValueError(f"says that {count} numbers {name} begin at byte {at} of a file of {tiff.size} bytes")

@@ -48,11 +48,10 @@ def choose_scene(path: str, tiff: TiffFile, scene: Scene | None, *, mask: bool =
     every = list(tiff.series)
     if isinstance(scene, str) and scene not in (one.name for one in every) and scene.isdecimal():
         scene = int(scene)
-    listed = ", ".join(f"{number} {_describe(one)}" for number, one in enumerate(every))
     if scene is not None:
         found = [n for n, one in enumerate(every) if one.name == scene] if isinstance(scene, str) else [scene]
         if len(found) != 1 or not 0 <= found[0] < len(every):
-            raise OptionError(f"{path}: there is no single series {scene!r}; it holds {listed}")
+            raise OptionError(f"{path}: there is no single series {scene!r}; it holds {_listed(every)}")
         return found[0]
     full = [number for number, one in enumerate(every) if not _is_beside(one)]
     if len(full) == 1:
@@ -60,7 +59,11 @@ def choose_scene(path: str, tiff: TiffFile, scene: Scene | None, *, mask: bool =
     numbers = full or range(len(every))
     first = next(iter(numbers))
     cure = "save the wanted one as a file of its own" if mask else f"choose one, such as series={first}"
-    raise ReadError(f"{path}: holds {len(every)} pictures ({listed}), and a slide is one; {cure}")
+    raise ReadError(f"{path}: holds {len(every)} pictures ({_listed(every)}), and a slide is one; {cure}")
+
+
+def _listed(every: list[TiffPageSeries]) -> str:
+    return ", ".join(f"{number} {_describe(one)}" for number, one in enumerate(every))
 
 
 def _describe(series: TiffPageSeries) -> str:
