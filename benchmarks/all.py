@@ -4,8 +4,8 @@
 
 SLIDE and MASK are a large slide and its mask, such as `synthetic_slides.write_slide(folder, name, size=23040)` of
 `patchaug.testing` makes. Each script also runs alone and says what it measures; its own table is printed before. All
-figures are ratios to something that ran beside, so that runs on one machine can be compared. With another checkout first in
-`PYTHONPATH`, that version is measured by the scripts of this one; rows that it cannot run say "not found".
+figures are ratios to something that ran beside, so that runs on one machine can be compared. With another checkout
+first in `PYTHONPATH`, that version is measured by the scripts of this one; rows that it cannot run say "not found".
 """
 
 from __future__ import annotations
