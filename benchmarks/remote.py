@@ -1,6 +1,7 @@
 """Measure windows of 512 px a second from a slide on a server that waits 30 ms before each answer.
 
     python benchmarks/remote.py [--slide SLIDE.tiff] [--windows 200] [--delay 30] [--rounds 3] [--faults 0.05]
+        [--slides 64]
 
 Without a slide, one is made whose rows of tiles are as far apart in the file as those of a slide at 40x: 81,920 px
 wide, JPEG tiles of 256 px with 30 KB each, 200 MB.
@@ -9,7 +10,8 @@ A server of its own process answers ranges over loopback. In each round, one aft
 file and the URL through torch's loader with two workers and no cache of decoded tiles; tifffile reads the same windows
 over fsspec (its zarr store, as its documentation has it), with fsspec's own cache and with none. The local file is
 dropped from the system's cache before. All windows differ, so each is read cold. With `--faults`, that part of the
-requests fails, is cut or stalls, and every window is compared with the local one.
+requests fails, is cut or stalls, and every window is compared with the local one. Before that, `--slides` URLs are
+opened one after the other, and as the slides of a training.
 
 Times run from the second batch to the last, so that neither imports nor the start of workers count.
 """
@@ -111,6 +113,21 @@ def _digests(patches: list[Any]) -> list[str]:
     return [blake2b(patch.image.tobytes(), digest_size=8).hexdigest() for patch in patches]
 
 
+def openings(place: str, slides: int) -> tuple[float, float]:
+    """Return seconds for opening slides one after the other, and as the slides of a training."""
+    from patchaug import Uniform, open_slide
+    from patchaug.data.slide_items import SlideImage, slides_of
+
+    places = [place.replace("slide.tiff", f"slide{number}.tiff") for number in range(2 * slides + 1)]
+    open_slide(places.pop(), ram=0)  # starts the program for requests
+    began = time.perf_counter()
+    for one in places[:slides]:
+        open_slide(one, ram=0)
+    alone = time.perf_counter() - began
+    slides_of([(SlideImage(one, ram=0),) for one in places[slides:]], Uniform(SIZE))
+    return alone, time.perf_counter() - began - alone
+
+
 def through_fsspec(url: str, windows: int, seed: int, cache: str) -> float:
     """Return windows a second of tifffile over fsspec."""
     import fsspec
@@ -176,6 +193,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--faults", type=float, default=0.0)
+    parser.add_argument("--slides", type=int, default=64, help="slides that are opened")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -192,6 +210,7 @@ def measure(slide: str, options: argparse.Namespace) -> None:
     url = f"http://127.0.0.1:{ports.get(timeout=60)}/slide.tiff"
     rates: dict[str, list[float]] = {}
     before = load()
+    alone, together = in_process(openings, url, options.slides) if not options.faults else (0.0, 0.0)
     for number in range(options.rounds):
         cold(slide)
         local, expected = in_process(through_loader, slide, options.windows, number)
@@ -215,6 +234,9 @@ def measure(slide: str, options: argparse.Namespace) -> None:
             for name, values in rates.items()
         ),
     ]
+    if together:
+        times = f"{alone:.1f} s one after the other, {together:.1f} s as those of a training"
+        lines += ["", f"Opening {options.slides} slides: {times}: {alone / together:.1f} times as fast"]
     give(lines, options.out)
 
 

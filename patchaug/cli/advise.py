@@ -18,8 +18,10 @@ from patchaug.cli.split_pairs import list_examples, pairs_of
 from patchaug.core.atomic import write_text
 from patchaug.core.memory.budget import budget
 from patchaug.core.messages import messages_from, print_message
+from patchaug.core.waiting_calls import call_each
 from patchaug.errors import OptionError
 from patchaug.options.fields import TrainOptions
+from patchaug.readers.urls import is_url
 from patchaug.slides.slide import Slide
 
 FOLDER, REPORT, FIGURE, TABLE = "patchaug-advice", "advice.json", "advice.png", "advice.txt"
@@ -135,7 +137,7 @@ def _opened(pairs: Any, settings: TrainOptions) -> tuple[list[Slide], list[Slide
     """Open slides with their masks once for all candidates; cut them in parts where the options do so."""
     from patchaug.cli.split_pairs import as_items
     from patchaug.data.region_parts import open_parts
-    from patchaug.data.slide_items import LazySlideItem
+    from patchaug.data.slide_items import LazySlideItem, source_of
     from patchaug.slides.open import open_slide
 
     opening = {**settings.label_arguments(), "channels": settings.channels, "series": settings.series,
@@ -147,12 +149,14 @@ def _opened(pairs: Any, settings: TrainOptions) -> tuple[list[Slide], list[Slide
         )  # fmt: skip
         return [part for part, _ in train], [part for part, _ in valid]
     sides: tuple[list[Slide], list[Slide]] = [], []
+
+    def opened(_: int, pair: tuple[Any, Any]) -> Slide:
+        image, mask = pair
+        item = image if isinstance(image, LazySlideItem) else LazySlideItem(image)
+        return open_slide(item.source, mask, mpp=item.mpp or settings.mpp_of_slides, region=item.region, **opening)
+
     for found, side in zip(sides, pairs, strict=True):
-        for image, mask in as_items(side, settings):
-            item = image if isinstance(image, LazySlideItem) else LazySlideItem(image)
-            found.append(
-                open_slide(item.source, mask, mpp=item.mpp or settings.mpp_of_slides, region=item.region, **opening)
-            )
+        found += call_each(opened, as_items(side, settings), lambda pair: any(is_url(source_of(one)) for one in pair))
     return sides
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from patchaug.cli.common import Json, print_result
 from patchaug.core.validation import SEED, checked_integer
+from patchaug.core.waiting_calls import call_each
 from patchaug.options.fields import PatchOptions
+from patchaug.readers.urls import is_url
 from patchaug.sampling.statistics import PERCENTILES, checked_scale, measure, suggested_scale
 from patchaug.slides.discovery import get_slide_files, is_folder_of_slides
 from patchaug.slides.open import open_slide
@@ -40,7 +42,8 @@ def stats(
     given = {"channels": channels, "series": series, "scale": scale}
     options = PatchOptions.layered({name: text for name, text in given.items() if text is not None}, size=size)
     files = [file for path in paths for file in (get_slide_files(path) if is_folder_of_slides(path) else [path])]
-    slides = [open_slide(file, channels=options.channels, series=options.series, ram=ram) for file in files]
+    opening: dict[str, Any] = {"channels": options.channels, "series": options.series, "ram": ram}
+    slides = list(call_each(lambda _, file: open_slide(file, **opening), files, is_url))
     measured = measure(slides, windows=windows, size=size, seed=seed)
     pairs = suggested_scale(measured) if options.scale is None else checked_scale(options.scale)
     pairs = pairs * len(measured) if len(pairs) == 1 else pairs

@@ -12,9 +12,11 @@ from itertools import zip_longest
 from typing import Any
 
 from patchaug.core.progress import progress
+from patchaug.core.waiting_calls import call_each
 from patchaug.core.windows import Window
 from patchaug.data.image_pixels import ImagePixels
 from patchaug.errors import FrameError, OptionError, PatchaugError, collected
+from patchaug.readers.urls import is_url
 from patchaug.sampling import Sampler
 from patchaug.sampling.index_requests import Indexing, build_all, needed_kinds
 from patchaug.sampling.plan import Draw, Plan
@@ -234,17 +236,28 @@ def slides_of(
 
 
 def _opened(items: Sequence[Iterable[Any]]) -> list[Slide]:
-    """Open the slides of all items; one error names all that cannot be opened."""
+    """Open the slides of all items, those at URLs several at a time; one error names all that cannot be opened."""
     slides, errors = [], []
     with _collection_paused():  # it would go through the headers of all slides again and again
-        for number, item in enumerate(progress(items, len(items), "opening slides")):
-            try:
-                slides.append(slide_of(item, name=f"array {number}"))
-            except PatchaugError as error:
-                errors.append(error)
+        for found in progress(call_each(_opened_or_error, items, _is_remote), len(items), "opening slides"):
+            if isinstance(found, PatchaugError):
+                errors.append(found)
+            else:
+                slides.append(found)
     if errors:
         raise collected(errors, len(items))
     return slides
+
+
+def _opened_or_error(number: int, item: Iterable[Any]) -> Slide | PatchaugError:
+    try:
+        return slide_of(item, name=f"array {number}")
+    except PatchaugError as error:
+        return error
+
+
+def _is_remote(item: Iterable[Any]) -> bool:
+    return any(isinstance(one, LazySlideItem) and is_url(one.source) for one in item)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import tifffile
 from torch.utils.data import DataLoader
 
-from patchaug import Foreground, PatchDataset, Plan, Slide, Uniform, open_slide
+from patchaug import Foreground, PatchDataset, Plan, ReadError, Slide, Uniform, Window, open_slide
+from patchaug.data import slide_items
 from patchaug.data.epoch_sampler import EpochSampler
+from patchaug.data.slide_items import SlideImage, SlideMask, slides_of
 from patchaug.readers.remote.client import disconnect
 from patchaug.sampling.read_ahead import BATCHES, ReadAhead
 from tests.readers.range_server import RangeServer, serving
@@ -88,3 +91,44 @@ def test_local_slides_are_not_announced(pairs: Any) -> None:
     ahead.batch([0, 1])
     assert list(ahead.stream(range(5), 3)) == [0, 1, 2, 3, 4]
     assert not ahead._announced
+
+
+def test_slides_of_a_server_are_opened_at_the_same_time(
+    server: RangeServer, pairs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server answers no request before two are there; slides and the one error are in the order of the list."""
+    monkeypatch.setattr(slide_items, "require_files", lambda paths, what: None)  # asks for all at once
+    two = threading.Event()
+
+    def wait_for_two(number: int, path: str) -> None:
+        if server.now > 1:
+            two.set()
+        assert two.wait(20)
+
+    server.fault = wait_for_two
+    sampler = Uniform(40)
+    for number in range(4):
+        server.files[f"broken{number}.tiff"] = b"II*\0" + bytes(range(number, 60))
+    server.open.set()  # afterwards a window may be asked for alone
+    try:
+        mixed = [pairs[0][1], pairs[1][0], pairs[1][1], pairs[0][0]]
+        items = [(SlideImage(image), SlideMask(mask, codes=["a", "b"])) for image, mask in mixed]
+        slides = slides_of(items, sampler)
+        assert two.is_set()
+        two.clear()
+        expected = [one[0] for one in mixed]
+        assert [str(slide.path) for slide in slides] == [str(path) for path in expected]
+        window = Window(3, 5, 60, 50)
+        for slide, other in zip(slides, (0, 1, 1, 0), strict=True):
+            local = open_slide(*pairs[other][0], codes=["a", "b"], ram=0).read(window)
+            np.testing.assert_array_equal(slide.read(window).image, local.image)
+            np.testing.assert_array_equal(slide.read(window).mask, local.mask)
+
+        broken = [(SlideImage(f"{server.url}/broken{number}.tiff"),) for number in (2, 0, 3, 1)]
+        with pytest.raises(ReadError) as raised:
+            slides_of([broken[0], items[0], *broken[1:]], sampler)
+        lines = str(raised.value).splitlines()
+        assert lines[0] == "4 of 5 slides cannot be used:"
+        assert [line.split(".tiff")[0][-1] for line in lines[1:]] == ["2", "0", "3", "1"]
+    finally:
+        server.fault = lambda number, path: None
