@@ -14,7 +14,8 @@ from patchaug.readers.open import open_mask, open_raster
 from patchaug.readers.openslide import OpenSlideRaster
 from patchaug.readers.registry import known_suffixes, register_reader, unregister_reader
 from patchaug.readers.tiff.reader import TiffRaster
-from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
+from patchaug.readers.tile_grid import Layout, TileGrid
+from patchaug.readers.tiled import TiledRaster
 from patchaug.readers.whole_image import ImageRaster
 from patchaug.readers.zarr.reader import ZarrRaster
 from patchaug.readers.zarr.store import is_zarr

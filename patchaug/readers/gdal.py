@@ -20,7 +20,8 @@ from patchaug.readers.gdal_calls import SIDES, gdal, lossy_part, open_levels, pl
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.tiff.missing_values import has_data
 from patchaug.readers.tiff.preflight import TILE_LIMIT
-from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
+from patchaug.readers.tile_grid import Layout, TileGrid
+from patchaug.readers.tiled import TiledRaster
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader

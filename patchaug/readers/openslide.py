@@ -20,7 +20,8 @@ from patchaug.readers.file_handles import discard, get_or_open
 from patchaug.readers.identity import Identity, identify_file, identify_folder
 from patchaug.readers.openslide_origins import SIDE, Piece, pieces
 from patchaug.readers.tiff.preflight import TILE_LIMIT
-from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
+from patchaug.readers.tile_grid import Layout, TileGrid
+from patchaug.readers.tiled import TiledRaster
 
 if TYPE_CHECKING:
     from openslide import OpenSlide, OpenSlideCache

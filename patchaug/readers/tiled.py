@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from itertools import accumulate
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,64 +22,7 @@ from patchaug.readers.file import FileRaster, describe
 from patchaug.readers.file_handles import ChangedError
 from patchaug.readers.remote.source import staging
 from patchaug.readers.remote.tiles import read_window_ahead, stage_rows
-
-
-@dataclass(frozen=True)
-class TileGrid:
-    """Tiles of one level, in pixels of the level.
-
-    Examples:
-        >>> from patchaug.readers import TileGrid
-        >>> TileGrid(width=600, height=400, tile_width=256, tile_height=256).tiles
-        6
-    """
-
-    width: int
-    height: int
-    tile_width: int
-    tile_height: int
-
-    @property
-    def across(self) -> int:
-        """Number of tiles in a row."""
-        return -(-self.width // self.tile_width)
-
-    @property
-    def tiles(self) -> int:
-        """Number of tiles in all."""
-        return self.across * -(-self.height // self.tile_height)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Tile grids of the levels, and the kind of pixel.
-
-    Attributes:
-        grids: One grid per level, finest first.
-        dtype: Type of the pixels.
-        channels: () for one channel without an axis of its own, else (number,).
-
-    Examples:
-        >>> import numpy as np
-        >>> from patchaug.readers import Layout, TileGrid
-        >>> Layout((TileGrid(600, 400, 256, 256),), np.dtype("u1"), (3,)).shapes
-        ((256, 256, 3),)
-    """
-
-    grids: tuple[TileGrid, ...]
-    dtype: np.dtype[Any]
-    channels: tuple[int, ...]
-
-    @cached_property
-    def firsts(self) -> tuple[int, ...]:
-        """Number of each level's first tile, counted over all levels; the total comes last."""
-        return tuple(accumulate((grid.tiles for grid in self.grids), initial=0))
-
-    @cached_property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shape of a whole tile of each level, (rows, columns[, channels])."""
-        return tuple((grid.tile_height, grid.tile_width, *self.channels) for grid in self.grids)
-
+from patchaug.readers.tile_grid import Layout, TileGrid
 
 MORE_MEMORY = "lower ram= or the number of workers, or raise the limit on memory (ulimit -v)"
 
@@ -134,6 +74,9 @@ class TiledRaster(FileRaster):
     def decode_rows(self, level: int, number: int, window: Window, rows: int) -> Array:
         """Decode at least the first rows of a tile that is not cached; by default all of them."""
         return self.decode_tile(level, number, window)
+
+    def read_together(self, level: int, numbers: Sequence[int]) -> None:
+        """Read the bytes of tiles of one row that this thread will decode next; by default each is read by itself."""
 
     def is_stored(self, level: int, number: int) -> bool:
         """Return whether the file stores a tile, by default True; others are not cached."""
@@ -235,16 +178,20 @@ class TiledRaster(FileRaster):
             (column, max(x - column * tw, 0), min(x + width - column * tw, tw), max(column * tw - x, 0))
             for column in range(x // tw, (x + width - 1) // tw + 1)
         ]
+        tiles: list[Array | None] = [None] * len(columns)
         for row in range(y // th, (y + height - 1) // th + 1):
             if self.remote and row >= staged:
                 staged = stage_rows(self, cache, window, row)
             top, bottom, down = max(y - row * th, 0), min(y + height - row * th, th), max(row * th - y, 0)
-            band = out[down : down + bottom - top]
-            for column, left, right, over in columns:
-                number = row * across + column
-                tile = None if cache is None else cache.find(first + number, shape, dtype)
+            band, start = out[down : down + bottom - top], row * across
+            if cache is not None:
+                tiles = [cache.find(first + start + column[0], shape, dtype) for column in columns]
+            needed = [start + column[0] for column, tile in zip(columns, tiles, strict=True) if tile is None]
+            if len(needed) > 1:
+                self.read_together(level, needed)
+            for (column, left, right, over), tile in zip(columns, tiles, strict=True):
                 if tile is None:
-                    tile = self._fetch_tile(cache, level, number, window, bottom)
+                    tile = self._fetch_tile(cache, level, start + column, window, bottom)
                 band[:, over : over + right - left] = tile[top:bottom, left:right]
         self.require_not_rewritten()
         return out

@@ -25,7 +25,8 @@ from patchaug.readers.identity import Identity, identify_file
 from patchaug.readers.tiff.header import is_tiff
 from patchaug.readers.tiff.reader import TiffRaster
 from patchaug.readers.tiff.scenes import Scene
-from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
+from patchaug.readers.tile_grid import Layout, TileGrid
+from patchaug.readers.tiled import TiledRaster
 from patchaug.readers.whole_file import decode_picture, read_format
 
 _BAND = 4 << 20  # pixels converted at a time

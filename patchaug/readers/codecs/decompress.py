@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,17 @@ class Packing:
     differences: bool
     turned: bool
 
+    @cached_property
+    def bits(self) -> bool:
+        """Whether each sample is one bit."""
+        return bool(self.dtype == bool)
+
+    @cached_property
+    def native(self) -> np.dtype[Any] | None:
+        """Type of the samples in the order of bytes of this machine; None where they are stored in it."""
+        native = self.dtype.newbyteorder("=")
+        return None if native == self.dtype else native
+
 
 def load(*codecs: str) -> None:
     """Import imagecodecs and its modules for these codecs, which it otherwise imports at the first use, under a lock.
@@ -50,8 +62,14 @@ def load(*codecs: str) -> None:
         getattr(imagecodecs, f"{codec}_decode", None)
 
 
-def unpack(codec: str, data: bytes | memoryview, size: int) -> Any:
+def unpack(codec: str, data: bytes | memoryview, size: int, room: Array | None = None) -> Any:
     """Decompress bytes with imagecodecs.
+
+    Args:
+        codec: A word of imagecodecs.
+        data: The bytes.
+        size: The most bytes that the result may have.
+        room: Where to decompress to, uint8 (size + 1,); the result is then a view of it. Default: new memory.
 
     Raises:
         ReadError: The result is larger than `size`, or the data are damaged.
@@ -60,7 +78,9 @@ def unpack(codec: str, data: bytes | memoryview, size: int) -> Any:
 
     runs = codec in ("deflate", "zlib") and len(data) * _LONG_RUNS < size and imagecodecs.ZLIBNG.available
     try:
-        raw = getattr(imagecodecs, "zlibng_decode" if runs else f"{codec}_decode")(data, out=size + 1)
+        raw = getattr(imagecodecs, "zlibng_decode" if runs else f"{codec}_decode")(
+            data, out=size + 1 if room is None else room
+        )
     except Exception as error:  # of each codec another one; some say so that there is no room
         raise ReadError(f"its {codec} data are damaged, or more than {size} bytes: {describe(error)}") from None
     if len(raw) > size:
@@ -68,16 +88,20 @@ def unpack(codec: str, data: bytes | memoryview, size: int) -> Any:
     return raw
 
 
-def unpack_tile(data: bytes, packing: Packing, shape: tuple[int, int, int]) -> Array | None:
+def unpack_tile(
+    data: bytes, packing: Packing, shape: tuple[int, int, int], room_of: Callable[[int], Array]
+) -> Array | None:
     """Decompress a whole tile.
 
     Args:
         data: Its bytes as stored.
         packing: How they are packed.
         shape: (height, width, samples).
+        room_of: Returns memory for so many bytes, uint8 (bytes,), that may be written until the tile is used up.
 
     Returns:
-        (height, width, samples), or None if they are too few: some writers cut tiles at the picture's edge.
+        (height, width, samples), in that memory or of `data`. None if they are too few: some writers cut tiles at the
+        picture's edge.
 
     Raises:
         ReadError: They are too many, or damaged.
@@ -85,22 +109,23 @@ def unpack_tile(data: bytes, packing: Packing, shape: tuple[int, int, int]) -> A
     import imagecodecs
 
     height, width, samples = shape
-    bit = packing.dtype == bool
-    size = height * -(-width * samples // 8) if bit else math.prod(shape) * packing.dtype.itemsize
+    values = height * width * samples
+    size = height * -(-width * samples // 8) if packing.bits else values * packing.dtype.itemsize
     if packing.turned:
         data = bytes(imagecodecs.bitorder_decode(data))
-    raw: Any = unpack(packing.codec, data, size) if packing.codec != "none" else data
+    raw: Any = unpack(packing.codec, data, size, room_of(size + 1)) if packing.codec != "none" else data
     if len(raw) > size:
         raise ReadError(f"its data are {len(raw)} bytes, a tile has {size}")
     if len(raw) < size:
         return None
-    if bit:
+    if packing.bits:
         rows = np.unpackbits(np.frombuffer(raw, np.uint8).reshape(height, -1), axis=1, count=width * samples)
         return rows.reshape(shape)
-    # The arena copies bytes: what it gets must have this machine's order.
-    native = packing.dtype.newbyteorder("=")
-    tile = np.frombuffer(raw, packing.dtype).reshape(shape).astype(native, copy=packing.differences)
+    tile: Array = np.frombuffer(raw, packing.dtype).reshape(shape)
+    if packing.native is not None:  # the arena copies bytes: what it gets must have this machine's order
+        tile = tile.astype(packing.native)
     if packing.differences:
+        tile = tile if tile.flags.writeable else tile.copy()
         imagecodecs.delta_decode(tile, axis=1, out=tile)
     return tile
 

@@ -70,15 +70,19 @@ class Header:
         return self.colours.plain and self.colours.palette is None and len(self.levels[0].parts) == 1
 
     @cached_property
+    def parts(self) -> tuple[int, ...]:
+        """Numbers of the parts of a level that hold samples that are read."""
+        return tuple(sorted({sample // self.levels[0].parts[0].samples for sample in self.colours.samples}))
+
+    @cached_property
     def missing(self) -> tuple[Array | None, ...]:
         """For each level, which tiles are not stored for any sample that is read, bool (tiles,); None for none."""
         found: list[Array | None] = []
         for level in self.levels:
-            parts = {sample // level.parts[0].samples for sample in self.colours.samples}
-            if any(level.parts[part].counts.all() for part in parts):  # of most files, without further arrays
+            if any(level.parts[part].counts.all() for part in self.parts):  # of most files, without further arrays
                 found.append(None)
                 continue
-            absent = np.logical_and.reduce([level.parts[part].absent for part in sorted(parts)])
+            absent = np.logical_and.reduce([level.parts[part].absent for part in self.parts])
             found.append(absent if absent.any() else None)
         return tuple(found)
 

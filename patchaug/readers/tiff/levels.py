@@ -13,7 +13,7 @@ from patchaug.errors import ReadError
 from patchaug.readers.codecs.decompress import CODECS, Packing, load
 from patchaug.readers.tiff.preflight import TILE_LIMIT
 from patchaug.readers.tiff.scenes import Plane
-from patchaug.readers.tiled import TileGrid
+from patchaug.readers.tile_grid import TileGrid
 
 
 @dataclass(frozen=True, eq=False)

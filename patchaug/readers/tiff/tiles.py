@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ from patchaug.readers.codecs.image_headers import first_rows, require_jpeg_end
 from patchaug.readers.file import open_source
 from patchaug.readers.file_handles import Descriptor, get_or_open
 from patchaug.readers.remote.source import Range, RemoteSource
+from patchaug.readers.tiff.adjacent import read_adjacent
 from patchaug.readers.tiff.header import Header
 from patchaug.readers.tiff.levels import Level, Part
-from patchaug.readers.tiled import Layout, TiledRaster
+from patchaug.readers.tile_grid import Layout
+from patchaug.readers.tiled import TiledRaster
 
 _SMALL = 4 << 20  # bytes of a tile that each thread has room for
+_WHOLE = slice(None), slice(None)
 _thread = threading.local()
 
 
@@ -62,22 +65,42 @@ class TiffTiles(TiledRaster):
             return parsed
         return self._parsed
 
+    def _read(self, window: Window) -> Array:
+        try:
+            return super()._read(window)
+        finally:
+            _thread.together = None
+
+    def read_together(self, level: int, numbers: Sequence[int]) -> None:
+        """Read small tiles by one call of the system where they lie side by side in the file."""
+        if self.remote:
+            return
+        header, found = self.header, dict[int, bytes]()
+        assert self._fingerprint is not None  # taken before the header was read
+        one, size = header.levels[level], self._fingerprint[0]
+        for part in one.parts if header.direct else [one.parts[number] for number in header.parts]:
+            read_adjacent(self._file, part.offsets, part.counts, numbers, size, found)
+        _thread.together = self, found
+
     def decode_tile(self, level: int, number: int, window: Window) -> Array:
         """Decode one tile."""
-        one = self.header.levels[level]
-        return self._decoded(level, number, window, one.tile_height, (slice(None), slice(None)))
+        header = self.header
+        return self._decoded(header, level, number, window, header.levels[level].tile_height, _WHOLE)
 
     def decode_rows(self, level: int, number: int, window: Window, rows: int) -> Array:
         """Decode at least the first rows of a tile; of bands apart, only pixels of the window are set."""
-        one = self.header.levels[level]
-        x, y = number % one.grid.across * one.tile_width, number // one.grid.across * one.tile_height
-        part = slice(max(window.y - y, 0), rows), slice(max(window.x - x, 0), max(window.right - x, 0))
-        return self._decoded(level, number, window, rows, part)
+        header, part = (self._parsed or self._read_header())[0], _WHOLE
+        if not header.direct:
+            grid = self.layout.grids[level]
+            x, y = number % grid.across * grid.tile_width, number // grid.across * grid.tile_height
+            part = slice(max(window.y - y, 0), rows), slice(max(window.x - x, 0), max(window.right - x, 0))
+        return self._decoded(header, level, number, window, rows, part)
 
-    def _decoded(self, level: int, number: int, window: Window, rows: int, part: tuple[slice, slice]) -> Array:
-        header = self.header
+    def _decoded(
+        self, header: Header, level: int, number: int, window: Window, rows: int, part: tuple[slice, slice]
+    ) -> Array:
+        one = header.levels[level]
         try:
-            one = header.levels[level]
             if header.direct:
                 return self._part(header, one, one.parts[0], number, rows)
             return self._pixels(header, one, number, rows, part)
@@ -126,20 +149,11 @@ class TiffTiles(TiledRaster):
             fill = np.zeros((), _dtype(header)) if header.nodata is None else np.asarray(header.nodata)
             shape = level.tile_height, level.tile_width, *((part.samples,) if part.samples > 1 else ())
             return np.broadcast_to(fill, shape)
-        assert self._fingerprint is not None  # taken before the header was read
-        size = self._fingerprint[0]
-        if offset + count > size:  # before the bytes are allocated
-            raise ReadError(f"cut off: bytes {offset} to {offset + count} of a file of {size} bytes")
-        file = get_or_open(("tiff", self.path, self._fingerprint), self._open)
-        if isinstance(file, Descriptor) and (self._handle is None or self._handle() is not file):
-            self._handle = weakref.ref(file)
-        data = file.read(offset, count)
-        if len(data) < count:
-            raise ReadError(f"cut off: got {len(data)} of {count} bytes")
+        data = self._stored(offset, count)
         require_jpeg_end(data)
         tile = None if part.jpeg is None else _jpeg_tile(data, level, part, rows)
         if tile is None and part.packing is not None:
-            tile = unpack_tile(data, part.packing, (level.tile_height, level.tile_width, part.samples))
+            tile = unpack_tile(data, part.packing, (level.tile_height, level.tile_width, part.samples), _room)
             if tile is not None and part.samples == 1:
                 tile = tile[..., 0]
         if tile is not None:
@@ -157,6 +171,26 @@ class TiffTiles(TiledRaster):
         plane: Array = pixels[0] if part.samples > 1 else pixels[0, :, :, 0]
         return plane
 
+    def _stored(self, offset: int, count: int) -> bytes:
+        """Return the bytes of a tile, which `read_together` may have read."""
+        together: tuple[TiffTiles, dict[int, bytes]] | None = getattr(_thread, "together", None)
+        if together is not None and together[0] is self and len(data := together[1].get(offset, b"")) == count:
+            return data
+        assert self._fingerprint is not None  # taken before the header was read
+        size = self._fingerprint[0]
+        if offset + count > size:  # before the bytes are allocated
+            raise ReadError(f"cut off: bytes {offset} to {offset + count} of a file of {size} bytes")
+        data = self._file().read(offset, count)
+        if len(data) < count:
+            raise ReadError(f"cut off: got {len(data)} of {count} bytes")
+        return data
+
+    def _file(self) -> Descriptor | RemoteSource:
+        file = get_or_open(("tiff", self.path, self._fingerprint), self._open)
+        if isinstance(file, Descriptor) and (self._handle is None or self._handle() is not file):
+            self._handle = weakref.ref(file)
+        return file
+
     def _open(self) -> Descriptor | RemoteSource:
         assert self._fingerprint is not None
         return open_source(self.path, self._fingerprint, self.require_unchanged)
@@ -167,8 +201,7 @@ class TiffTiles(TiledRaster):
         assert self._fingerprint is not None
         size, _, tag = self._fingerprint
         one = header.levels[level]
-        parts = {0} if header.direct else {sample // one.parts[0].samples for sample in header.colours.samples}
-        for part in (one.parts[number] for number in sorted(parts)):
+        for part in (one.parts[number] for number in header.parts):
             for number in numbers:
                 offset, count = int(part.offsets[number]), int(part.counts[number])
                 if count and offset + count <= size:
@@ -213,12 +246,18 @@ def _jpeg_tile(data: bytes, level: Level, part: Part, rows: int) -> Array | None
 
 
 def _off_grid(shape: tuple[int, ...]) -> Array:
-    """Return a uint8 array 16 bytes past a multiple of 32; small ones reuse the thread's buffer.
+    """Return a uint8 array 16 bytes past a multiple of 32.
 
-    Where rows begin at multiples of 32, libjpeg-turbo writes past the caches, which takes a third longer here, and
-    what is written is read again at once: whoever asks for a tile copies from it before the thread decodes the next.
+    Where rows begin at multiples of 32, libjpeg-turbo writes past the caches, which takes a third longer here.
     """
-    size = math.prod(shape)
+    return _room(math.prod(shape)).reshape(shape)
+
+
+def _room(size: int) -> Array:
+    """Return uint8 memory, 16 bytes past a multiple of 32; small ones reuse the thread's buffer.
+
+    What is written is read again at once: whoever asks for a tile copies from it before the thread decodes the next.
+    """
     room: Array | None = getattr(_thread, "room", None)
     if room is None or room.size < size:
         room = np.empty(size + 32, np.uint8)
@@ -226,4 +265,4 @@ def _off_grid(shape: tuple[int, ...]) -> Array:
         room = room[start : start + size]
         if size <= _SMALL:
             _thread.room = room
-    return room[:size].reshape(shape)
+    return room[:size]

@@ -28,7 +28,8 @@ from patchaug.readers.identity import Identity, identify_below, identify_file, i
 from patchaug.readers.remote.listing import can_list
 from patchaug.readers.remote.source import Range
 from patchaug.readers.tiff.preflight import TILE_LIMIT
-from patchaug.readers.tiled import Layout, TiledRaster, TileGrid
+from patchaug.readers.tile_grid import Layout, TileGrid
+from patchaug.readers.tiled import TiledRaster
 from patchaug.readers.zarr.chunks import Chunks, count_missing
 from patchaug.readers.zarr.multiscales import Multiscale, Plane, find_multiscale
 from patchaug.readers.zarr.remote_store import RemoteStore

@@ -8,7 +8,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.errors import ReadError
-from patchaug.readers.tiled import Layout
+from patchaug.readers.tile_grid import Layout
 from patchaug.readers.zarr.chunks import Chunks
 from patchaug.readers.zarr.multiscales import Plane
 
