@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable
 
@@ -53,20 +54,21 @@ def _runs_of(piece: Array, rest: int | None) -> tuple[Array, Array, Array, Array
     width = piece.shape[1]
     flat = piece.reshape(-1)
     at = _starts_of_runs(flat, width)
-    ends, values = np.append(at[1:], len(flat)), flat[at]
+    values, ends = flat.take(at), np.concatenate((at[1:], [len(flat)]))
     if rest is not None:
-        keep = values != rest
-        at, ends, values = at[keep], ends[keep], values[keep]
-    rows, starts = np.divmod(at, width)
+        keep = np.flatnonzero(values != rest)
+        at, ends, values = at.take(keep), ends.take(keep), values.take(keep)
+    rows = at // width
+    starts = at - rows * width
     lasts = starts + (ends - at) - 1
     first = starts // STRIP
     spans = lasts // STRIP - first + 1
     if not (spans > 1).any():
         return values, rows, starts, lasts
     of_run = np.repeat(np.arange(len(at)), spans)
-    left = (first[of_run] + np.arange(len(of_run)) - np.repeat(np.cumsum(spans) - spans, spans)) * STRIP
-    starts, lasts = np.maximum(starts[of_run], left), np.minimum(lasts[of_run], left + STRIP - 1)
-    return values[of_run], rows[of_run], starts, lasts
+    left = (first.take(of_run) + np.arange(len(of_run)) - np.repeat(np.cumsum(spans) - spans, spans)) * STRIP
+    starts, lasts = np.maximum(starts.take(of_run), left), np.minimum(lasts.take(of_run), left + STRIP - 1)
+    return values.take(of_run), rows.take(of_run), starts, lasts
 
 
 def _scratch(size: int) -> Array:
@@ -79,14 +81,32 @@ def _scratch(size: int) -> Array:
 
 
 def _starts_of_runs(flat: Array, width: int) -> Array:
-    """Return where a value differs from the one before, and where rows begin; rising int64."""
-    changes = _scratch(-(-len(flat) // 8) * 8)
-    np.not_equal(flat[1:], flat[:-1], out=changes[1 : len(flat)])
-    changes[len(flat) :] = False
-    changes[: len(flat) : width] = True
-    groups = np.flatnonzero(changes.view(np.uint64) != 0)  # eight at a time: most hold none
-    places = np.flatnonzero(changes.reshape(-1, 8)[groups].reshape(-1))
-    return np.asarray(groups[places >> 3] * 8 + (places & 7))
+    """Return where a value differs from the one before, and where rows begin; rising int64.
+
+    Eight bytes are compared at a time with the eight that begin one value earlier; most are equal.
+    """
+    each = 8 // flat.itemsize  # values of a word; word k holds the changes at each * k + 1 to each * (k + 1)
+    words = (len(flat) - 1) // each
+    after, before = flat[1 : words * each + 1], flat[: words * each]
+    row_starts = np.arange(width, len(flat), width)
+    row_words, row_places = np.divmod(row_starts - 1, each)
+    inside = int(row_words.searchsorted(words))
+    row_words, row_places = row_words[:inside], row_places[:inside]
+    changed = _scratch(-(-words // 8) * 8)
+    np.not_equal(after.view(np.uint64), before.view(np.uint64), out=changed[:words])
+    changed[words:] = False
+    changed[row_words] = True
+    groups = np.flatnonzero(changed.view(np.uint64) != 0)  # of booleans it is several times as fast
+    found = np.flatnonzero(changed.reshape(-1, 8).take(groups, axis=0))
+    found = (groups.take(found >> 3) << 3) + (found & 7)
+    changes = after.reshape(-1, each).take(found, axis=0) != before.reshape(-1, each).take(found, axis=0)
+    changes[found.searchsorted(row_words), row_places] = True
+    places = np.flatnonzero(changes)
+    shift = each.bit_length() - 1
+    at = (found.take(places >> shift) << shift) + (places & (each - 1)) + 1
+    last = np.arange(words * each + 1, len(flat))  # fewer than a word
+    last = last[(flat[last] != flat[last - 1]) | (last % width == 0)]
+    return np.concatenate(([0], at, last))
 
 
 def _index_piece(
@@ -96,20 +116,25 @@ def _index_piece(
     values, rows, starts, lasts = _runs_of(piece, rest)
     if not len(values):
         return
-    strips = (starts // STRIP).astype(np.uint16)
-    order = np.argsort(strips, kind="stable")
-    order = order[np.argsort(values[order], kind="stable")]  # by class, by strip, by row
-    values, rows, starts, lasts = values[order], rows[order] + top, starts[order], lasts[order]
-    numbers = strips[order].astype(np.int64) * down + rows // BLOCK
-    runs_of_all = np.stack(
-        [(array % side).astype(np.uint8) for array, side in ((rows, BLOCK), (starts, STRIP), (lasts, STRIP))]
-    )
-    edges = np.append(np.flatnonzero(np.append(True, values[1:] != values[:-1])), len(values))
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    strips = starts // STRIP
+    order = np.argsort(strips.astype(np.uint16), kind="stable")  # of 16 bits: sorted by digits
+    if (values != values[0]).any():
+        order = order.take(np.argsort(values.take(order), kind="stable"))  # by class, by strip, by row
+    values, rows, starts, lasts, strips = (one.take(order) for one in (values, rows, starts, lasts, strips))
+    rows += top
+    tops = rows // BLOCK
+    numbers = strips * down + tops
+    lefts = strips * STRIP
+    lengths = lasts - starts + 1
+    runs_of_all = np.empty((3, len(values)), np.uint8)
+    for one, places, corners in zip(runs_of_all, (rows, starts, lasts), (tops * BLOCK, lefts, lefts), strict=True):
+        np.subtract(places, corners, out=one, casting="unsafe")
+    edges = [0, *(np.flatnonzero(values[1:] != values[:-1]) + 1).tolist(), len(values)]
+    for begin, end in itertools.pairwise(edges):
         block = numbers[begin:end]
-        new = np.flatnonzero(np.append(True, block[1:] != block[:-1]))
-        blocks, counts = block[new], np.diff(new, append=len(block))
-        amounts = np.add.reduceat(lasts[begin:end] - starts[begin:end] + 1, new)
+        new = np.concatenate(([0], np.flatnonzero(block[1:] != block[:-1]) + 1))
+        blocks, counts = block.take(new), np.diff(new, append=len(block))
+        amounts = np.add.reduceat(lengths[begin:end], new)
         kept = runs_of_all[:, begin:end]
         room = limit * piece.size - _BLOCK_BYTES * len(blocks)
         if _RUN_BYTES * len(block) > room:  # too many: those of the blocks that are richest in them are let go

@@ -72,6 +72,21 @@ def test_the_index_holds_each_pixel_once(mask: np.ndarray, blocks: tuple, bands:
         assert (painted == mask).all()
 
 
+@given(masks(max_side=20), st.sampled_from("bBhHiIqQ"), st.booleans(), st.booleans())
+def test_the_index_is_the_same_of_all_integers(mask: np.ndarray, kind: str, turned: bool, constant: bool) -> None:
+    """Values are compared eight bytes at a time, also those of several bytes, and in rows of any length."""
+    mask = np.full_like(mask, mask[0, 0]) if constant else mask
+    mask = np.ascontiguousarray(mask.T) if turned else mask
+    found = labels_of(mask.astype(kind)).runs
+    painted = np.full(mask.shape, 255, np.uint8)
+    for value, of_class in found.items():
+        for row, start, last in zip(*of_class.stretches(0, 0, *mask.shape[::-1]), strict=True):
+            assert (painted[row, start : last + 1] == 255).all()
+            painted[row, start : last + 1] = value
+    assert (painted == mask).all()
+    assert list(found) == np.unique(mask).tolist()
+
+
 @given(masks(max_side=20), BLOCKS, st.data())
 def test_count_is_the_number_of_pixels_in_the_window(mask: np.ndarray, blocks: tuple, data: st.DataObject) -> None:
     """Against numpy's own count, for any window, also where a block's runs are not kept."""
