@@ -59,6 +59,21 @@ def test_import_loads_no_heavy_library() -> None:
     assert not heavy & set(loaded)
 
 
+def test_the_main_names_load_what_a_tiled_tiff_needs() -> None:
+    """Neither the readers of other formats nor large modules of the standard library that numpy does without."""
+    code = (
+        "import sys, numpy; before = set(sys.modules); from patchaug import open_slide, Plan, Foreground, Slide; "
+        "print(*set(sys.modules) - before)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"concurrent.futures", "http", "importlib.metadata", "numpy.random", "ssl", "xml.etree", "zipfile"}
+    heavy |= {
+        f"patchaug.readers.{name}"
+        for name in ("annotations.polygon_mask", "gdal", "openslide", "whole_image", "zarr.reader")
+    }
+    assert heavy & set(loaded) == set()
+
+
 @pytest.mark.parametrize("torch", [True, False])
 def test_a_star_imports_what_is_available(torch: bool) -> None:
     """Without torch all names but those that need it, whose errors name the cure."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import struct
-import zipfile
 import zlib
 from hashlib import sha256
 from pathlib import Path
@@ -67,6 +66,8 @@ def sign(path: Path, content: str) -> None:
 
 def is_signed(path: str | os.PathLike[str], content: str) -> bool:
     """Return True if patchaug wrote this file with this content, and its bytes have not changed since."""
+    import zipfile
+
     file = Path(path)
     try:
         if zipfile.is_zipfile(file):
@@ -108,6 +109,8 @@ def _signature(kind: str, digest: str, last: bytes, content: str) -> bytes:
 
 def _is_torch_file(file: Path) -> bool:
     """Return True if the pickle inside a zip file of torch names patchaug: of a learner on slides, or a checkpoint."""
+    import zipfile
+
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("/data.pkl") and b"patchaug" in archive.read(name) for name in archive.namelist())

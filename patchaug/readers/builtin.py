@@ -17,26 +17,20 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
 from patchaug.errors import OptionError
-from patchaug.readers.annotations.geojson import LABEL
-from patchaug.readers.annotations.polygon_mask import PolygonRaster
-from patchaug.readers.annotations.vector_files import MAGIC as VECTORS
 from patchaug.readers.array import ArrayRaster
 from patchaug.readers.base import Raster, Sizes
 from patchaug.readers.channels import Channels
+from patchaug.readers.first_bytes import VECTORS
 from patchaug.readers.formats import FORMATS, dtype_error
-from patchaug.readers.gdal import GdalRaster
 from patchaug.readers.gdal_calls import is_gdal
 from patchaug.readers.georeference import Georeference
-from patchaug.readers.openslide import OpenSlideRaster
-from patchaug.readers.reader_entry import HeadTest
+from patchaug.readers.reader_entry import OPTIONAL, HeadTest
 from patchaug.readers.registry import register_reader
 from patchaug.readers.remote.source import is_object
 from patchaug.readers.tiff.header import MAGIC
 from patchaug.readers.tiff.reader import TiffRaster
 from patchaug.readers.tiff.scenes import Scene
 from patchaug.readers.urls import is_url
-from patchaug.readers.whole_image import ImageRaster
-from patchaug.readers.zarr.reader import ZarrRaster, opened_array
 from patchaug.readers.zarr.store import ZIP, is_zarr
 
 PRIORITY = -10
@@ -96,6 +90,8 @@ def _is_content(source: Any) -> bool:
 def _open_zarr(
     path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None, series: Scene | None = None
 ) -> Raster:
+    from patchaug.readers.zarr.reader import ZarrRaster
+
     inside = "" if series is None else str(series)
     raster = ZarrRaster(path, inside=inside, mask=mask, name=name, ram=ram, channels=channels)
     raster.level_dimensions  # noqa: B018 - reads the metadata
@@ -115,6 +111,8 @@ def _is_zarr_object(source: Any) -> bool:
 def _open_zarr_object(
     source: Any, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None
 ) -> Raster:
+    from patchaug.readers.zarr.reader import opened_array
+
     raster = opened_array(source, mask=mask, ram=ram, name=name, channels=channels)
     raster.level_dimensions  # noqa: B018 - reads the metadata
     return raster
@@ -134,6 +132,8 @@ def _open_tiff(
 
 def _open_openslide(path: str, *, ram: int, name: str | None) -> Raster:
     """Open a slide as an image; OpenSlide would turn class numbers into colours."""
+    from patchaug.readers.openslide import OpenSlideRaster
+
     raster = OpenSlideRaster(path, name=name, ram=ram)
     raster.level_dimensions  # noqa: B018 - reads the header
     return raster
@@ -143,6 +143,8 @@ def _open_whole(
     path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None, series: Scene | None = None,
     tiff: TiffRaster | None = None,
 ) -> Raster:  # fmt: skip
+    from patchaug.readers.whole_image import ImageRaster
+
     raster = ImageRaster(path, mask=mask, ram=ram, name=name, channels=channels, series=series, tiff=tiff)
     raster.require_fits()
     return raster
@@ -153,6 +155,8 @@ def _is_gdal_file(source: Any, head: bytes) -> bool:
 
 
 def _open_gdal(path: str, *, mask: bool, ram: int, name: str | None, channels: Channels | None = None) -> Raster:
+    from patchaug.readers.gdal import GdalRaster
+
     raster = GdalRaster(path, mask=mask, ram=ram, name=name, channels=channels)
     raster.layout  # noqa: B018 - reads the header
     return raster
@@ -227,9 +231,11 @@ def _is_annotations(source: Any, head: bytes) -> bool:
 
 def _open_polygons(
     source: Any, *, sizes: Sizes, codes: Sequence[str] | None, ignore_index: int | None, name: str | None,
-    classes: ClassCodes | None = None, outside: str | int | None = None, label: str | None = LABEL,
+    classes: ClassCodes | None = None, outside: str | int | None = None, label: str | None = OPTIONAL["label"],
     invalid: str = "raise", place: Georeference | None = None,
 ) -> Raster:  # fmt: skip
+    from patchaug.readers.annotations.polygon_mask import PolygonRaster
+
     if hasattr(source, "__geo_interface__"):  # a GeoDataFrame keeps its coordinate system beside the features
         crs, source = getattr(source, "crs", None), source.__geo_interface__
         if crs is not None:

@@ -8,6 +8,7 @@ from patchaug.readers.urls import is_url
 from patchaug.readers.zarr.store import is_zarr
 
 HEAD_BYTES = 4096  # bytes of a file that are compared with `magic`
+VECTORS = (b"SQLite format 3\0", b"\x00\x00\x27\x0a", b"fgb\x03")  # GeoPackage, Shapefile, FlatGeobuf
 
 
 def first_bytes(path: str) -> bytes:

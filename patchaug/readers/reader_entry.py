@@ -17,11 +17,11 @@ Opener = Callable[..., Raster]
 OPTIONAL = {"classes": None, "outside": None, "label": "classification", "invalid": "raise", "place": None}
 
 
-@dataclass(frozen=True)
 class HeadTest:
     """Predicate of a source and its first bytes, as `accepts` of our readers: the registry reads them once."""
 
-    test: Callable[[Any, bytes], bool]
+    def __init__(self, test: Callable[[Any, bytes], bool]) -> None:
+        self.test = test
 
     def __call__(self, source: Any) -> bool:
         """Return what the predicate says of a source without first bytes: a folder, or an object."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from patchaug.core.windows import Window, covering, fixed_position, shifted_covering, shifted_position
 
-Random = Callable[[int], np.random.Generator]
+Random = Callable[[int], "np.random.Generator"]
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ class Plan:
         index_cache: str | os.PathLike[str] | None = None,
         index_workers: Workers = "auto",
     ) -> None:
+        np.random  # noqa: B018 - imports it before any thread draws: a fork in the middle would wait for ever
         self.slides, self.sampler = checked_slides(slides, sampler), sampler
         self.seed, self.shuffle = checked_integer("seed", seed, 0), bool(shuffle)
         if not self.slides:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, islice
 from typing import Any
 
@@ -39,6 +38,8 @@ def decode_tiles(
     """
     damaged: list[str] = []
     done = 0
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor() as threads:
         windows = iter(tile_windows(raster, sample))
         while some := list(islice(windows, _AT_ONCE)):  # decoders release the interpreter, so threads are enough

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -49,6 +48,8 @@ def region_of(slide: Slide, region: Any, *, ram: int | None = None) -> Region | 
     if isinstance(region, str) and region == "tissue":
         return Tissue()
     if isinstance(region, str) and "://" not in region and not os.path.exists(region):
+        from difflib import get_close_matches
+
         near = get_close_matches(region, ["all", "tissue"], n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise OptionError(

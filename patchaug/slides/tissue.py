@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -108,9 +107,11 @@ class TissueIndex:
     def identity(self) -> Identity | None:
         """Return the identity of the image, the level, and the versions of what decodes pixels and finds tissue."""
         found = identity_of(self.image.image)
-        return (
-            None if found is None else (tissue_kind(self.image), found, self.level, _MAX_SIZE, version("scikit-image"))
-        )
+        if found is None:
+            return None
+        from importlib.metadata import version
+
+        return tissue_kind(self.image), found, self.level, _MAX_SIZE, version("scikit-image")
 
     def __call__(self) -> Labels:
         """Build the index; see `tissue_labels` for its errors."""

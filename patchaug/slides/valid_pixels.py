@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from patchaug.slides.index_mask import index_mask
 from patchaug.slides.label_runs import BLOCK
 from patchaug.slides.labels import Labels
 from patchaug.slides.pixel_format import CheckedRaster
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 INVALID = 1  # its number in an index of pixels without data
 _BAND_PIXELS = 2**25  # validity that is indexed at a time
@@ -118,6 +121,8 @@ def index_invalid(name: str, image: CheckedRaster, level: int) -> Labels:
     rows = band_rows(width)
     tops = progress(range(0, height, rows), -(-height // rows), f"{name}: finding its valid pixels")
     read = partial(read_invalid, name, image, level)
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor() as threads:
         bands = (_band(threads, read, top, width, min(rows, height - top)) for top in tops)
         runs = index_mask(width, height, bands, read, rest=REST)

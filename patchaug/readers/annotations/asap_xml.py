@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING
 
 from patchaug.errors import ReadError
 from patchaug.readers.annotations.features import ELEMENTS, PIXELS, Annotations, Feature, ring_of
 from patchaug.readers.file import describe
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 _AREAS = ("Polygon", "Spline", "Rectangle")  # splines are joined by straight lines, as all readers of the format do
 
@@ -17,6 +20,8 @@ def parse_asap(what: str, source: bytes) -> Annotations:
     Raises:
         ReadError: The XML is not ASAP's.
     """
+    from xml.etree import ElementTree
+
     if b"<!DOCTYPE" in source or b"<!ENTITY" in source:  # entities can make gigabytes of a kilobyte
         raise ReadError(f"{what}: XML with a DOCTYPE is not read; export the annotations again")
     if source.count(b"</") + source.count(b"/>") > ELEMENTS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -69,6 +68,8 @@ def numbers_of(
             first = next(feature.number for feature in features if feature.name is None)
             problems.append(f"{count} features have no class (the first is feature {first})")
         elif name not in known:
+            from difflib import get_close_matches
+
             near = get_close_matches(str(name).lower(), [code.lower() for code in names], n=1, cutoff=0.6)
             nearest = next((f", did you mean {code!r}?" for code in names if [code.lower()] == near), "")
             problems.append(f"{name!r} ({count} features{nearest})")

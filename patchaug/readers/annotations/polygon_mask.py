@@ -29,9 +29,10 @@ from patchaug.readers.annotations.geojson import LABEL, parse_geojson
 from patchaug.readers.annotations.map_coordinates import to_pixels
 from patchaug.readers.annotations.rasterize import edges_of, fill
 from patchaug.readers.annotations.soundness import checked_invalid, sound_features
-from patchaug.readers.annotations.vector_files import MAGIC, parse_vectors
+from patchaug.readers.annotations.vector_files import parse_vectors
 from patchaug.readers.base import Sizes, downsamples, require_inside
 from patchaug.readers.file import FileRaster, open_file
+from patchaug.readers.first_bytes import VECTORS
 from patchaug.readers.georeference import Georeference
 from patchaug.readers.identity import Identity, identify_file, identify_shapes
 
@@ -163,7 +164,7 @@ class PolygonRaster(FileRaster):
     def _parse(self) -> Annotations:
         label = self.label or LABEL
         with open_file(self.path, whole=False) as file:
-            if file.read(16).startswith(MAGIC):
+            if file.read(16).startswith(VECTORS):
                 return parse_vectors(self.path, label)
         text = text_of(self.path)
         if text[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":

@@ -11,10 +11,10 @@ from patchaug.readers.annotations.features import Annotations, Feature, shapely_
 from patchaug.readers.annotations.geojson import class_of, count_attributes, crs_of
 from patchaug.readers.annotations.soundness import rings_of
 from patchaug.readers.file import describe
+from patchaug.readers.first_bytes import VECTORS
 from patchaug.readers.remote.file import fetch_whole
 from patchaug.readers.urls import is_url
 
-MAGIC = (b"SQLite format 3\0", b"\x00\x00\x27\x0a", b"fgb\x03")
 _AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
 
 
@@ -27,7 +27,7 @@ def content_of(path: str) -> str | bytes:
     if not is_url(path):
         return path
     content = fetch_whole(path)
-    if content.startswith(MAGIC[1]):
+    if content.startswith(VECTORS[1]):
         raise ReadError(
             f"{path}: a Shapefile is several files, and one object is read; convert it (ogr2ogr a.gpkg a.shp)"
         )

@@ -6,13 +6,14 @@ import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from patchaug.readers.georeference import STAGE, GeoKeys, Georeference, from_geotiff
 
 if TYPE_CHECKING:
+    from xml.etree import ElementTree
+
     from tifffile import TiffFile
 
 _MICROMETRES = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "μm": 1.0, "nm": 1e-3, "in": 25400.0}
@@ -30,8 +31,8 @@ def mpp_of(tiff: TiffFile, page: Any, scene: int = 0) -> tuple[float, float] | N
         else:
             unit = {2: 25400.0, 3: 10000.0}[int(page.tags.valueof(296, 2))]  # inch, centimetre
             x, y = (unit * per[1] / per[0] for per in (page.tags.valueof(282), page.tags.valueof(283)))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError):
-        # tags that are missing or of a wrong type, zero denominators, XML that is none: the file does not say
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, SyntaxError):
+        # tags that are missing or of a wrong type, zero denominators, XML that is none (SyntaxError): it is not stated
         return None
     return (x, y) if all(math.isfinite(v) and v > 0 for v in (x, y)) else None
 
@@ -72,6 +73,8 @@ def _ome_mpp(text: str, scene: int) -> tuple[float, float]:
 
 
 def _ome_pixels(text: str, scene: int) -> ElementTree.Element:
+    from xml.etree import ElementTree
+
     return ElementTree.fromstring(text).findall(".//{*}Image/{*}Pixels")[scene]
 
 
@@ -82,11 +85,16 @@ def channel_names(tiff: TiffFile, page: Any, scene: int, count: int) -> tuple[st
             channels = _ome_pixels(tiff.ome_metadata or "", scene).findall("{*}Channel")
             names = [channel.get("Name") for channel in channels]
         else:
-            items = ElementTree.fromstring(page.tags.valueof(_GDAL_METADATA)).findall("Item")
+            text = page.tags.valueof(_GDAL_METADATA)
+            if text is None:
+                return None
+            from xml.etree import ElementTree
+
+            items = ElementTree.fromstring(text).findall("Item")
             described = [item for item in items if item.get("role") == "description"]
             found = {int(item.get("sample", "-1")): _unescaped(item.text or "") for item in described}
             names = [found.get(number) for number in range(count)]
-    except (AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError):
+    except (AttributeError, LookupError, TypeError, ValueError, SyntaxError):
         return None
     return tuple(str(name) for name in names) if len(names) == count and all(names) else None
 

@@ -10,11 +10,10 @@ import stat
 import struct
 import sys
 import time
-import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from patchaug.errors import PatchaugError, ReadError
 from patchaug.readers.file import Fingerprint, describe, fingerprint, open_file, open_source
@@ -23,7 +22,11 @@ from patchaug.readers.remote.listing import METADATA, is_hierarchy
 from patchaug.readers.remote.source import RemoteSource
 from patchaug.readers.urls import as_url
 
+if TYPE_CHECKING:
+    import zipfile
+
 _REALTIME_COARSE = 5  # Linux dates files by this clock, which is up to 10 ms behind; Python has no name for it
+_STORED, _DEFLATED = 0, 8  # as zipfile numbers them
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -196,7 +199,7 @@ class _Entry:
 
     def read(self, offset: int, count: int) -> bytes:
         info = self._info
-        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        if info.flag_bits & 1 or info.compress_type not in (_STORED, _DEFLATED):
             raise ReadError(f"{info.filename} is encrypted, or packed by method {info.compress_type}")
         file = self._archive.file()
         head = file.read(info.header_offset, 30)
@@ -204,12 +207,12 @@ class _Entry:
             raise ReadError(f"{info.filename}: there is no such entry in the zip file; copy it again")
         start = info.header_offset + 30 + sum(struct.unpack("<HH", head[26:]))
         whole = offset == 0 and count >= info.file_size
-        if info.compress_type == zipfile.ZIP_STORED and not whole:
+        if info.compress_type == _STORED and not whole:
             return file.read(start + offset, min(count, max(info.file_size - offset, 0)))
         if start + info.compress_size > self._archive.size:  # before the bytes are allocated
             raise ReadError(f"{info.filename} is cut off; copy the zip file again")
         data = file.read(start, info.compress_size)
-        if info.compress_type == zipfile.ZIP_DEFLATED:
+        if info.compress_type == _DEFLATED:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, info.file_size + 1)
         if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
             raise ReadError(f"{info.filename} has a wrong length or CRC-32; copy the zip file again")
@@ -227,6 +230,8 @@ class ZipStore:
         self.path = path
         self._fingerprint = fingerprint(path)
         self.size = self._fingerprint[0]
+        import zipfile
+
         try:
             with open_file(path, whole=False) as file, zipfile.ZipFile(file) as archive:
                 infos = [info for info in archive.infolist() if not info.is_dir()]
