@@ -75,16 +75,11 @@ def split_alpha(name: str, stored: Array, *, strict: bool, place: str = "") -> t
     Raises:
         ReadError: The channel has other values than 0 and full: it may hold data.
     """
-    alpha = stored[..., -1]
+    alpha = np.ascontiguousarray(stored[..., -1])
     full = 1 if stored.dtype.kind == "f" else np.iinfo(stored.dtype).max
     valid = alpha == full
-    pixels = np.empty((*alpha.shape, stored.shape[2] - 1), stored.dtype)
-    for channel in range(pixels.shape[2]):  # each by itself takes a quarter of the time of all in one copy
-        pixels[..., channel] = stored[..., channel]
-    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    if valid.all():
-        return pixels, valid
-    if strict:
+    opaque = bool(valid.all())
+    if strict and not opaque:
         other = ~valid & (alpha != 0)
         if other.any():
             y, x = (int(at[0]) for at in np.nonzero(other))
@@ -94,6 +89,11 @@ def split_alpha(name: str, stored: Array, *, strict: bool, place: str = "") -> t
                 f"{full}; open it with channels={list(range(colours))} to leave the channel out, or with "
                 f"channels={list(range(colours + 1))} to keep it as data"
             )
-    if stored.dtype == np.uint8:
-        pixels[~valid] = WHITE
-    return pixels, valid
+    pixels = np.empty((*alpha.shape, stored.shape[2] - 1), stored.dtype)
+    white = None if opaque or stored.dtype != np.uint8 else np.where(valid, np.uint8(0), np.uint8(WHITE))
+    for channel in range(pixels.shape[2]):  # each by itself takes a quarter of the time of all in one copy
+        if white is None:
+            pixels[..., channel] = stored[..., channel]
+        else:
+            np.bitwise_or(stored[..., channel], white, out=pixels[..., channel])
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels, valid

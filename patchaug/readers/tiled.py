@@ -24,6 +24,7 @@ from patchaug.readers.remote.source import staging
 from patchaug.readers.remote.tiles import read_window_ahead, stage_rows
 from patchaug.readers.tile_grid import Layout, TileGrid
 
+_TOGETHER = 64  # tiles of a window that are looked up and read together, or one row of them
 MORE_MEMORY = "lower ram= or the number of workers, or raise the limit on memory (ulimit -v)"
 
 
@@ -76,7 +77,7 @@ class TiledRaster(FileRaster):
         return self.decode_tile(level, number, window)
 
     def read_together(self, level: int, numbers: Sequence[int]) -> None:
-        """Read the bytes of tiles of one row that this thread will decode next; by default each is read by itself."""
+        """Read the bytes of tiles that this thread will decode next; by default each is read by itself."""
 
     def is_stored(self, level: int, number: int) -> bool:
         """Return whether the file stores a tile, by default True; others are not cached."""
@@ -162,7 +163,7 @@ class TiledRaster(FileRaster):
             read_window_ahead(self, self._open_cache(), window)
 
     def _read(self, window: Window) -> Array:
-        layout, level, staged = self._layout or self.layout, window.level, 0
+        layout, level, staged, ahead = self._layout or self.layout, window.level, 0, 0
         x, y, width, height = window.x, window.y, window.width, window.height
         grid = layout.grids[level] if level < len(layout.grids) else None
         if grid is None or not (0 <= x <= grid.width - width and 0 <= y <= grid.height - height):
@@ -178,28 +179,38 @@ class TiledRaster(FileRaster):
             (column, max(x - column * tw, 0), min(x + width - column * tw, tw), max(column * tw - x, 0))
             for column in range(x // tw, (x + width - 1) // tw + 1)
         ]
-        tiles: list[Array | None] = [None] * len(columns)
-        for row in range(y // th, (y + height - 1) // th + 1):
+        stop, group = (y + height - 1) // th + 1, max(_TOGETHER // len(columns), 1)
+        for row in range(y // th, stop):
             if self.remote and row >= staged:
                 staged = stage_rows(self, cache, window, row)
+            if row >= ahead:  # a few rows at a time, so that what is read ahead is small
+                ahead, at = min(row + group, stop), 0
+                numbers = [one * across + column[0] for one in range(row, ahead) for column in columns]
+                if cache is None:
+                    tiles: list[Array | None] = [None] * len(numbers)
+                    missing = numbers
+                else:
+                    tiles = [cache.find(first + number, shape, dtype) for number in numbers]
+                    missing = [number for number, tile in zip(numbers, tiles, strict=True) if tile is None]
+                if len(missing) > 1:
+                    self.read_together(level, missing)
             top, bottom, down = max(y - row * th, 0), min(y + height - row * th, th), max(row * th - y, 0)
-            band, start = out[down : down + bottom - top], row * across
-            if cache is not None:
-                tiles = [cache.find(first + start + column[0], shape, dtype) for column in columns]
-            needed = [start + column[0] for column, tile in zip(columns, tiles, strict=True) if tile is None]
-            if len(needed) > 1:
-                self.read_together(level, needed)
-            for (column, left, right, over), tile in zip(columns, tiles, strict=True):
+            band = out[down : down + bottom - top]
+            for _, left, right, over in columns:
+                tile = tiles[at]
                 if tile is None:
-                    tile = self._fetch_tile(cache, level, start + column, window, bottom)
+                    tile = self._fetch_tile(cache, level, numbers[at], window, bottom)
+                at += 1
                 band[:, over : over + right - left] = tile[top:bottom, left:right]
         self.require_not_rewritten()
         return out
 
     def _fetch_tile(self, cache: TileCache | None, level: int, number: int, window: Window, rows: int) -> Array:
+        if cache is None:
+            return self.decode_rows(level, number, window, rows)
         layout = self.layout
         shape = layout.shapes[level]
-        if cache is None or cache.full(math.prod(shape) * layout.dtype.itemsize) or not self.is_stored(level, number):
+        if cache.full(math.prod(shape) * layout.dtype.itemsize) or not self.is_stored(level, number):
             return self.decode_rows(level, number, window, rows)
         decode: Callable[[], Array] = lambda: self.decode_tile(level, number, window)  # noqa: E731
         try:

@@ -265,6 +265,15 @@ def test_a_jpeg_tile_without_its_end_is_an_error(tmp_path):
         TiffRaster(path).read(Window(64, 64, 1, 1))
 
 
+def test_uncompressed_pixels_may_begin_as_jpeg_does(tmp_path):
+    """The bytes FF D8 are two pixels, or 55551 of 16 bits, and no JPEG that lacks its end."""
+    pixels = np.zeros((64, 96), np.uint16)
+    pixels[:] = 0xD8FF
+    tifffile.imwrite(tmp_path / "a.tiff", pixels, tile=(32, 32), photometric="minisblack", metadata=None)
+    for mask in (False, True):
+        assert np.array_equal(TiffRaster(tmp_path / "a.tiff", mask=mask).read(Window(1, 1, 90, 60)), pixels[1:61, 1:91])
+
+
 @pytest.mark.parametrize(("tag", "value", "word"), [("TileWidth", 16384, "64 Mpx"), ("ImageWidth", 4096, "need")])
 def test_impossible_headers_are_refused(slide, tag, value, word):
     """Giant tiles, and fewer tiles than the dimensions need, fail when opened."""

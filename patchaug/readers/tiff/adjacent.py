@@ -22,40 +22,41 @@ class Readable(Protocol):
 
 
 def read_adjacent(
-    opened: Callable[[], Readable], offsets: Array, counts: Array, numbers: Sequence[int], size: int,
-    found: dict[int, bytes],
-) -> None:  # fmt: skip
+    opened: Callable[[], Readable], offsets: Array, counts: Array, numbers: Sequence[int], size: int
+) -> dict[int, bytes]:
     """Read tiles that lie side by side; others are left for reads of their own, which say what is wrong.
 
     Args:
         opened: Returns the open file.
         offsets: Offset of each tile in bytes, integers (tiles,).
         counts: Bytes of each tile.
-        numbers: Tiles to read, rising.
+        numbers: Tiles to read.
         size: Bytes of the file.
-        found: Bytes by offset; those that were read are added.
+
+    Returns:
+        The bytes of those that were read, by number.
     """
-    at = numbers[0]
-    begins, lengths = offsets[at : numbers[-1] + 1].tolist(), counts[at : numbers[-1] + 1].tolist()
-    span: list[tuple[int, int]] = []
-    for number in numbers:
-        begin, length = begins[number - at], lengths[number - at]
+    found: dict[int, bytes] = {}
+    span: list[tuple[int, int, int]] = []
+    for number, begin, length in zip(numbers, offsets[numbers].tolist(), counts[numbers].tolist(), strict=True):
         end = begin + length
         if span and not (0 <= begin - span[-1][1] <= _GAP and end - span[0][0] <= _ALL):
             _read(opened, span, found)
             span = []
         if 0 < length <= _TILE and end <= size:
-            span.append((begin, end))
+            span.append((begin, end, number))
     _read(opened, span, found)
+    return found
 
 
-def _read(opened: Callable[[], Readable], span: list[tuple[int, int]], found: dict[int, bytes]) -> None:
+def _read(opened: Callable[[], Readable], span: list[tuple[int, int, int]], found: dict[int, bytes]) -> None:
     if len(span) < 2:
         return
-    start = span[0][0]
+    start, stop = span[0][0], span[-1][1]
     try:
-        data = opened().read(start, span[-1][1] - start)
+        data = opened().read(start, stop - start)
     except PatchaugError:  # the read of each tile raises it with its place
         return
-    if len(data) == span[-1][1] - start:
-        found.update((begin, data[begin - start : end - start]) for begin, end in span)
+    if len(data) == stop - start:
+        for begin, end, number in span:
+            found[number] = data[begin - start : end - start]

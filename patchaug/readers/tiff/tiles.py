@@ -75,12 +75,16 @@ class TiffTiles(TiledRaster):
         """Read small tiles by one call of the system where they lie side by side in the file."""
         if self.remote:
             return
-        header, found = self.header, dict[int, bytes]()
         assert self._fingerprint is not None  # taken before the header was read
-        one, size = header.levels[level], self._fingerprint[0]
-        for part in one.parts if header.direct else [one.parts[number] for number in header.parts]:
-            read_adjacent(self._file, part.offsets, part.counts, numbers, size, found)
-        _thread.together = self, found
+        header, size = self.header, self._fingerprint[0]
+        parts = header.levels[level].parts
+        _thread.together = (
+            self,
+            {
+                parts[part]: read_adjacent(self._file, parts[part].offsets, parts[part].counts, numbers, size)
+                for part in header.parts
+            },
+        )
 
     def decode_tile(self, level: int, number: int, window: Window) -> Array:
         """Decode one tile."""
@@ -142,15 +146,19 @@ class TiffTiles(TiledRaster):
 
     def _part(self, header: Header, level: Level, part: Part, number: int, rows: int) -> Array:
         """Decode the tile of one part, (rows, columns[, samples])."""
-        offset, count = int(part.offsets[number]), int(part.counts[number])
-        if count == 0 and offset:
-            raise ReadError("missing: the header says 0 bytes")
-        if count == 0:  # not stored: GDAL and tifffile read it as nodata, or as 0
-            fill = np.zeros((), _dtype(header)) if header.nodata is None else np.asarray(header.nodata)
-            shape = level.tile_height, level.tile_width, *((part.samples,) if part.samples > 1 else ())
-            return np.broadcast_to(fill, shape)
-        data = self._stored(offset, count)
-        require_jpeg_end(data)
+        together: _Together | None = getattr(_thread, "together", None)
+        data = None if together is None or together[0] is not self else together[1].get(part, {}).get(number)
+        if data is None:
+            offset, count = int(part.offsets[number]), int(part.counts[number])
+            if count == 0 and offset:
+                raise ReadError("missing: the header says 0 bytes")
+            if count == 0:  # not stored: GDAL and tifffile read it as nodata, or as 0
+                fill = np.zeros((), _dtype(header)) if header.nodata is None else np.asarray(header.nodata)
+                shape = level.tile_height, level.tile_width, *((part.samples,) if part.samples > 1 else ())
+                return np.broadcast_to(fill, shape)
+            data = self._stored(offset, count)
+        if part.packing is None:  # uncompressed pixels may begin as JPEG does
+            require_jpeg_end(data)
         tile = None if part.jpeg is None else _jpeg_tile(data, level, part, rows)
         if tile is None and part.packing is not None:
             tile = unpack_tile(data, part.packing, (level.tile_height, level.tile_width, part.samples), _room)
@@ -172,10 +180,7 @@ class TiffTiles(TiledRaster):
         return plane
 
     def _stored(self, offset: int, count: int) -> bytes:
-        """Return the bytes of a tile, which `read_together` may have read."""
-        together: tuple[TiffTiles, dict[int, bytes]] | None = getattr(_thread, "together", None)
-        if together is not None and together[0] is self and len(data := together[1].get(offset, b"")) == count:
-            return data
+        """Read the bytes of one tile."""
         assert self._fingerprint is not None  # taken before the header was read
         size = self._fingerprint[0]
         if offset + count > size:  # before the bytes are allocated
@@ -207,6 +212,9 @@ class TiffTiles(TiledRaster):
                 if count and offset + count <= size:
                     found.append(Range(self.path, str(tag), offset, count))
         return found
+
+
+_Together = tuple[TiffTiles, dict[Part, dict[int, bytes]]]  # bytes that a thread has read, by part and tile
 
 
 def _layout(header: Header) -> Layout:
