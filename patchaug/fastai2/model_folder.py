@@ -48,10 +48,9 @@ def save_model(learn: Any, folder: str | os.PathLike[str], *, arch: str, options
         WriteError: The folder exists and patchaug did not write it, or the disk is full.
 
     Examples:
-        >>> from fastai.vision.all import resnet18, unet_learner
         >>> from patchaug import PatchOptions
         >>> from patchaug.fastai2.model_folder import load_model, save_model
-        >>> save_model(learn, "model", arch="resnet18", options=PatchOptions(64))
+        >>> save_model(learn, "model", arch="small", options=PatchOptions(64))  # of a learner with small_encoder
         >>> sorted(file.name for file in Path("model").iterdir())
         ['model.json', 'weights.safetensors']
         >>> one, other = (

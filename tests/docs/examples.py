@@ -58,9 +58,11 @@ def _loaders() -> Any:
 
 def _learner() -> Any:
     if "SlideBlock" in dir(importlib.import_module("patchaug.fastai")):
-        from fastai.vision.all import resnet18, unet_learner
+        from fastai.vision.all import unet_learner
 
-        return unet_learner(_loaders(), resnet18, pretrained=False)
+        from patchaug.fastai import small_encoder  # a resnet18 takes seconds an example
+
+        return unet_learner(_loaders(), small_encoder, pretrained=False, last_cross=False)
     from fastai.vision import models
     from fastai.vision import unet_learner as learner
 

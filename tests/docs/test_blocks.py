@@ -21,7 +21,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_blocks_run(page: Path, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In order, in one namespace; the tests of fastai 1 run its own blocks."""
+    """In order, in one namespace, with fewer windows; the tests of fastai 1 run its own blocks."""
     monkeypatch.chdir(demo)
     run(page, "fastai2")
 

@@ -5,8 +5,10 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,17 @@ def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """`patchaug ...` in a folder."""
     command = [sys.executable, "-m", "patchaug", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=280)
+
+
+def run_inside(*words: object, cwd: Path) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `patchaug ...` in this process, which saves the seconds of starting one."""
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["patchaug", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    return int(stopped.value.code or 0), out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +114,12 @@ def test_train_scores_what_the_exported_model_predicts(slides: Path, tmp_path: P
 
 
 def test_the_same_seed_trains_the_same_model(slides: Path, tmp_path: Path) -> None:
-    """Two processes, 0 and 2 workers: equal reports but for the time."""
+    """A process of its own and this one, 2 and 0 workers: equal reports but for the time."""
     reports = []
-    for name, workers in (("a", 0), ("b", 2)):
-        assert train(slides, "--valid-slides", "s2*", "--workers", workers, out=tmp_path / name).returncode == 0
+    words = ["--valid-slides", "s2*", "--workers"]
+    assert train(slides, *words, 2, out=tmp_path / "b").returncode == 0
+    assert run_inside("train", *COMMON, "--out", tmp_path / "a", *TINY, *words, 0, cwd=slides)[0] == 0
+    for name in ("a", "b"):
         report = json.loads((tmp_path / name / "report.json").read_text())
         del report["options"]["workers"], report["command"], report["written_by"]
         report["history"] = [{k: v for k, v in row.items() if "second" not in k} for row in report["history"]]
@@ -214,7 +229,8 @@ def test_an_unknown_flag_names_the_nearest(slides: Path) -> None:
 
 def test_the_options_of_a_run_start_it_again(slides: Path, tmp_path: Path) -> None:
     """From another folder, without any other flag, to the same windows and scores; a flag wins over the file."""
-    assert train(slides, "--valid-slides", "s2*", "--foreground", 0.25, "--seed", 7, out=tmp_path / "a").returncode == 0
+    words = ["--valid-slides", "s2*", "--foreground", 0.25, "--seed", 7, "--out", tmp_path / "a"]
+    assert run_inside("train", *COMMON, *TINY, *words, cwd=slides)[0] == 0
     again = run("train", "--options", tmp_path / "a" / "options.json", "--json", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     report = json.loads(again.stdout)  # nothing else is printed
@@ -222,12 +238,12 @@ def test_the_options_of_a_run_start_it_again(slides: Path, tmp_path: Path) -> No
     assert report["dice"] == first["dice"] and report["valid"] == [str(slides / "images" / "s2.tiff")]
     assert Image.open(tmp_path / "a" / "windows.png") == Image.open(tmp_path / "patchaug-run" / "windows.png")
     sample = ["show", "--options", tmp_path / "a" / "options.json", "--index", 11, "--json"]
-    replayed = json.loads(run(*sample, cwd=tmp_path).stdout)
+    replayed = json.loads(run_inside(*sample, cwd=tmp_path)[1])
     options = TrainOptions.from_file(tmp_path / "a" / "options.json")
     pairs = [(slides / "images" / f"s{n}.tiff", slides / "masks" / f"s{n}_mask.tiff") for n in range(2)]
     plan = Plan([open_slide(*pair) for pair in pairs], options.samplers().train, seed=7)
     assert replayed["window"] == asdict(plan[11].window) and replayed["slide"] == f"s{plan[11].slide}.tiff"
-    assert json.loads(run(*sample, "--seed", 8, cwd=tmp_path).stdout)["window"] != replayed["window"]
+    assert json.loads(run_inside(*sample, "--seed", 8, cwd=tmp_path)[1])["window"] != replayed["window"]
 
 
 def test_ctrl_c_keeps_what_was_trained(slides: Path, tmp_path: Path) -> None:

@@ -9,28 +9,20 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from patchaug.cli import main
-
-from .test_cli import COMMON, TINY, slides  # noqa: F401 - a fixture
+from .test_cli import COMMON, TINY, run_inside, slides  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = ["--valid-slides", "s2*", "--per-slide", "24", "--epochs", "2", "--checkpoint-minutes", "0.001"]
 
 
 def run(*words: object, cwd: Path) -> tuple[int, str]:
-    """Exit code and stderr of `patchaug ...` in this process, which saves the seconds of starting one."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as stderr, redirect_stdout(StringIO()):
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["patchaug", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    return int(stopped.value.code or 0), stderr.getvalue()
+    """Exit code and stderr of `patchaug ...` in this process."""
+    code, _, stderr = run_inside(*words, cwd=cwd)
+    return code, stderr
 
 
 def broken_off(cwd: Path, out: Path, number: signal.Signals, workers: int, moment: str) -> tuple[int, str, str]:
