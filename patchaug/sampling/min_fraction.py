@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -90,6 +91,11 @@ class QualifyingWindows(SharedArraysMixin):
         sums = np.cumsum(windows), np.cumsum(pixels, axis=1), windows_before, pixels_before
         return cls(labels, tuple(values), domain, least, largest, *sums, tuple(limits), tuple(map(int, fewest)))
 
+    @cached_property
+    def edges(self) -> tuple[int, ...]:
+        """First columns of the sections of a row of windows, and where the last one ends."""
+        return tuple(_sections(self.domain).tolist())
+
     @property
     def windows(self) -> int:
         """Number of windows that hold enough."""
@@ -102,12 +108,12 @@ class QualifyingWindows(SharedArraysMixin):
             The first column; pixels of each class in the windows, (classes, windows); and which qualify, (windows,).
         """
         domain = self.domain
-        starts = range(*_sections(domain)[number : number + 2].tolist())
+        starts = range(*self.edges[number : number + 2])
         counts = np.zeros((len(self.values), len(starts)), np.int64)
         for value, out in zip(self.values, counts, strict=True):
             assert self.labels is not None
             out[:] = row_counts(self.labels, value, y, domain.width, domain.height, starts)
-        enough = counts.sum(axis=0) >= self.least
+        enough = np.add.reduce(counts) >= self.least
         for one in self.limits:
             across, down = domain.width + 2 * one.pad_x, domain.height + 2 * one.pad_y
             padded = range(starts.start - one.pad_x, starts.stop - one.pad_x)

@@ -10,7 +10,7 @@ import numpy as np
 
 from patchaug.core.arrays import Array
 from patchaug.sampling.distributions import WindowDomain
-from patchaug.slides.label_runs import BLOCK, RunLengthIndex
+from patchaug.slides.label_runs import BLOCK, STRIP, RunLengthIndex
 from patchaug.slides.labels import Labels
 
 
@@ -44,6 +44,8 @@ class Limit:
 def row_counts(labels: Labels, value: int, y: int, width: int, height: int, starts: range) -> Array:
     """Pixels of a class in the windows of row y of the level whose first columns are `starts`; int64."""
     runs, columns = labels.runs[value], labels.columns
+    if columns is None and labels.lines is None:
+        return _row_counts_of_pixels(runs, y, width, height, starts)
     lines = _mask_rows(labels, y, y + height)
     top = int(lines[0])
     times = np.bincount(lines - top)  # rows of the window over each row of the mask
@@ -60,6 +62,18 @@ def row_counts(labels: Labels, value: int, y: int, width: int, height: int, star
         return _window_sums(steps.astype(np.int64), None, width)
     more = starts.start - int(columns[left])
     return _window_sums(steps.astype(np.int64), columns[left : right + 1], width)[more : more + len(starts)]
+
+
+def _row_counts_of_pixels(runs: RunLengthIndex, y: int, width: int, height: int, starts: range) -> Array:
+    """Count as `row_counts`, where the mask has a pixel for each of the level; over whole strips of the runs."""
+    right = starts.stop - 1 + width
+    left, size = starts.start % STRIP, -(-right // STRIP) * STRIP - starts.start // STRIP * STRIP
+    begins, lasts = runs.columns_within(starts.start, y, right, y + height)
+    steps = np.bincount(begins, minlength=size)
+    steps[1:] -= np.bincount(lasts, minlength=size)[:-1]  # those of the last column end beyond it
+    below = np.zeros(size + 1, np.int64)
+    steps.cumsum().cumsum(out=below[1:])
+    return np.asarray(below[left + width : left + width + len(starts)] - below[left : left + len(starts)])
 
 
 def all_counts(

@@ -157,6 +157,18 @@ class RunLengthIndex(SharedArraysMixin):
                 found.append((rows[inside] + top, starts[inside] + left, lasts[inside] + left))
         return RunBatch(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
+    def columns_within(self, x: int, y: int, right: int, bottom: int) -> tuple[Array, Array]:
+        """Return first and last columns of the runs of `stretches`, from the left of the strip of column x; int64."""
+        corner = x // STRIP * STRIP
+        if self._gaps:
+            found = self.stretches(x, y, right, bottom)
+            return found.starts - corner, found.lasts - corner
+        spans = list(self._spans(x, y, right, bottom))
+        parts = [slice(first, last) for _, _, _, first, last in spans]
+        lefts = np.arange(0, len(parts) * STRIP, STRIP).repeat([part.stop - part.start for part in parts])
+        starts, lasts = (np.concatenate([of_all[part] for part in parts]) for of_all in (self.starts, self.lasts))
+        return starts + lefts, lasts + lefts
+
     def first(self) -> tuple[int, int]:
         """Return (x, y) of the first pixel in reading order."""
         tops = self.blocks % self._down
