@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from patchaug.errors import ReadError
 from patchaug.readers.codecs.decompress import CODECS, Packing, load
 from patchaug.readers.tiff.preflight import TILE_LIMIT
 from patchaug.readers.tiff.scenes import Plane
+from patchaug.readers.tiff.uniform import UniformTiles
 from patchaug.readers.tile_grid import TileGrid
 
 
@@ -39,6 +41,11 @@ class Part:
     tables: bytes | None
     jpeg: dict[str, Any] | None
     packing: Packing | None
+
+    @cached_property
+    def uniform(self) -> UniformTiles:
+        """Tiles of one value that this process has decoded."""
+        return UniformTiles()
 
     @property
     def absent(self) -> Array:

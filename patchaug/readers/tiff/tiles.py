@@ -161,9 +161,12 @@ class TiffTiles(TiledRaster):
             require_jpeg_end(data)
         tile = None if part.jpeg is None else _jpeg_tile(data, level, part, rows)
         if tile is None and part.packing is not None:
-            tile = unpack_tile(data, part.packing, (level.tile_height, level.tile_width, part.samples), _room)
-            if tile is not None and part.samples == 1:
-                tile = tile[..., 0]
+            tile = part.uniform.find(data)
+            if tile is None:
+                tile = unpack_tile(data, part.packing, (level.tile_height, level.tile_width, part.samples), _room)
+                if tile is not None:
+                    tile = tile[..., 0] if part.samples == 1 else tile
+                    part.uniform.add(data, tile)
         if tile is not None:
             return tile
         values = level.tile_width * level.tile_height * part.samples
