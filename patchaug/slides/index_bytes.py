@@ -160,15 +160,16 @@ def _require_runs(arrays: Mapping[str, Array], width: int, height: int) -> None:
     strips, tops = np.divmod(blocks.astype(np.int64), down)
     across, deep = np.minimum(width - strips * STRIP, STRIP), np.minimum(height - tops * BLOCK, BLOCK)
     _require(bool(((amounts >= 1) & (amounts <= across * deep)).all()))
-    kept = counts > 0
-    of_runs = np.repeat(np.arange(len(blocks)), counts)
-    _require(bool((rows < deep[of_runs]).all() and (lasts < across[of_runs]).all() and (starts <= lasts).all()))
-    # In reading order, none touching the next: place of each run within its block.
-    place = (of_runs * BLOCK + rows) * (STRIP + 1)
-    _require(bool(((place + starts)[1:] > (place + lasts)[:-1]).all()))
-    lengths = np.concatenate(([0], np.cumsum(lasts.astype(np.int64) - starts + 1)))
-    sums = lengths[firsts[1:]] - lengths[firsts[:-1]]
-    _require(bool((sums[kept] == amounts[kept]).all()))
+    _require(bool((starts <= lasts).all()))
+    kept = np.flatnonzero(counts)
+    at = firsts[kept]  # the first run of each block that has some; they rise, so that each takes those up to the next
+    _require(bool((np.maximum.reduceat(rows, at) < deep[kept]).all()))
+    _require(bool((np.maximum.reduceat(lasts, at) < across[kept]).all()))
+    # In reading order within each block, none touching the next.
+    after = (rows[1:] > rows[:-1]) | ((rows[1:] == rows[:-1]) & (starts[1:] > lasts[:-1]))
+    after[at[1:] - 1] = True
+    _require(bool(after.all()))
+    _require(bool((np.add.reduceat(lasts - starts, at, dtype=np.int64) + counts[kept] == amounts[kept]).all()))
 
 
 def _is_rising(array: Array) -> bool:

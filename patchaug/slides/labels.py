@@ -86,34 +86,49 @@ def _shares(edges: Array, start: int, length: int) -> tuple[int, Array]:
 
 
 def block_weights(runs: RunLengthIndex, columns: Array, lines: Array) -> Array:
-    """Sum column weight times row weight over the pixels of each block that holds the class; int64."""
-    weights = np.zeros(len(runs.blocks), np.int64)
-    down = -(-runs.height // BLOCK)
+    """Sum column weight times row weight over the pixels of each block that holds the class; int64.
+
+    Args:
+        runs: The pixels of the class.
+        columns: Sums of the weights of all columns before each, and of all; int64, (width + 1,).
+        lines: The same for rows, (height + 1,).
+    """
+    strips, tops = np.divmod(runs.blocks.astype(np.int64), -(-runs.height // BLOCK))
+    across, down = _common_weights(columns, STRIP)[strips], _common_weights(lines, BLOCK)[tops]
+    weights = runs.amounts * across * down
+    left = np.flatnonzero((across < 0) | (down < 0))  # not inside: their runs count
+    counts = runs.firsts[left + 1] - runs.firsts[left]
+    running = np.cumsum(counts)
     low = 0
-    while low < len(weights):  # some blocks at a time: their runs take eight times their memory here
-        high = max(int(runs.firsts.searchsorted(runs.firsts[low] + _RUNS, side="right")) - 1, low + 1)
-        high = min(high, len(weights))
-        part = slice(int(runs.firsts[low]), int(runs.firsts[high]))
-        counts = np.diff(runs.firsts[low : high + 1])
-        strips, tops = np.divmod(runs.blocks[low:high].astype(np.int64), down)
-        rows = np.repeat(tops * BLOCK, counts) + runs.rows[part]
-        lefts = np.repeat(strips * STRIP, counts)
-        across = columns[lefts + runs.lasts[part] + 1] - columns[lefts + runs.starts[part]]
-        sums = np.concatenate(([0], np.cumsum(across * (lines[rows + 1] - lines[rows]))))
-        ends = runs.firsts[low : high + 1] - part.start
-        weights[low:high] = sums[ends[1:]] - sums[ends[:-1]]
-        for number in np.flatnonzero(counts == 0) + low:
-            weights[number] = _weight(runs, int(number), columns, lines)
+    while low < len(left):  # some blocks at a time: their runs take eight times their memory here
+        done = int(running[low - 1]) if low else 0
+        high = min(max(int(running.searchsorted(done + _RUNS, side="right")), low + 1), len(left))
+        numbers, of_each = left[low:high], counts[low:high]
+        ends = running[low:high] - done
+        take = np.arange(ends[-1]) + np.repeat(runs.firsts[numbers] - (ends - of_each), of_each)
+        rows = np.repeat(tops[numbers] * BLOCK, of_each) + runs.rows[take]
+        lefts = np.repeat(strips[numbers] * STRIP, of_each)
+        widths = columns[lefts + runs.lasts[take] + 1] - columns[lefts + runs.starts[take]]
+        sums = np.concatenate(([0], np.cumsum(widths * (lines[rows + 1] - lines[rows]))))
+        weights[numbers] = sums[ends] - sums[ends - of_each]
+        for number in numbers[of_each == 0].tolist():
+            weights[number] = _weight(runs, number, columns, lines)
         low = high
     return weights
+
+
+def _common_weights(below: Array, side: int) -> Array:
+    """Return the weight of the columns of each strip, or the rows of each block; -1 where they differ; int64."""
+    weights = np.diff(below)
+    starts = np.arange(0, len(weights), side)
+    lowest, highest = np.minimum.reduceat(weights, starts), np.maximum.reduceat(weights, starts)
+    return np.where(lowest == highest, lowest, -1)
 
 
 def _weight(runs: RunLengthIndex, number: int, columns: Array, lines: Array) -> int:
     """The weight of a block whose runs are not kept."""
     x, y = runs.corner(number)
     widths, heights = np.diff(columns[x : x + STRIP + 1]), np.diff(lines[y : y + BLOCK + 1])
-    if (widths == widths[0]).all() and (heights == heights[0]).all():
-        return int(runs.amounts[number]) * int(widths[0]) * int(heights[0])  # inside the slide: no need to read it
     rows, starts, lasts = runs.block(number)
     below = np.concatenate(([0], np.cumsum(widths)))
     return int(((below[1:][lasts] - below[starts]) * heights[rows]).sum())

@@ -1,4 +1,7 @@
-"""Counts of pixels in a row of windows, from the runs of a class, against brute force."""
+"""Counts of pixels in a row of windows, and weights of blocks, from the runs of a class, against brute force."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -6,17 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchaug.sampling import window_counts
-from patchaug.slides import index_mask, label_runs
+from patchaug.slides import index_mask, label_runs, labels
 from patchaug.slides.labels import Labels
 from patchaug.testing import masks
 
+SIDES = st.sampled_from([(256, 64), (4, 2), (5, 3), (1, 1)])
+LIMITS = st.sampled_from([0.0, 4.0, 100.0])
 
-@given(
-    masks(max_side=20),
-    st.sampled_from([(256, 64), (4, 2), (5, 3), (1, 1)]),
-    st.sampled_from([0.0, 4.0, 100.0]),
-    st.data(),
-)
+
+@contextmanager
+def indexed(mask: np.ndarray, sides: tuple[int, int], limit: float) -> Iterator[dict[int, label_runs.RunLengthIndex]]:
+    """Index all classes of a mask in small blocks, so that it has many."""
+
+    def read(x: int, y: int, w: int, h: int) -> np.ndarray:
+        return mask[y : y + h, x : x + w]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (index_mask, label_runs, labels, window_counts):
+            for name, side in zip(("STRIP", "BLOCK"), sides, strict=True):
+                patch.setattr(module, name, side, raising=False)
+        yield index_mask.index_mask(mask.shape[1], mask.shape[0], [mask], read, limit)
+
+
+@given(masks(max_side=20), SIDES, LIMITS, st.data())
 def test_part_of_a_row_of_windows(mask: np.ndarray, sides: tuple[int, int], limit: float, data: st.DataObject) -> None:
     """Any windows of a row that lie side by side, over any strips, whether runs are kept or not."""
     height, width = mask.shape
@@ -24,17 +39,26 @@ def test_part_of_a_row_of_windows(mask: np.ndarray, sides: tuple[int, int], limi
     y, first = data.draw(st.integers(0, height - h)), data.draw(st.integers(0, width - w))
     starts = range(first, data.draw(st.integers(first, width - w)) + 1)
     windows = np.lib.stride_tricks.sliding_window_view(mask, (h, w))[y, starts.start : starts.stop]
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (index_mask, label_runs, window_counts):
-            for name, side in zip(("STRIP", "BLOCK"), sides, strict=True):
-                patch.setattr(module, name, side, raising=False)
-
-        def read(x: int, y: int, w: int, h: int) -> np.ndarray:
-            return mask[y : y + h, x : x + w]
-
-        runs = index_mask.index_mask(width, height, [mask], read, limit)
-        labels = Labels(width, height, None, None, runs)
+    with indexed(mask, sides, limit) as runs:
+        of_all = Labels(width, height, None, None, runs)
         for value in runs:
-            found = window_counts.row_counts(labels, value, y, w, h, starts)
+            found = window_counts.row_counts(of_all, value, y, w, h, starts)
             assert found.dtype == np.int64
             assert found.tolist() == (windows == value).sum(axis=(1, 2)).tolist()
+
+
+@given(masks(max_side=20), SIDES, LIMITS, st.data())
+def test_weights_of_blocks(mask: np.ndarray, sides: tuple[int, int], limit: float, data: st.DataObject) -> None:
+    """Blocks inside, whose weights are one number, and those at a border; runs kept or not, some at a time."""
+    across, down = (
+        np.array(data.draw(st.lists(st.sampled_from([0, 1, 7, 7, 7, 7]), min_size=side, max_size=side)))
+        for side in mask.shape[::-1]
+    )
+    columns, lines = (np.concatenate(([0], np.cumsum(one))) for one in (across, down))
+    with indexed(mask, sides, limit) as runs, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels, "_RUNS", data.draw(st.integers(1, 9)))
+        for value, one in runs.items():
+            of_pixels = (mask == value) * down[:, None] * across
+            corners = (one.corner(number) for number in range(len(one.blocks)))
+            expected = [of_pixels[y : y + sides[1], x : x + sides[0]].sum() for x, y in corners]
+            assert labels.block_weights(one, columns, lines).tolist() == expected
