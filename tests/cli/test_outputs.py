@@ -75,7 +75,7 @@ RUN_TARGETS = [
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A slide with mask and options, files and folders of the user, and a manifest and a picture of ours."""
     root = tmp_path_factory.mktemp("outputs")
-    write_slide(root, "s", size=1024, seed=1)
+    write_slide(root, "s", size=512, seed=1)  # hashed before and after each command
     PatchOptions(64).save(root / "options.json")
     for name in ("mine.png", "mine.json", "mine.html", "mine", "mine.txt"):
         (root / name).write_text("the user's")
