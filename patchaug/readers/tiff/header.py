@@ -103,7 +103,9 @@ def is_tiff(head: bytes) -> bool:
     return head[:4] in MAGIC
 
 
-def read_header(path: str, *, mask: bool, channels: Channels | None = None, series: Scene | None = None) -> Header:
+def read_header(
+    path: str, *, mask: bool, channels: Channels | None = None, series: Scene | None = None, decoders: bool = False
+) -> Header:
     """Parse the tag tables of one picture and of its levels.
 
     Args:
@@ -111,6 +113,7 @@ def read_header(path: str, *, mask: bool, channels: Channels | None = None, seri
         mask: Whether it is read as a mask.
         channels: Channels to read, by number or name; None for all.
         series: Picture to read, by number or name; None for the only full one.
+        decoders: Make `Part.decode` also where only odd tiles need it.
 
     Raises:
         UnsupportedError: Another reader may support the file.
@@ -125,7 +128,7 @@ def read_header(path: str, *, mask: bool, channels: Channels | None = None, seri
         with nullcontext() if remote is None else remote, tifffile.TiffFile(remote or path) as tiff:
             _require_general(path, tiff)
             scene = choose_scene(path, tiff, series, mask=mask)
-            return _header(path, tiff, scene, mask=mask, channels=channels)
+            return _header(path, tiff, scene, mask=mask, channels=channels, decoders=decoders)
     except PatchaugError:
         raise
     except Exception as error:  # a broken header raises whatever the parser met first
@@ -133,7 +136,7 @@ def read_header(path: str, *, mask: bool, channels: Channels | None = None, seri
         raise kind(f"{path}: broken TIFF header ({describe(error)}); copy or export the file again") from error
 
 
-def _header(path: str, tiff: TiffFile, scene: int, *, mask: bool, channels: Channels | None) -> Header:
+def _header(path: str, tiff: TiffFile, scene: int, *, mask: bool, channels: Channels | None, decoders: bool) -> Header:
     series = tiff.series[scene]
     levels = [planes_of(path, tiff, level) for level in series.levels]
     first: Any = series.keyframe
@@ -150,7 +153,7 @@ def _header(path: str, tiff: TiffFile, scene: int, *, mask: bool, channels: Chan
         colours = interpretation_of(path, tiff, first, scene, names, len(levels[0]), channels)
     if any(_kind(page) != _kind(first) for page in pages):
         raise UnsupportedError(f"{path}: its levels differ in dtype, channels or tiling")
-    made = tuple(level_of(path, planes) for planes in levels)
+    made = tuple(level_of(path, planes, decoders=decoders) for planes in levels)
     mpp = mpp_of(tiff, first, scene)
     header = Header(
         made, first.is_tiled, first.dtype, colours, mpp, _tag_name(first.compression), place_of(tiff, first, mpp),
@@ -166,7 +169,7 @@ def _inside(path: str, tiff: TiffFile, first: Any, header: Header) -> Header | N
     pages = mask_pages(path, tiff, first, header.dimensions)
     if not pages:
         return None
-    levels = tuple(level_of(path, [Plane(page)]) for page in pages)
+    levels = tuple(level_of(path, [Plane(page)], decoders=True) for page in pages)
     if any(_kind(page) != _kind(pages[0]) for page in pages):
         raise ReadError(f"{path}: the levels of its internal mask differ in dtype or tiling; write it again by GDAL")
     return Header(

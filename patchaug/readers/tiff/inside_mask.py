@@ -26,7 +26,7 @@ class InsideMask(TiffTiles):
         self.expect(of._fingerprint)
         self._header, self.picture = header.inside, header.dimensions
 
-    def parse_header(self) -> Header:
+    def parse_header(self, *, decoders: bool = False) -> Header:
         """Return the header of the mask's pages."""
         return self._header
 

@@ -17,6 +17,8 @@ from patchaug.readers.tiff.scenes import Plane
 from patchaug.readers.tiff.uniform import UniformTiles
 from patchaug.readers.tile_grid import TileGrid
 
+_loaded: set[tuple[int, int, int, Any]] = set()
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -27,7 +29,8 @@ class Part:
         counts: uint64 (tiles,), bytes.
         samples: Samples per pixel in each tile.
         first: Number of the first tile in the page, as tifffile counts them.
-        decode: tifffile's decoder, (bytes, tile number, jpegtables=) -> (pixels, place, shape).
+        decode: tifffile's decoder, (bytes, tile number, jpegtables=) -> (pixels, place, shape); None where only odd
+            tiles need it, and `read_header` was not asked for it.
         tables: JPEG tables that the tiles share.
         jpeg: Arguments to decode a tile with imagecodecs alone; None where tifffile is needed.
         packing: The same for lossless tiles.
@@ -37,7 +40,7 @@ class Part:
     counts: Array
     samples: int
     first: int
-    decode: Callable[..., Any]
+    decode: Callable[..., Any] | None
     tables: bytes | None
     jpeg: dict[str, Any] | None
     packing: Packing | None
@@ -79,8 +82,14 @@ class Level:
         return self.parts[0].packing
 
 
-def level_of(path: str, planes: list[Plane]) -> Level:
-    """Return the level's tiles or strips, checked against its size before allocation."""
+def level_of(path: str, planes: list[Plane], *, decoders: bool) -> Level:
+    """Return the level's tiles or strips, checked against its size before allocation.
+
+    Args:
+        path: The file, for errors.
+        planes: Planes of the level.
+        decoders: Make tifffile's decoders also where only odd tiles need them, which takes long.
+    """
     page = planes[0].page.keyframe
     width, height = page.imagewidth, page.imagelength
     tile_width, tile_height = (page.tilewidth, page.tilelength) if page.is_tiled else (width, page.rowsperstrip)
@@ -95,11 +104,11 @@ def level_of(path: str, planes: list[Plane]) -> Level:
             "save it with tiles of 256 px"
         )
     needed = -(-width // tile_width) * -(-height // tile_height)
-    parts = [part for plane in planes for part in _parts(path, plane, needed)]
+    parts = [part for plane in planes for part in _parts(path, plane, needed, decoders=decoders)]
     return Level(width, height, tile_width, tile_height, tuple(parts))
 
 
-def _parts(path: str, plane: Plane, needed: int) -> list[Part]:
+def _parts(path: str, plane: Plane, needed: int, *, decoders: bool) -> list[Part]:
     """Return the parts of a plane: one, or one for each sample of a band-interleaved page."""
     page = plane.page.keyframe
     separate = page.planarconfig == 2 and page.samplesperpixel > 1
@@ -114,12 +123,22 @@ def _parts(path: str, plane: Plane, needed: int) -> list[Part]:
         )
     if plane.skipped or _is_first_of_several(page, counts):
         offsets, counts = _contiguous(page, plane.skipped, needed)
-    decoding = page.decode, getattr(plane.page, "jpegtables", None), _jpeg(page), _packing(page)
+    jpeg, packing = _jpeg(page), _packing(page)
+    needs = decoders or (jpeg is None and packing is None) or not _is_loaded(page)
+    decoding = page.decode if needs else None, getattr(plane.page, "jpegtables", None), jpeg, packing
     samples = 1 if separate else page.samplesperpixel
     return [
         Part(offsets[first : first + needed], counts[first : first + needed], samples, first, *decoding)
         for first in range(0, number * needed, needed)
     ]
+
+
+def _is_loaded(page: Any) -> bool:
+    """Return whether a decoder of this kind was made before; its first one imports codecs, see `load`."""
+    kind = int(page.compression), int(page.predictor), int(page.fillorder), page.bitspersample
+    known = kind in _loaded
+    _loaded.add(kind)
+    return known
 
 
 def _is_first_of_several(page: Any, counts: Array) -> bool:

@@ -56,9 +56,9 @@ class TiffRaster(TiffTiles):
         self.mask, self.chosen, self.series = mask, channels, series
         self._inside: InsideMask | None = None
 
-    def parse_header(self) -> Header:
-        """Read the tag tables."""
-        return read_header(self.path, mask=self.mask, channels=self.chosen, series=self.series)
+    def parse_header(self, *, decoders: bool = False) -> Header:
+        """Read the tag tables, see `read_header`."""
+        return read_header(self.path, mask=self.mask, channels=self.chosen, series=self.series, decoders=decoders)
 
     def uncached(self) -> Self:
         """Return a raster of the same file that caches no tiles."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ class TiffTiles(TiledRaster):
     _lazy = (*TiledRaster._lazy, "_parsed")
     _parsed: tuple[Header, Layout] | None = None
 
-    def parse_header(self) -> Header:
-        """Read the tag tables."""
+    def parse_header(self, *, decoders: bool = False) -> Header:
+        """Read the tag tables; with decoders for odd tiles, too, if they are asked for."""
         raise NotImplementedError
 
     @property
@@ -173,7 +173,8 @@ class TiffTiles(TiledRaster):
         if header.codec == "LERC":
             data = unwrap_lerc(data, values * header.dtype.itemsize)
         require_claims(data, level.tile_width, level.tile_height, values)
-        pixels: Any = part.decode(data, part.first + number, jpegtables=part.tables)[0]
+        decode = part.decode or self._decoder(header.levels.index(level), level.parts.index(part))
+        pixels: Any = decode(data, part.first + number, jpegtables=part.tables)[0]
         if header.dtype == bool and pixels.dtype == np.uint8:  # fax: one byte for each bit
             pixels = pixels.astype(bool)
         if pixels.dtype.newbyteorder("=") != header.dtype.newbyteorder("="):
@@ -181,6 +182,15 @@ class TiffTiles(TiledRaster):
         pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         plane: Array = pixels[0] if part.samples > 1 else pixels[0, :, :, 0]
         return plane
+
+    def _decoder(self, level: int, part: int) -> Callable[..., Any]:
+        """Return tifffile's decoder of a part; the tag tables are read again, with all decoders."""
+        self.require_unchanged()
+        header = self.parse_header(decoders=True)
+        self._parsed = header, _layout(header)
+        decode = header.levels[level].parts[part].decode
+        assert decode is not None
+        return decode
 
     def _stored(self, offset: int, count: int) -> bytes:
         """Read the bytes of one tile."""
