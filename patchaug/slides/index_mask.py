@@ -52,7 +52,7 @@ def index_mask(
 def _runs_of(piece: Array, rest: int | None) -> tuple[Array, Array, Array, Array]:
     """Return values, rows, first and last columns of all runs but those of one class, cut where a strip ends."""
     width = piece.shape[1]
-    flat = piece.reshape(-1)
+    flat = np.ascontiguousarray(piece).reshape(-1)  # also of one value that is shown as an array
     at = _starts_of_runs(flat, width)
     values, ends = flat.take(at), np.concatenate((at[1:], [len(flat)]))
     if rest is not None:

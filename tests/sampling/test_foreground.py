@@ -87,6 +87,18 @@ def test_the_index_is_the_same_of_all_integers(mask: np.ndarray, kind: str, turn
     assert list(found) == np.unique(mask).tolist()
 
 
+@pytest.mark.parametrize("value", [0, 3])
+def test_the_index_of_arrays_that_do_not_lie_together(value: int) -> None:
+    """One value that is shown as an array, and every other pixel of a larger one."""
+    shown = np.broadcast_to(np.uint8(value), (70, 300))
+    apart = np.repeat(np.arange(140, dtype=np.uint16)[:, None] % 5 + value, 3, axis=1)[::2, ::3]
+    for mask in (shown, apart, apart.T, shown[:, ::7]):
+        slide = open_slide(np.zeros((*mask.shape, 3), np.uint8), mask)
+        values, counts = np.unique(mask, return_counts=True)
+        found = slide.labels(0)
+        assert {number: found.pixels(number) for number in found.runs} == dict(zip(values, counts, strict=True))
+
+
 @given(masks(max_side=20), BLOCKS, st.data())
 def test_count_is_the_number_of_pixels_in_the_window(mask: np.ndarray, blocks: tuple, data: st.DataObject) -> None:
     """Against numpy's own count, for any window, also where a block's runs are not kept."""
