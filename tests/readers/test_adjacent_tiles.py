@@ -56,7 +56,7 @@ def test_what_is_read_together_are_the_bytes_of_the_tiles(data):
         offsets = data.draw(st.permutations(offsets))
     numbers = sorted(data.draw(st.sets(st.sampled_from(range(len(sizes))), min_size=1)))
     table = np.array(offsets, np.uint64), np.array(sizes, np.uint64)
-    found = read_adjacent(lambda: content, *table, numbers, size)
+    found = read_adjacent(lambda: content, *table, numbers, size, data.draw(st.booleans()))
     for number, part in found.items():
         assert number in numbers
         assert part == content.data[offsets[number] : offsets[number] + sizes[number]]

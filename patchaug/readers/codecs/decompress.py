@@ -89,7 +89,11 @@ def unpack(codec: str, data: bytes | memoryview, size: int, room: Array | None =
 
 
 def unpack_tile(
-    data: bytes, packing: Packing, shape: tuple[int, int, int], room_of: Callable[[int], Array]
+    data: bytes | memoryview,
+    packing: Packing,
+    shape: tuple[int, int, int],
+    room_of: Callable[[int], Array],
+    rows: slice,
 ) -> Array | None:
     """Decompress a whole tile.
 
@@ -98,6 +102,7 @@ def unpack_tile(
         packing: How they are packed.
         shape: (height, width, samples).
         room_of: Returns memory for so many bytes, uint8 (bytes,), that may be written until the tile is used up.
+        rows: Rows that are needed; differences of others are not summed up.
 
     Returns:
         (height, width, samples), in that memory or of `data`. None if they are too few: some writers cut tiles at the
@@ -112,21 +117,21 @@ def unpack_tile(
     values = height * width * samples
     size = height * -(-width * samples // 8) if packing.bits else values * packing.dtype.itemsize
     if packing.turned:
-        data = bytes(imagecodecs.bitorder_decode(data))
-    raw: Any = unpack(packing.codec, data, size, room_of(size + 1)) if packing.codec != "none" else data
+        data = bytes(imagecodecs.bitorder_decode(bytes(data)))
+    raw: Any = data if packing.codec == "none" else unpack(packing.codec, data, size, room_of(size + 1))
     if len(raw) > size:
         raise ReadError(f"its data are {len(raw)} bytes, a tile has {size}")
     if len(raw) < size:
         return None
     if packing.bits:
-        rows = np.unpackbits(np.frombuffer(raw, np.uint8).reshape(height, -1), axis=1, count=width * samples)
-        return rows.reshape(shape)
+        pixels: Array = np.unpackbits(np.frombuffer(raw, np.uint8).reshape(height, -1), axis=1, count=width * samples)
+        return pixels.reshape(shape)
     tile: Array = np.frombuffer(raw, packing.dtype).reshape(shape)
     if packing.native is not None:  # the arena copies bytes: what it gets must have this machine's order
         tile = tile.astype(packing.native)
     if packing.differences:
         tile = tile if tile.flags.writeable else tile.copy()
-        imagecodecs.delta_decode(tile, axis=1, out=tile)
+        imagecodecs.delta_decode(tile[rows], axis=1, out=tile[rows])
     return tile
 
 

@@ -174,9 +174,9 @@ def _jpeg(page: Any) -> dict[str, Any] | None:
 
 
 def _packing(page: Any) -> Packing | None:
-    """Return the lossless compression of tiles whose samples are whole bytes or single bits."""
+    """Return the lossless compression of tiles or strips whose samples are whole bytes or single bits."""
     codec, bits = CODECS.get(int(page.compression)), page.bitspersample
-    if codec is None or not page.is_tiled or bits not in (1, 8, 16, 32, 64) or int(page.predictor) not in (1, 2):
+    if codec is None or bits not in (1, 8, 16, 32, 64) or int(page.predictor) not in (1, 2):
         return None
     if page.dtype is None or (bits == 1) != (page.dtype == bool) or (bits == 1 and int(page.predictor) == 2):
         return None

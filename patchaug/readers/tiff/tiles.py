@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -13,18 +12,18 @@ import numpy as np
 from patchaug.core.arrays import Array
 from patchaug.core.windows import Window
 from patchaug.errors import ReadError
-from patchaug.readers.codecs.decompress import require_claims, unpack_tile, unwrap_lerc
-from patchaug.readers.codecs.image_headers import first_rows, require_jpeg_end
+from patchaug.readers.codecs.decompress import require_claims, unwrap_lerc
+from patchaug.readers.codecs.image_headers import require_jpeg_end
 from patchaug.readers.file import open_source
 from patchaug.readers.file_handles import Descriptor, get_or_open
 from patchaug.readers.remote.source import Range, RemoteSource
 from patchaug.readers.tiff.adjacent import read_adjacent
+from patchaug.readers.tiff.decode import jpeg_tile, lossless_tile
 from patchaug.readers.tiff.header import Header
 from patchaug.readers.tiff.levels import Level, Part
 from patchaug.readers.tile_grid import Layout
 from patchaug.readers.tiled import TiledRaster
 
-_SMALL = 4 << 20  # bytes of a tile that each thread has room for
 _WHOLE = slice(None), slice(None)
 _thread = threading.local()
 
@@ -77,12 +76,12 @@ class TiffTiles(TiledRaster):
             return
         assert self._fingerprint is not None  # taken before the header was read
         header, size = self.header, self._fingerprint[0]
-        parts = header.levels[level].parts
+        parts = [header.levels[level].parts[number] for number in header.parts]
         _thread.together = (
             self,
             {
-                parts[part]: read_adjacent(self._file, parts[part].offsets, parts[part].counts, numbers, size)
-                for part in header.parts
+                part: read_adjacent(self._file, part.offsets, part.counts, numbers, size, part.packing is not None)
+                for part in parts
             },
         )
 
@@ -92,12 +91,11 @@ class TiffTiles(TiledRaster):
         return self._decoded(header, level, number, window, header.levels[level].tile_height, _WHOLE)
 
     def decode_rows(self, level: int, number: int, window: Window, rows: int) -> Array:
-        """Decode at least the first rows of a tile; of bands apart, only pixels of the window are set."""
-        header, part = (self._parsed or self._read_header())[0], _WHOLE
-        if not header.direct:
-            grid = self.layout.grids[level]
-            x, y = number % grid.across * grid.tile_width, number // grid.across * grid.tile_height
-            part = slice(max(window.y - y, 0), rows), slice(max(window.x - x, 0), max(window.right - x, 0))
+        """Decode at least the first rows of a tile, of which only pixels of the window may be set."""
+        header, grid = (self._parsed or self._read_header())[0], self.layout.grids[level]
+        y, column = divmod(number, grid.across)
+        x, y = column * grid.tile_width, y * grid.tile_height
+        part = slice(max(window.y - y, 0), rows), slice(max(window.x - x, 0), max(window.right - x, 0))
         return self._decoded(header, level, number, window, rows, part)
 
     def _decoded(
@@ -106,7 +104,7 @@ class TiffTiles(TiledRaster):
         one = header.levels[level]
         try:
             if header.direct:
-                return self._part(header, one, one.parts[0], number, rows)
+                return self._part(header, one, one.parts[0], number, rows, part[0])
             return self._pixels(header, one, number, rows, part)
         except Exception as error:  # decoders raise errors of many libraries
             raise self.tile_error(level, number, window, error) from error
@@ -124,7 +122,7 @@ class TiffTiles(TiledRaster):
     def _pixels(self, header: Header, level: Level, number: int, rows: int, inside: tuple[slice, slice]) -> Array:
         colours, first = header.colours, level.parts[0]
         if len(level.parts) == 1:
-            tile = self._part(header, level, first, number, rows)
+            tile = self._part(header, level, first, number, rows, _WHOLE[0])
             if colours.palette is not None:
                 return np.asarray(colours.palette[tile] if colours.channels else colours.palette[tile, 0])
             if colours.plain:
@@ -133,7 +131,7 @@ class TiffTiles(TiledRaster):
         chosen = [divmod(sample, first.samples) for sample in colours.samples]
         pixels: Array | None = None
         for part in sorted({part for part, _ in chosen}):
-            tile = self._part(header, level, level.parts[part], number, rows)
+            tile = self._part(header, level, level.parts[part], number, rows, inside[0])
             tile = tile if first.samples > 1 else tile[..., None]
             if pixels is None:
                 pixels = np.empty((*tile.shape[:2], len(chosen)), tile.dtype)
@@ -144,8 +142,8 @@ class TiffTiles(TiledRaster):
         assert pixels is not None
         return pixels[..., 0] if len(chosen) == 1 else pixels
 
-    def _part(self, header: Header, level: Level, part: Part, number: int, rows: int) -> Array:
-        """Decode the tile of one part, (rows, columns[, samples])."""
+    def _part(self, header: Header, level: Level, part: Part, number: int, rows: int, needed: slice) -> Array:
+        """Decode the tile of one part, (rows, columns[, samples]); rows that are not needed may be wrong."""
         together: _Together | None = getattr(_thread, "together", None)
         data = None if together is None or together[0] is not self else together[1].get(part, {}).get(number)
         if data is None:
@@ -158,18 +156,16 @@ class TiffTiles(TiledRaster):
                 return np.broadcast_to(fill, shape)
             data = self._stored(offset, count)
         if part.packing is None:  # uncompressed pixels may begin as JPEG does
+            data = bytes(data)
             require_jpeg_end(data)
-        tile = None if part.jpeg is None else _jpeg_tile(data, level, part, rows)
+        tile = None if part.jpeg is None else jpeg_tile(bytes(data), level, part, rows)
         if tile is None and part.packing is not None:
             tile = part.uniform.find(data)
             if tile is None:
-                tile = unpack_tile(data, part.packing, (level.tile_height, level.tile_width, part.samples), _room)
-                if tile is not None:
-                    tile = tile[..., 0] if part.samples == 1 else tile
-                    part.uniform.add(data, tile)
+                tile = lossless_tile(data, level, part, needed, strict=header.tiled)
         if tile is not None:
             return tile
-        values = level.tile_width * level.tile_height * part.samples
+        values, data = level.tile_width * level.tile_height * part.samples, bytes(data)
         if header.codec == "LERC":
             data = unwrap_lerc(data, values * header.dtype.itemsize)
         require_claims(data, level.tile_width, level.tile_height, values)
@@ -227,7 +223,9 @@ class TiffTiles(TiledRaster):
         return found
 
 
-_Together = tuple[TiffTiles, dict[Part, dict[int, bytes]]]  # bytes that a thread has read, by part and tile
+_Together = tuple[
+    TiffTiles, dict[Part, dict[int, bytes | memoryview]]
+]  # bytes that a thread has read, by part and tile
 
 
 def _layout(header: Header) -> Layout:
@@ -242,48 +240,3 @@ def _dtype(header: Header) -> np.dtype[Any]:
 def _picked(samples: tuple[int, ...]) -> Any:
     """Return an index of the last axis: one sample without its axis, or a list of them."""
     return samples[0] if len(samples) == 1 else list(samples)
-
-
-def _jpeg_tile(data: bytes, level: Level, part: Part, rows: int) -> Array | None:
-    """Decode a tile of 8-bit JPEG, or at least its first rows, without tifffile.
-
-    None for any other, which tifffile then looks at.
-    """
-    import imagecodecs
-
-    height = level.tile_height
-    if rows < height and (shorter := first_rows(data, height, rows)) is not None:
-        data, height = shorter
-    shape = (height, level.tile_width, *((part.samples,) if part.samples > 1 else ()))
-    assert part.jpeg is not None
-    try:
-        tile: Array = imagecodecs.jpeg8_decode(data, out=_off_grid(shape), **part.jpeg)
-    except Exception:  # an edge tile of the level's own size, or what tifffile will say in its words
-        if part.jpeg["colorspace"] != 1:
-            return None
-        require_claims(data, level.tile_width, height, height * level.tile_width)
-        tile = imagecodecs.jpeg8_decode(data, **part.jpeg)
-    return tile
-
-
-def _off_grid(shape: tuple[int, ...]) -> Array:
-    """Return a uint8 array 16 bytes past a multiple of 32.
-
-    Where rows begin at multiples of 32, libjpeg-turbo writes past the caches, which takes a third longer here.
-    """
-    return _room(math.prod(shape)).reshape(shape)
-
-
-def _room(size: int) -> Array:
-    """Return uint8 memory, 16 bytes past a multiple of 32; small ones reuse the thread's buffer.
-
-    What is written is read again at once: whoever asks for a tile copies from it before the thread decodes the next.
-    """
-    room: Array | None = getattr(_thread, "room", None)
-    if room is None or room.size < size:
-        room = np.empty(size + 32, np.uint8)
-        start = (16 - room.ctypes.data) % 32
-        room = room[start : start + size]
-        if size <= _SMALL:
-            _thread.room = room
-    return room[:size]

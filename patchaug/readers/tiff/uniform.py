@@ -22,11 +22,11 @@ class UniformTiles:
         self._found: dict[bytes, Array] = {}
         self._longest = 0  # bytes of a tile that may be known
 
-    def find(self, data: bytes) -> Array | None:
+    def find(self, data: bytes | memoryview) -> Array | None:
         """Return the tile that some bytes decode to, not to be written to; None if it is not known."""
-        return self._found.get(data) if len(data) <= self._longest else None
+        return self._found.get(bytes(data)) if len(data) <= self._longest else None
 
-    def add(self, data: bytes, tile: Array) -> None:
+    def add(self, data: bytes | memoryview, tile: Array) -> None:
         """Remember a decoded tile of integers if it has one value, and there is room."""
         size = len(data)
         if size * _RATIO > tile.nbytes or tile.dtype.kind not in "ui" or len(self._found) >= _MOST:
@@ -36,4 +36,4 @@ class UniformTiles:
         self._longest = min(self._longest or size + _NEAR, size + _NEAR)
         value = tile[(0,) * tile.ndim]
         if tile[(-1,) * tile.ndim] == value and (tile == value).all():
-            self._found[data] = np.broadcast_to(value.copy(), tile.shape)
+            self._found[bytes(data)] = np.broadcast_to(value.copy(), tile.shape)
