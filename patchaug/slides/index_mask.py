@@ -15,7 +15,8 @@ from patchaug.slides.label_runs import BLOCK, LIMIT, STRIP, Read, RunLengthIndex
 _RUN_BYTES, _BLOCK_BYTES = 3, 24  # the latter with the sums that a law keeps per block
 _KEPT = 2**21  # bytes of memory that each thread keeps
 _thread = threading.local()
-_PIECE = 2**20  # pixels that are searched at a time: what a processor's cache holds
+_PIECE = 2**20  # pixels of a piece: some rows, on which the limit of bytes per pixel holds
+_TOGETHER = 4  # pieces that are searched at a time where runs are few; of many runs the arrays would be large
 
 
 def index_mask(
@@ -38,11 +39,14 @@ def index_mask(
     limit = LIMIT if limit is None else limit
     parts: dict[int, list[tuple[Array, ...]]] = {}
     down, top = -(-height // BLOCK), 0
-    lines = max(_PIECE // width // BLOCK, 1) * BLOCK
+    lines, together = max(_PIECE // width // BLOCK, 1) * BLOCK, 1
     for band in bands:
-        for y in range(0, len(band), lines):
-            piece = band[y : y + lines]
-            _index_piece(piece, top + y, down, parts, limit, rest)
+        y = 0
+        while y < len(band):
+            rows = band[y : y + lines * together]
+            runs = _index_rows(rows, lines, top + y, down, parts, limit, rest)
+            y += len(rows)
+            together = _TOGETHER if runs * 32 <= rows.size else 1
         top += len(band)
     if top != height:
         raise ForegroundError(f"the mask's bands hold {top} rows, its level has {height}")
@@ -109,13 +113,17 @@ def _starts_of_runs(flat: Array, width: int) -> Array:
     return np.concatenate(([0], at, last))
 
 
-def _index_piece(
-    piece: Array, top: int, down: int, parts: dict[int, list[tuple[Array, ...]]], limit: float, rest: int | None
-) -> None:
-    """Add the runs of some rows to what is known of each class: block numbers, amounts, runs in blocks, runs."""
-    values, rows, starts, lasts = _runs_of(piece, rest)
+def _index_rows(
+    band: Array, lines: int, top: int, down: int, parts: dict[int, list[tuple[Array, ...]]], limit: float,
+    rest: int | None,
+) -> int:  # fmt: skip
+    """Add the runs of some rows to what is known of each class: block numbers, amounts, runs in blocks, runs.
+
+    Returns the number of runs.
+    """
+    values, rows, starts, lasts = _runs_of(band, rest)
     if not len(values):
-        return
+        return 0
     strips = starts // STRIP
     order = np.argsort(strips.astype(np.uint16), kind="stable")  # of 16 bits: sorted by digits
     if (values != values[0]).any():
@@ -136,15 +144,37 @@ def _index_piece(
         blocks, counts = block.take(new), np.diff(new, append=len(block))
         amounts = np.add.reduceat(lengths[begin:end], new)
         kept = runs_of_all[:, begin:end]
-        room = limit * piece.size - _BLOCK_BYTES * len(blocks)
-        if _RUN_BYTES * len(block) > room:  # too many: those of the blocks that are richest in them are let go
-            poorest = np.argsort(counts, kind="stable")
-            dropped = poorest[np.cumsum(counts[poorest]) * _RUN_BYTES > room]
-            keep = np.ones(len(blocks), bool)
-            keep[dropped] = False
+        keep = _kept(blocks % down - top // BLOCK, counts, band, lines, limit)
+        if not keep.all():
             kept = kept[:, np.repeat(keep, counts)]
             counts = np.where(keep, counts, 0)
         parts.setdefault(int(values[begin]), []).append((blocks, amounts, counts, *kept))
+    return len(values)
+
+
+def _kept(tops: Array, counts: Array, band: Array, lines: int, limit: float) -> Array:
+    """Return which blocks keep their runs: in pieces that hold too many, those richest in them do not.
+
+    Args:
+        tops: Row of each block, in blocks from the top of the band.
+        counts: Number of its runs.
+        band: The rows that hold them.
+        lines: Rows of a piece.
+        limit: Bytes per pixel.
+    """
+    keep = np.ones(len(counts), bool)
+    height, width = band.shape
+    smallest = (height % lines or lines) if height > lines else height
+    if _RUN_BYTES * int(counts.sum()) <= limit * smallest * width - _BLOCK_BYTES * len(counts):
+        return keep  # also if all lay in one piece
+    for first in range(0, height, lines):
+        here = np.flatnonzero(tops // (lines // BLOCK) == first // lines)
+        of_each = counts[here]
+        room = limit * min(lines, height - first) * width - _BLOCK_BYTES * len(here)
+        if _RUN_BYTES * int(of_each.sum()) > room:
+            poorest = np.argsort(of_each, kind="stable")
+            keep[here[poorest[np.cumsum(of_each[poorest]) * _RUN_BYTES > room]]] = False
+    return keep
 
 
 def _joined(value: int, width: int, height: int, parts: list[tuple[Array, ...]], read: Read) -> RunLengthIndex:

@@ -18,7 +18,9 @@ LIMITS = st.sampled_from([0.0, 4.0, 100.0])
 
 
 @contextmanager
-def indexed(mask: np.ndarray, sides: tuple[int, int], limit: float) -> Iterator[dict[int, label_runs.RunLengthIndex]]:
+def indexed(
+    mask: np.ndarray, sides: tuple[int, int], limit: float, rest: int | None = None
+) -> Iterator[dict[int, label_runs.RunLengthIndex]]:
     """Index all classes of a mask in small blocks, so that it has many."""
 
     def read(x: int, y: int, w: int, h: int) -> np.ndarray:
@@ -28,7 +30,7 @@ def indexed(mask: np.ndarray, sides: tuple[int, int], limit: float) -> Iterator[
         for module in (index_mask, label_runs, labels, window_counts):
             for name, side in zip(("STRIP", "BLOCK"), sides, strict=True):
                 patch.setattr(module, name, side, raising=False)
-        yield index_mask.index_mask(mask.shape[1], mask.shape[0], [mask], read, limit)
+        yield index_mask.index_mask(mask.shape[1], mask.shape[0], [mask], read, limit, rest)
 
 
 @given(masks(max_side=20), SIDES, LIMITS, st.data())
@@ -62,3 +64,24 @@ def test_weights_of_blocks(mask: np.ndarray, sides: tuple[int, int], limit: floa
             corners = (one.corner(number) for number in range(len(one.blocks)))
             expected = [of_pixels[y : y + sides[1], x : x + sides[0]].sum() for x, y in corners]
             assert labels.block_weights(one, columns, lines).tolist() == expected
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 59), st.integers(0, 63), st.integers(1, 3)), max_size=40),
+    st.sampled_from([0.3, 0.5, 0.8, 1.2, 100.0]),
+    st.integers(2, 4),
+)
+def test_pieces_that_are_searched_together(points: list[tuple[int, int, int]], limit: float, pieces: int) -> None:
+    """The index is the same, also which runs are not kept, however many pieces are searched at once."""
+    mask = np.zeros((60, 64), np.uint8)
+    for row, column, value in points:
+        mask[row, column : column + value] = value
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_mask, "_PIECE", 64 * 4)
+        found = []
+        for together in (1, pieces):
+            patch.setattr(index_mask, "_TOGETHER", together)
+            with indexed(mask, (8, 2), limit, rest=0) as runs:
+                names = ("blocks", "amounts", "firsts", "rows", "starts", "lasts")
+                found.append([(value, *(getattr(one, name).tolist() for name in names)) for value, one in runs.items()])
+    assert found[0] == found[1]
