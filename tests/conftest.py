@@ -1,6 +1,7 @@
 """Hypothesis profiles: quick for every run, brief for further Pythons, long for nights (HYPOTHESIS_PROFILE=long)."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ settings.register_profile("quick", max_examples=60, deadline=None, suppress_heal
 settings.register_profile("brief", settings.get_profile("quick"), max_examples=8)
 settings.register_profile("long", max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, which a shell tells its background jobs to ignore; tests send it, to processes of their own too."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # They start first, so that no process waits for one of them at the end.
 LONGEST = (
