@@ -59,7 +59,7 @@ ONLY = {
     "PIL": {"predict", "readers", "testing", "viz"},
     "psutil": {"core"},
     "albumentations": {"augment", "testing"},
-    "cv2": {"augment"},
+    "cv2": {"augment", "data"},
     "skimage": {"slides", "core"},
     "shapely": {"predict", "readers"},
     "pyogrio": {"readers", "testing"},

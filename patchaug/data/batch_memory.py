@@ -16,17 +16,19 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from patchaug.core.arrays import Array
 from patchaug.core.memory.anonymous import MemoryFile, is_starting_process
+from patchaug.data.batch_filling import BatchFilling
 
 EACH = 5  # slots of a worker: torch prefetches two batches, and two more may be in use
 _SIZE = 1 << 28  # bytes of a slot; pages that are never written take no memory
 _HEAD = mmap.ALLOCATIONGRANULARITY  # bytes before the slots; one byte for each slot: whether it is in use
-_ALIGNED = 64
 _numbers = itertools.count()
 _known: weakref.WeakValueDictionary[tuple[int, int], BatchBuffers] = weakref.WeakValueDictionary()
 
@@ -57,13 +59,26 @@ class BatchBuffers:
         self.file, self.workers, self.token = file, workers, token
         self._memory = file.map
         self._barrier = threading.Lock()
-        self._filled: int | None = None
+        self._unsent: dict[int, weakref.finalize[..., Array]] = {}  # what frees the slots that are being filled
         _known[token] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not is_starting_process():  # any other copy belongs to no pass
             return type(None), ()
         return BatchBuffers, (self.file, self.workers, self.token)
+
+    def claim(self, size: int, worker: int) -> Array | None:
+        """Return the memory of a free slot of a worker, uint8; None for more bytes than a slot has, or without one.
+
+        The slot is free again when nothing in this process refers to the array, unless `packed` has sent it.
+        """
+        slot = next((k for k in range(worker * EACH, (worker + 1) * EACH) if not self._memory[k]), None)
+        if size > _SIZE or slot is None:
+            return None
+        with self._barrier:  # orders the writes: the main process reads the old batch before new pixels are written
+            self._memory[slot] = 1
+        memory, self._unsent[slot] = self._slot(slot)
+        return memory
 
     def stacked(self, items: Sequence[Any], worker: int) -> tuple[torch.Tensor, ...] | None:
         """Stack the tensors of some tuples into a free slot of a worker, as torch's collate does.
@@ -76,56 +91,39 @@ class BatchBuffers:
             Plain tensors (len(items), ...), to be wrapped with `packed`. None if torch must collate: for items other
             than tensors, a batch larger than a slot, or without a free slot.
         """
-        if any(type(item) is not tuple or not item for item in items):
-            return None
-        columns = list(zip(*items, strict=False))
-        if not all(_alike(column) for column in columns):
-            return None
-        sizes = [len(items) * column[0].numel() * column[0].element_size() for column in columns]
-        places = list(itertools.accumulate((-(-size // _ALIGNED) * _ALIGNED for size in sizes), initial=0))
-        if places[-1] > _SIZE or not all(sizes):
-            return None
-        slot = next((k for k in range(worker * EACH, (worker + 1) * EACH) if not self._memory[k]), None)
-        if slot is None:
-            return None
-        with self._barrier:  # orders the writes: the main process reads the old batch before new pixels are written
-            self._memory[slot] = 1
-        self._filled = slot
-        stacks = []
-        for column, place in zip(columns, places, strict=False):
-            shape, at = (len(items), *column[0].shape), _HEAD + slot * _SIZE + place
-            flat = torch.frombuffer(self._memory, dtype=column[0].dtype, count=math.prod(shape), offset=at)
-            torch.stack([tensor.as_subclass(torch.Tensor) for tensor in column], out=flat.view(shape))
-            stacks.append(flat.view(shape))
-        return tuple(stacks)
+        filling = BatchFilling(len(items), partial(self.claim, worker=worker))
+        return filling.batch([filling.place(item) for item in items])
 
     def packed(self, batch: Any) -> Any:
-        """Wrap a batch for the main process, so that tensors in the slot filled last are not copied."""
-        slot, self._filled = self._filled, None
-        return batch if slot is None else _SharedBatch(self, slot, tuple(batch))
+        """Wrap a batch for the main process, so that tensors that lie in one slot are not copied."""
+        if type(batch) is not tuple:
+            return batch
+        with torch._C.DisableTorchFunctionSubclass():  # fastai's tensors spend more time on it than on all else here
+            start, size = np.frombuffer(self._memory, np.uint8).ctypes.data + _HEAD, self.workers * EACH * _SIZE
+            places = [element.data_ptr() - start for element in batch if isinstance(element, torch.Tensor)]
+            slots = {place // _SIZE for place in places if 0 <= place < size}
+            slot = slots.pop() if len(slots) == 1 else -1
+            filled = self._unsent.pop(slot, None)
+            if filled is None or filled.detach() is None:  # has been sent, or no memory of this pass
+                return batch
+            return _SharedBatch(self, slot, batch)
 
     def opened(self, slot: int, parts: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the batch that a worker packed."""
-        memory = np.frombuffer(self._memory, np.uint8, _SIZE, _HEAD + slot * _SIZE)
-        weakref.finalize(memory, self._free, slot, os.getpid()).atexit = False
+        memory, _ = self._slot(slot)
         return tuple(part.tensor(memory) if isinstance(part, _TensorSpec) else part for part in parts)
+
+    def _slot(self, slot: int) -> tuple[Array, weakref.finalize[..., Array]]:
+        """Return the memory of a slot, which is free when nothing refers to the array, and what frees it."""
+        memory: Array = np.frombuffer(self._memory, np.uint8, _SIZE, _HEAD + slot * _SIZE)
+        last = weakref.finalize(memory, self._free, slot, os.getpid())
+        last.atexit = False
+        return memory, last
 
     def _free(self, slot: int, process: int) -> None:
         if process == os.getpid():  # a forked child deletes only its own copies
             with self._barrier:
                 self._memory[slot] = 0
-
-
-def _alike(column: tuple[Any, ...]) -> bool:
-    first = column[0]
-    return all(
-        isinstance(tensor, torch.Tensor)
-        and tensor.layout == torch.strided
-        and tensor.device.type == "cpu"
-        and not tensor.requires_grad
-        and (tensor.shape, tensor.dtype) == (first.shape, first.dtype)
-        for tensor in column
-    )
 
 
 class _TensorSpec:
@@ -135,7 +133,7 @@ class _TensorSpec:
         self.place, self.dtype, self.shape = place, tensor.dtype, tuple(tensor.shape)
         self.kind, self.attributes = type(tensor), tensor.__dict__
 
-    def tensor(self, memory: np.ndarray[Any, np.dtype[np.uint8]]) -> torch.Tensor:
+    def tensor(self, memory: Array) -> torch.Tensor:
         """View the tensor in the slot `memory`, which stays alive as long as the tensor."""
         flat = torch.from_numpy(memory[self.place : self.place + math.prod(self.shape) * self.dtype.itemsize])
         tensor = flat.view(self.dtype).view(self.shape).as_subclass(self.kind)

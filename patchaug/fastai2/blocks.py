@@ -17,9 +17,11 @@ from fastai.data.transforms import IntToFloatTensor
 from fastai.vision.core import TensorImage, TensorMask
 from fasttransform import Transform
 
+from patchaug.core.arrays import Array
 from patchaug.core.class_codes import ClassCodes
 from patchaug.core.validation import refuses_old_names
 from patchaug.data.image_pixels import ImagePixels
+from patchaug.data.reusable_memory import reusable_memory
 from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, place_of, region_for, source_of
 from patchaug.fastai2.losses import SlideCrossEntropy
 from patchaug.fastai2.mask_display import ClassColours
@@ -87,15 +89,37 @@ class PatchToFloat(IntToFloatTensor):
     def encodes(self, o: TensorImage) -> Any:  # noqa: D102
         if o.device.type != "cpu" or o.dtype != torch.uint8:
             return o.float().div_(self.div)
-        return torch.from_numpy(np.divide(o.numpy(), np.float32(self.div), dtype=np.float32))
+        return torch.from_numpy(_divided(o.numpy(), np.float32(self.div)))
 
     def encodes(self, o: TensorChannels) -> Any:  # type: ignore[no-redef]  # noqa: D102, F811
-        return o.float().div_(self.div) if o.dtype == torch.uint8 else o  # floats are scaled when they are read
+        if o.dtype != torch.uint8:
+            return o  # floats are scaled when they are read
+        if o.device.type != "cpu":
+            return o.float().div_(self.div)
+        return torch.from_numpy(_divided(o.numpy(), np.float32(self.div)))
 
     def encodes(self, o: TensorMask) -> Any:  # type: ignore[no-redef]  # noqa: D102, F811 - fastai dispatches on both
         if self.div_mask != 1:
             return (o.long() / self.div_mask).long()
-        return o.long() if o.device.type != "cpu" else torch.from_numpy(o.numpy().astype(np.int64))
+        if o.device.type != "cpu":
+            return o.long()
+        if not o.is_contiguous():
+            return torch.from_numpy(o.numpy().astype(np.int64))
+        numbers = reusable_memory.like(o.numpy(), np.int64)
+        np.copyto(numbers, o.numpy(), casting="unsafe")
+        return torch.from_numpy(numbers)
+
+
+def _divided(pixels: Array, divisor: Any) -> Array:
+    """Return 8-bit pixels divided by a number, float32 with their strides."""
+    if pixels.ndim < 2 or not pixels.flags.c_contiguous:
+        divided: Array = np.divide(pixels, divisor, dtype=np.float32)
+        return divided
+    floats = reusable_memory.like(pixels, np.float32)
+    for source, target in zip(pixels, floats, strict=True):  # one image, which the processor's cache holds
+        np.copyto(target, source)
+        np.divide(target, divisor, out=target)
+    return floats
 
 
 def SlideBlock(  # noqa: N802 - fastai's blocks are named like classes

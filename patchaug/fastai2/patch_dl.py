@@ -15,19 +15,20 @@ from typing import Any
 from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader, SkipItemException
 from fastai.data.transforms import ToTensor
-from torch.utils.data import get_worker_info
 
 from patchaug.core.arguments import names_arguments_of_init
 from patchaug.core.stop_signals import outlive_stop_signals
-from patchaug.data.batch_memory import BatchBuffers, batch_buffers_for
+from patchaug.data.batch_memory import batch_buffers_for
 from patchaug.data.isolated_rng import isolated_rng
 from patchaug.data.loader_arguments import batch_size_of, require_full_batch, require_known_arguments
+from patchaug.data.reusable_memory import reusable_memory
 from patchaug.data.run_position import RunPosition
 from patchaug.data.slide_items import LazySlideItem, SlideImage, slides_of
 from patchaug.data.worker_notes import WorkerNotes, worker_notes_for
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop_halo import with_crop
 from patchaug.fastai2.distributed import adapt_distributed
+from patchaug.fastai2.filled_batches import FilledBatches
 from patchaug.fastai2.grouped_batches import GroupedBatches
 from patchaug.fastai2.lazy_items import Layout, layout_of, lazy_items_of, require_own_inputs
 from patchaug.fastai2.mask_display import ClassColours
@@ -52,7 +53,7 @@ _KNOWN = {
 
 
 @names_arguments_of_init
-class PatchDL(RunState, WorkerPickling, RankBatches, WeightedBatches, GroupedBatches, TfmdDL):
+class PatchDL(RunState, WorkerPickling, FilledBatches, RankBatches, WeightedBatches, GroupedBatches, TfmdDL):
     """Load patches in batches; `SlideBlock` chooses this loader.
 
     The split of the dataset decides between random windows and a grid, once, when the loader is made: fastai's `tta`
@@ -123,7 +124,6 @@ class PatchDL(RunState, WorkerPickling, RankBatches, WeightedBatches, GroupedBat
         # All state comes before super().__init__: Normalize without statistics asks for a batch from inside it.
         self.split = split or ("valid" if getattr(dataset, "split_idx", None) else "train")
         self._position = RunPosition(epoch)
-        self._buffers: BatchBuffers | None = None  # shared memory for the batches of the pass that is beginning
         self._notes: WorkerNotes | None = None  # what the workers of the pass that is beginning read
         self.lazy_items = lazy_items_of(dataset) if lazy_items is None else lazy_items
         self.layout = layout_of(self.lazy_items) or layout
@@ -178,10 +178,11 @@ class PatchDL(RunState, WorkerPickling, RankBatches, WeightedBatches, GroupedBat
         self._buffers = buffers = batch_buffers_for(self.fake_l.num_workers)
         self._notes = notes = worker_notes_for(self.fake_l.num_workers)
         try:
-            for batch in self.stepwise(super().__iter__()):
-                self._buffers = self._notes = None
-                position.count_batch(current)
-                yield batch
+            with reusable_memory.kept():
+                for batch in self.stepwise(super().__iter__()):
+                    self._buffers = self._notes = None
+                    position.count_batch(current)
+                    yield batch
         except Exception as error:
             explained = None if notes is None else notes.explained(error)
             if explained is None:
@@ -280,17 +281,6 @@ class PatchDL(RunState, WorkerPickling, RankBatches, WeightedBatches, GroupedBat
             return tuple(pixels_of(item, self.plan.read(draw), as_tensor=True))
         with isolated_rng(self.plan.transform_seed(draw)):
             return self.after_item(item)
-
-    def create_batch(self, b: list[Any]) -> Any:
-        """Stack items to a batch, in shared memory where a worker has some."""
-        worker = get_worker_info()
-        stacked = None if self._buffers is None or worker is None else self._buffers.stacked(b, worker.id)
-        return super().create_batch(b) if stacked is None else stacked
-
-    def do_batch(self, b: list[Any]) -> Any:
-        """Make a batch of items, packed for the main process."""
-        batch = super().do_batch(b)
-        return batch if self._buffers is None else self._buffers.packed(batch)
 
     def only_reads(self) -> bool:
         """Decide whether the item transforms only read: none is random, and none needs a Pillow image."""

@@ -58,7 +58,7 @@ def _image(image: Array, scaled: Array | None, as_tensor: bool) -> Any:
     channels = image.shape[2]
     if scaled is not None or channels not in (1, 3):
         pixels = image if scaled is None else scaled
-        return TensorChannels(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
+        return TensorChannels(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1))
     if not as_tensor:
         return PILImage.create(image) if channels == 3 else PILImageBW.create(image[..., 0])
     kind = TensorImageBW if channels == 1 else TensorImage
