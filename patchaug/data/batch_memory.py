@@ -96,7 +96,7 @@ class BatchBuffers:
 
     def packed(self, batch: Any) -> Any:
         """Wrap a batch for the main process, so that tensors that lie in one slot are not copied."""
-        if type(batch) is not tuple:
+        if not isinstance(batch, (tuple, list)):
             return batch
         with torch._C.DisableTorchFunctionSubclass():  # fastai's tensors spend more time on it than on all else here
             start, size = np.frombuffer(self._memory, np.uint8).ctypes.data + _HEAD, self.workers * EACH * _SIZE
@@ -144,8 +144,8 @@ class _TensorSpec:
 class _SharedBatch:
     """A batch in a slot; its pickle contains no pixels, and unpickles to the batch itself."""
 
-    def __init__(self, slots: BatchBuffers, slot: int, batch: tuple[Any, ...]) -> None:
-        self.token, self.slot = slots.token, slot
+    def __init__(self, slots: BatchBuffers, slot: int, batch: Sequence[Any]) -> None:
+        self.token, self.slot, self.kind = slots.token, slot, type(batch)
         start = np.frombuffer(slots._memory, np.uint8).ctypes.data + _HEAD + slot * _SIZE
         self.parts = tuple(
             _TensorSpec(element, element.data_ptr() - start)
@@ -157,8 +157,11 @@ class _SharedBatch:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, (self.token, self.slot, self.parts)
+        return _opened, (self.token, self.slot, self.parts, self.kind)
 
 
-def _opened(token: tuple[int, int], slot: int, parts: tuple[Any, ...]) -> tuple[Any, ...]:
-    return _known[token].opened(slot, parts)
+def _opened(token: tuple[int, int], slot: int, parts: tuple[Any, ...], kind: Any) -> Any:
+    batch = _known[token].opened(slot, parts)
+    if kind is tuple:
+        return batch
+    return kind(*batch) if hasattr(kind, "_fields") else kind(batch)

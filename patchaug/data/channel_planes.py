@@ -53,6 +53,14 @@ def copy_pixels(pixels: torch.Tensor, target: torch.Tensor) -> None:
         np.copyto(planes, source)
 
 
+def planes_of(image: Array) -> torch.Tensor:
+    """Return the channels of an image (height, width, channels) as a contiguous tensor (channels, height, width)."""
+    interleaved = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    planes = torch.empty(interleaved.shape, dtype=interleaved.dtype)
+    copy_pixels(interleaved, planes)
+    return planes
+
+
 def _interleaved(pixels: Array) -> bool:
     """Decide whether an array is (channels, height, width) of 2 to 4 channels that lie side by side."""
     return (

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from patchaug.data.batch_memory import batch_buffers_for
+from patchaug.data.buffered_collate import BufferedCollate
 from patchaug.data.worker_notes import WorkerNotes, explain_signals, out_of_room, worker_notes_for
 from patchaug.sampling.plan import Plan
 
@@ -18,6 +20,9 @@ _GRACE = 2.0  # seconds after which torch's own timeout is late
 
 class PatchLoader(DataLoader[Any]):  # type: ignore[misc, unused-ignore]
     """Load patches as torch's DataLoader does; takes its arguments, and a `PatchDataset`.
+
+    Batches come from workers in memory that is used again once a batch is deleted, on Linux. torch allocates new shared
+    memory for each, which takes several times as long.
 
     A worker that is killed, or does not answer within `timeout` seconds, ends in one ReadError that names slide, level,
     window and index. torch's own loader names the number of the process.
@@ -40,11 +45,16 @@ class PatchLoader(DataLoader[Any]):  # type: ignore[misc, unused-ignore]
         self._notes = notes = worker_notes_for(self.num_workers)
         if plan is None:
             return super()._get_iterator()
+        buffers = batch_buffers_for(self.num_workers)
+        collate: Any = self.collate_fn  # type: ignore[has-type, unused-ignore]
         plan.notes = notes  # the workers inherit it
         try:
+            if buffers is not None:
+                self.collate_fn = BufferedCollate(collate, buffers)
             started = super()._get_iterator()
         finally:
-            plan.notes = None
+            plan.notes, self.collate_fn = None, collate
+        started.buffers = buffers  # they live as long as the pass
         if notes is not None:
             explain_signals(notes)
         return started

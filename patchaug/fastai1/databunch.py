@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
 from typing import Any
 
 from fastai.core import defaults
-from fastai.torch_core import data_collate
+from fastai.torch_core import data_collate, to_data
 from fastai.vision.data import ImageDataBunch
 from torch.utils.data import Sampler
 
+from patchaug.data.buffered_collate import UNPACK
 from patchaug.data.loader_arguments import require_full_batch, require_known_arguments
 from patchaug.data.patch_loader import PatchLoader
 from patchaug.data.run_position import RunPosition
@@ -21,6 +22,15 @@ from patchaug.errors import OptionError
 
 # What a loader of fastai 1 takes, beyond what `create` takes itself.
 _KNOWN = ("pin_memory", "timeout", "worker_init_fn")
+
+
+def _tensors_of(items: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """Return what makes a batch of stacked tensors, and the tensors of each item, as `data_collate` takes them."""
+    data = to_data(items)
+    return list, [tuple(one) for one in data] if all(isinstance(one, list) for one in data) else []
+
+
+UNPACK[data_collate] = _tensors_of
 
 
 class Epochs(Sampler):

@@ -20,6 +20,7 @@ from fastai.vision.image import Image
 
 from patchaug.augment import as_augment
 from patchaug.core.arrays import Array
+from patchaug.data.channel_planes import planes_of
 from patchaug.data.image_pixels import ImagePixels
 from patchaug.data.item_list import SlideListMixin, as_items, column, require_apart, require_as_many, require_patch
 from patchaug.data.slide_items import LazySlideItem, SlideImage, SlideMask, name_of, place_of, slides_of, source_of
@@ -204,7 +205,7 @@ class SlideItemList(SlideListMixin, SegmentationItemList):
             return self.items[i]
         image = self.patch_at(i).image
         scaled = self.pixels.scaled(image)
-        pixels = torch.from_numpy(np.ascontiguousarray((image if scaled is None else scaled).transpose(2, 0, 1)))
+        pixels = planes_of(image if scaled is None else scaled)
         return image_of(pixels.float().div_(255) if scaled is None else pixels, scaled is not None)
 
     def reconstruct(self, t: torch.Tensor) -> Image:
