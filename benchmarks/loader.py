@@ -57,19 +57,21 @@ def ours(args: argparse.Namespace, workers: int, **more: Any) -> Any:
     ).train  # fmt: skip
 
 
-def raw_torch(slide: Any, args: argparse.Namespace, workers: int) -> Any:
+def raw_torch(slide: Any, args: argparse.Namespace, workers: int, kind: Any = None) -> Any:
     """Create a torch DataLoader over `PatchDataset`, with uint8 batches."""
     import torch
     from torch.utils.data import DataLoader
 
     from patchaug import PatchDataset, Uniform
 
+    kind = kind or DataLoader
+
     def collate(patches: list[Any]) -> Any:
         images = torch.stack([torch.from_numpy(patch.image) for patch in patches])
         return images, torch.stack([torch.from_numpy(patch.mask) for patch in patches])
 
     dataset = PatchDataset([slide], Uniform(SIZE, per_slide=args.patches))
-    return DataLoader(dataset, batch_size=args.bs, num_workers=workers, collate_fn=collate)
+    return kind(dataset, batch_size=args.bs, num_workers=workers, collate_fn=collate)
 
 
 class _Plain:
@@ -118,6 +120,9 @@ def main() -> None:
             )
             loaders[f"dls.train, {workers} workers"] = ours(args, workers)
             loaders[f"torch's DataLoader, {workers} workers"] = raw_torch(slide, args, workers)
+        from patchaug.data.patch_loader import PatchLoader
+
+        loaders["PatchLoader, 2 workers"] = raw_torch(slide, args, 2, PatchLoader)
         # What the main process gets, and would send to a GPU, where it becomes floats.
         loaders["dls.train, 2 workers, bytes"] = ours(args, 2)
         loaders["dls.train, 2 workers, bytes"].after_batch = Pipeline([])
