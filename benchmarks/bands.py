@@ -2,10 +2,10 @@
 
     python benchmarks/bands.py [--side 3072] [--rounds 5] [--windows 40] [--out t.md]
 
-The scenes are made here: tiles of 256 px, deflate. All readers read the same windows in turns, in one process, and
-the table has the medians over the rounds. rasterio has a cache of 1 MiB, so that it decodes each tile as patchaug does
-without a cache; it returns bands one after the other, and patchaug all bands of a pixel together. The pixels are
-compared first.
+The scenes are made here, in tiles of 256 px by deflate or LZW. All readers read the same windows in turns, in one
+process, and the table has the medians over the rounds. rasterio has a cache of 1 MiB, so that it decodes each tile as
+patchaug does without a cache; it returns bands one after the other, and patchaug all bands of a pixel together. The
+pixels are compared first.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ SCENES = [
     ("uint8", 6, "band"),
     ("uint16", 6, "band"),
     ("uint8", 4, "pixel, with alpha"),
+    ("uint8", 3, "pixel, with predictor"),
+    ("uint8", 3, "pixel, LZW"),
 ]
 Read = Callable[[int, int], Any]
 
@@ -51,6 +53,10 @@ def scene(folder: Path, dtype: str, channels: int, interleave: str, side: int) -
     options = {"photometric": "minisblack", "tile": (256, 256), "compression": "deflate", "metadata": None}
     if alpha:
         options |= {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    if "predictor" in interleave:
+        options |= {"predictor": 2}
+    if "LZW" in interleave:
+        options |= {"compression": "lzw"}
     if interleave == "band":
         tifffile.imwrite(path, planes, planarconfig="separate", **options)
     else:
