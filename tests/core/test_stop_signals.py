@@ -66,6 +66,7 @@ def test_without_a_terminal_nothing_is_raised(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_second_ctrl_c_interrupts() -> None:
     """The first one and SIGTERM do not; handlers are put back."""
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # by `nohup pytest`, perhaps
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     for first in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         names: list[str] = []
@@ -76,6 +77,7 @@ def test_the_second_ctrl_c_interrupts() -> None:
                 signal.raise_signal(signal.SIGINT)
         assert names == [first.name]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    signal.signal(signal.SIGHUP, ignored)
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -72,7 +72,8 @@ def test_headers_are_those_with_all_decoders(tmp_path):
             assert values_of(without) == values_of(every)
             assert all(part.decode is not None for part in parts_of(every))
             for part in parts_of(without):
-                assert (part.decode is None) == (part.jpeg is not None or part.packing is not None)
+                alone = part.jpeg is not None or part.packing is not None
+                assert (part.decode is None) == (without.tiled and alone)
                 lazy += part.decode is None
     assert lazy > 10
 

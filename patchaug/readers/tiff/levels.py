@@ -124,7 +124,8 @@ def _parts(path: str, plane: Plane, needed: int, *, decoders: bool) -> list[Part
     if plane.skipped or _is_first_of_several(page, counts):
         offsets, counts = _contiguous(page, plane.skipped, needed)
     jpeg, packing = _jpeg(page), _packing(page)
-    needs = decoders or (jpeg is None and packing is None) or not _is_loaded(page)
+    odd = (jpeg is None and packing is None) or not page.is_tiled  # the last strip is shorter
+    needs = decoders or odd or not _is_loaded(page)
     decoding = page.decode if needs else None, getattr(plane.page, "jpegtables", None), jpeg, packing
     samples = 1 if separate else page.samplesperpixel
     return [
