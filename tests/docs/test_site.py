@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site, or take the one that the tox environment has built, strictly."""
-    if built := os.environ.get("PATCHAUG_SITE"):
+    if built := os.environ.get("BUILT_SITE"):
         return Path(built)
     out = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)]
