@@ -129,7 +129,7 @@ SCRIPTS: dict[str, tuple[list[str], list[Figure]]] = {
         [Figure("index of labels, times decoding the mask", "1.0", text(r"([\d.]+) times as long as decoding"))],
     ),
     "many_slides": (
-        ["many_slides.py", "{folder}", "--slides", "4000", "--masks", "24"],
+        ["many_slides.py", "{folder}", "--slides", "4000", "--masks", "240"],
         [
             Figure("opening of 4,000 slides, each", "1 ms", text(r"opening \| ([\d.]+ ms)")),
             Figure("memory of each after `Uniform`", "30 KB", text(r"memory a slide \| ([\d.]+ KB)")),

@@ -144,7 +144,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         ),
         "index_workers": Option(
             "auto", "Index processes",
-            'processes that index labels: a number, or "auto" for one a core, and none besides for small slides',
+            'processes that index labels: a number, or "auto": one a core for work of more than 1.5 s',
             (4, "auto"),
         ),
         "seed": Option(SEED, "Seed", "0 to 2^32 - 1; same seed, same windows", (42,), limits=_COUNT),

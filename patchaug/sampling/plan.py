@@ -62,7 +62,7 @@ class Plan:
         edge: "shift" keeps windows far enough inside for the halo, so that pixels near the border are drawn less.
             "reflect" draws them all; beyond the border real pixels are mirrored, and their labels are `ignore_index`.
         index_cache: Folder that keeps indexes of labels; see `Indexing`.
-        index_workers: Processes that build them, by default one a core, and this one alone for small slides.
+        index_workers: Processes that build them, by default one a core, and this one alone where it is done in 1.5 s.
 
     Raises:
         OptionError: The seed, the halo, `edge` or `on_error` is out of its limits, there is no slide, or two slides

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from multiprocessing import parent_process
 from typing import Literal
 
@@ -18,7 +19,9 @@ from patchaug.slides.labels import Labels
 
 Workers = int | Literal["auto"]
 Result = Labels | PatchaugError
-SMALL = 1 << 29  # pixels that one process indexes sooner than another has started
+TRIAL = 1 << 28  # pixels of an index from which processes are started without a trial
+WORTH = 1.5  # seconds of work for one process from which more are started: two are ready after half a second
+_TRIAL_SECONDS = 0.1
 _NO_KEY = "0" * 32
 _caches: dict[str, IndexCache] = {}  # of a process of the pool, by folder
 
@@ -42,7 +45,8 @@ def build_indexes(tasks: Sequence[IndexTask], *, workers: Workers = "auto") -> l
     Args:
         tasks: What to build.
         workers: Number of processes; "auto": one for each core that this program may use, and none besides this one
-            where the work is small. The ranks of a machine share its cores.
+            where it would be done within `WORTH` seconds, by the pace of the smallest tasks. The ranks of a machine
+            share its cores.
 
     Returns:
         For each task its index, or the error that building it ended in.
@@ -58,7 +62,16 @@ def build_indexes(tasks: Sequence[IndexTask], *, workers: Workers = "auto") -> l
             except PatchaugError as error:
                 results[number] = error
     left = sorted((n for n, one in enumerate(results) if one is None), key=lambda n: -tasks[n].pixels)
-    processes = _processes(workers, [tasks[number] for number in left])
+
+    def build_here(number: int) -> None:
+        try:
+            results[number] = tasks[number]() if cache is None else cache.fetch(tasks[number])
+        except PatchaugError as error:
+            results[number] = error
+
+    processes = _processes(workers, len(left))
+    if workers == "auto" and processes > 1 and not _is_worth_it(tasks, left, build_here):
+        processes = 1
     there = {n: data for n in left if (data := _message(tasks[n], keys[n], cache)) is not None} if processes > 1 else {}
     here = [number for number in left if number not in there]
     with ProcessPool(min(processes, len(there)), "lower index_workers, or set it to 1") as pool:
@@ -73,22 +86,28 @@ def build_indexes(tasks: Sequence[IndexTask], *, workers: Workers = "auto") -> l
             else:
                 results[number] = result
     for number in progress(here, len(here), "indexing labels"):
-        try:
-            results[number] = tasks[number]() if cache is None else cache.fetch(tasks[number])
-        except PatchaugError as error:
-            results[number] = error
+        build_here(number)
     return [one for one in results if one is not None]
 
 
-def _processes(workers: Workers, tasks: Sequence[IndexTask]) -> int:
-    """Return how many processes to start; 1 for this one alone."""
-    if len(tasks) < 2 or not sys.executable:
+def _processes(workers: Workers, tasks: int) -> int:
+    """Return how many processes to start at most; 1 for this one alone."""
+    if tasks < 2 or not sys.executable or (workers == "auto" and parent_process() is not None):
         return 1
-    if workers != "auto":
-        return min(workers, len(tasks))
-    if parent_process() is not None or sum(task.pixels for task in tasks) < SMALL:
-        return 1
-    return min(available_cores(), len(tasks))
+    return min(available_cores() if workers == "auto" else workers, tasks)
+
+
+def _is_worth_it(tasks: Sequence[IndexTask], left: list[int], build_here: Callable[[int], None]) -> bool:
+    """Return whether processes would save time; the smallest tasks are done on trial, and taken from `left`."""
+    began, seconds, done = time.perf_counter(), 0.0, 0
+    while len(left) > 1 and seconds < _TRIAL_SECONDS:
+        if not done and tasks[left[-1]].pixels >= TRIAL:
+            return True
+        number = left.pop()
+        build_here(number)
+        done += tasks[number].pixels
+        seconds = time.perf_counter() - began
+    return len(left) > 1 and seconds / max(done, 1) * sum(tasks[number].pixels for number in left) > WORTH
 
 
 def _message(task: IndexTask, key: str | None, cache: IndexCache | None) -> bytes | None:

@@ -185,6 +185,43 @@ def test_ctrl_c_ends_the_processes(tmp_path: Path) -> None:
             os.kill(pid, 0)
 
 
+class Paced:
+    """A task that takes its time by a clock of the test."""
+
+    def __init__(self, clock: list[float], pixels: int, seconds: float) -> None:
+        self.slide, self.pixels, self.seconds, self.clock = f"{pixels} px", pixels, seconds, clock
+
+    def __call__(self) -> str:
+        self.clock[0] += self.seconds
+        return self.slide
+
+
+@pytest.mark.parametrize(
+    ("pixels", "pace", "for_others"),
+    [
+        ([1000] * 50, 1e-6, 0),  # 0.05 s in all
+        ([1000] * 1000, 1e-6, 0),  # 1 s
+        ([1000] * 3000, 1e-6, 2900),  # 3 s, of which 0.1 s on trial
+        ([4000, 1000, 2000, 3000], 1e-3, 3),  # the smallest alone
+        ([index_build.TRIAL] * 2, 1e-12, 2),  # too large for a trial
+        ([index_build.TRIAL, 1000], 1e-3, 0),  # nothing to share after the trial
+        ([1000, 5_000_000], 1e-6, 0),  # one is left for one process
+    ],
+)
+def test_processes_start_where_they_save_time(
+    monkeypatch: pytest.MonkeyPatch, pixels: list[int], pace: float, for_others: int
+) -> None:
+    """By the pace of the smallest masks; the results come in the order of the tasks."""
+    clock, asked = [0.0], []
+    tasks = [Paced(clock, one, one * pace) for one in pixels]
+    monkeypatch.setattr(index_build.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(index_build, "available_cores", lambda: 2)
+    monkeypatch.setattr(index_build, "_message", lambda task, *_: asked.append(task.pixels))  # none: done here
+    assert build_indexes(tasks) == [f"{one} px" for one in pixels]  # type: ignore[arg-type]
+    assert len(asked) == for_others
+    assert sorted(asked, reverse=True) == asked == sorted(pixels, reverse=True)[: len(asked)]
+
+
 def test_options_of_indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are verified at once; an exported learner names no folder; ranks share the cores."""
     for workers in (0, -1, 1.5, "all", True):
