@@ -59,6 +59,7 @@ class BatchBuffers:
         self.file, self.workers, self.token = file, workers, token
         self._memory = file.map
         self._barrier = threading.Lock()
+        self._forks = 0  # of this process, since these buffers were made
         self._unsent: dict[int, weakref.finalize[..., Array]] = {}  # what frees the slots that are being filled
         _known[token] = self
 
@@ -116,14 +117,27 @@ class BatchBuffers:
     def _slot(self, slot: int) -> tuple[Array, weakref.finalize[..., Array]]:
         """Return the memory of a slot, which is free when nothing refers to the array, and what frees it."""
         memory: Array = np.frombuffer(self._memory, np.uint8, _SIZE, _HEAD + slot * _SIZE)
-        last = weakref.finalize(memory, self._free, slot, os.getpid())
+        last = weakref.finalize(memory, self._free, slot, os.getpid(), self._forks)
         last.atexit = False
         return memory, last
 
-    def _free(self, slot: int, process: int) -> None:
-        if process == os.getpid():  # a forked child deletes only its own copies
+    def retire(self) -> None:
+        """Fill no slot again that is in use now: a child that is about to be forked sees its batch, too."""
+        self._forks += 1
+
+    def _free(self, slot: int, process: int, forks: int) -> None:
+        if process == os.getpid() and forks == self._forks:  # a forked child deletes only its own copies
             with self._barrier:
                 self._memory[slot] = 0
+
+
+def _retire_all() -> None:
+    for buffers in list(_known.values()):
+        buffers.retire()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_retire_all)
 
 
 class _TensorSpec:

@@ -30,40 +30,30 @@ def patches_as_tensors(items: Sequence[Any]) -> tuple[Any, list[Any]]:
 UNPACK: dict[Collate, Unpack] = {default_collate: patches_as_tensors}
 
 
+def unpack_of(collate: Collate) -> Unpack | None:
+    """Return the entry of a collate function; None for one of the user's, whose batches are left to torch."""
+    return next((unpack for known, unpack in UNPACK.items() if known is collate), None)
+
+
 class BufferedCollate:
-    """Call a collate function in a worker, and put the tensors of its batch into shared memory.
+    """Stack the tensors of a batch in shared memory, in a worker, where a known collate function only stacks them.
 
     torch allocates such memory for each tensor, and the system zeroes it page by page.
 
     Args:
         collate: The function of the loader.
+        unpack: Its entry in `UNPACK`.
         buffers: Memory of the pass.
     """
 
-    def __init__(self, collate: Collate, buffers: BatchBuffers) -> None:
-        self.collate, self.buffers = collate, buffers
+    def __init__(self, collate: Collate, unpack: Unpack, buffers: BatchBuffers) -> None:
+        self.collate, self.unpack, self.buffers = collate, unpack, buffers
 
     def __call__(self, items: Sequence[Any]) -> Any:
         """Return the batch of some items, to be sent to the main process."""
         worker = get_worker_info()
         if worker is None or self.buffers is None:
             return self.collate(items)
-        unpack = UNPACK.get(self.collate)
-        if unpack is not None:
-            make, tensors = unpack(items)
-            stacked = self.buffers.stacked(tensors, worker.id) if tensors else None
-            if stacked is not None:
-                return self.buffers.packed(make(stacked))
-        return self.buffers.packed(self._moved(self.collate(items), worker.id))
-
-    def _moved(self, batch: Any, worker: int) -> Any:
-        """Return a batch whose tensors lie in shared memory, if it is a sequence of tensors and there is room."""
-        if not isinstance(batch, (tuple, list)):
-            return batch
-        moved = self.buffers.stacked([tuple(batch)], worker)
-        if moved is None:
-            return batch
-        parts = [new[0].as_subclass(type(old)) for new, old in zip(moved, batch, strict=True)]
-        for new, old in zip(parts, batch, strict=True):
-            new.__dict__.update(old.__dict__)
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+        make, tensors = self.unpack(items)
+        stacked = self.buffers.stacked(tensors, worker.id) if tensors else None
+        return self.collate(items) if stacked is None else self.buffers.packed(make(stacked))

@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from patchaug.data.batch_memory import batch_buffers_for
-from patchaug.data.buffered_collate import BufferedCollate
+from patchaug.data.buffered_collate import BufferedCollate, unpack_of
 from patchaug.data.worker_notes import WorkerNotes, explain_signals, out_of_room, worker_notes_for
 from patchaug.sampling.plan import Plan
 
@@ -21,8 +21,9 @@ _GRACE = 2.0  # seconds after which torch's own timeout is late
 class PatchLoader(DataLoader[Any]):  # type: ignore[misc, unused-ignore]
     """Load patches as torch's DataLoader does; takes its arguments, and a `PatchDataset`.
 
-    Batches come from workers in memory that is used again once a batch is deleted, on Linux. torch allocates new shared
-    memory for each, which takes several times as long.
+    With torch's own `default_collate`, batches come from workers in memory that is used again once a batch is deleted,
+    on Linux. torch allocates new shared memory for each, which takes several times as long; so it does for a
+    `collate_fn` of yours.
 
     A worker that is killed, or does not answer within `timeout` seconds, ends in one ReadError that names slide, level,
     window and index. torch's own loader names the number of the process.
@@ -45,12 +46,13 @@ class PatchLoader(DataLoader[Any]):  # type: ignore[misc, unused-ignore]
         self._notes = notes = worker_notes_for(self.num_workers)
         if plan is None:
             return super()._get_iterator()
-        buffers = batch_buffers_for(self.num_workers)
         collate: Any = self.collate_fn  # type: ignore[has-type, unused-ignore]
+        unpack = unpack_of(collate)
+        buffers = None if unpack is None else batch_buffers_for(self.num_workers)
         plan.notes = notes  # the workers inherit it
         try:
-            if buffers is not None:
-                self.collate_fn = BufferedCollate(collate, buffers)
+            if unpack is not None and buffers is not None:
+                self.collate_fn = BufferedCollate(collate, unpack, buffers)
             started = super()._get_iterator()
         finally:
             plan.notes, self.collate_fn = None, collate

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from fastai.data.load import DataLoader
@@ -13,6 +15,9 @@ from torch.utils.data import get_worker_info
 from patchaug.data.batch_filling import BatchFilling
 from patchaug.data.batch_memory import BatchBuffers
 from patchaug.data.reusable_memory import reusable_memory
+from patchaug.data.worker_notes import WorkerNotes
+
+_starting = threading.RLock()  # held while a pass starts its workers
 
 
 class FilledBatches:
@@ -34,7 +39,20 @@ class FilledBatches:
     prebatched: bool
     retain: Any
     _buffers: BatchBuffers | None = None  # shared memory for the batches of the pass that is beginning
+    _notes: WorkerNotes | None = None  # what the workers of that pass read
     _filling: BatchFilling | None = None  # of the batch that is being made
+
+    def started(self, batches: Iterator[Any], buffers: BatchBuffers | None, notes: WorkerNotes | None) -> Iterator[Any]:
+        """Yield batches whose workers, which start with the first one, inherit memory and notes of this pass alone."""
+        with _starting:  # another thread may begin a pass of the same loader
+            self._buffers, self._notes = buffers, notes
+            try:
+                first = list(islice(batches, 1))
+            finally:
+                self._buffers = self._notes = None
+        while first:
+            yield first.pop()  # and is not held while the next ones are made
+        yield from batches
 
     def chunkify(self, items: Iterable[Any]) -> Iterable[list[Any]]:
         """Yield the items of this process batch by batch."""
@@ -53,21 +71,21 @@ class FilledBatches:
     def _new_filling(self) -> BatchFilling | None:
         """Return where the items of a pass are written to; None if others see them, or torch sends the batches."""
         worker = get_worker_info()
-        if self.prebatched or self._shows_items() or (worker is not None and self._buffers is None):
+        shown = not isinstance(self.before_batch, Pipeline) or bool(self.before_batch.fs) or self.has_own_methods()
+        if self.prebatched or shown or (worker is not None and self._buffers is None):
             return None
         sizes = [self.bs or 1] if self.groups is None else [len(group) for group in self.groups]
         if worker is None or self._buffers is None:
             return BatchFilling(max(sizes, default=1), reusable_memory.take)
         return BatchFilling(max(sizes, default=1), partial(self._buffers.claim, worker=worker.id))
 
-    def _shows_items(self) -> bool:
-        """Return whether code of the user's sees the items of a batch, and might keep them."""
+    def has_own_methods(self) -> bool:
+        """Return whether code of the user's makes batches or sees their items, and might keep either."""
         own, kind = FilledBatches, type(self)
-        methods = (
-            kind.chunkify is own.chunkify, kind.create_batch is own.create_batch, kind.do_batch is own.do_batch,
-            kind.retain is DataLoader.retain, not {"create_batch", "do_batch", "retain"} & vars(self).keys(),
+        return not (
+            kind.chunkify is own.chunkify and kind.create_batch is own.create_batch and kind.do_batch is own.do_batch
+            and kind.retain is DataLoader.retain and not {"create_batch", "do_batch", "retain"} & vars(self).keys()
         )  # fmt: skip
-        return not all(methods) or not isinstance(self.before_batch, Pipeline) or bool(self.before_batch.fs)
 
     def create_batch(self, b: list[Any]) -> Any:
         """Make a batch of items, in shared memory where a worker has some."""

@@ -24,7 +24,7 @@ from patchaug.data.loader_arguments import batch_size_of, require_full_batch, re
 from patchaug.data.reusable_memory import reusable_memory
 from patchaug.data.run_position import RunPosition
 from patchaug.data.slide_items import LazySlideItem, SlideImage, slides_of
-from patchaug.data.worker_notes import WorkerNotes, worker_notes_for
+from patchaug.data.worker_notes import worker_notes_for
 from patchaug.errors import OptionError
 from patchaug.fastai2.crop_halo import with_crop
 from patchaug.fastai2.distributed import adapt_distributed
@@ -124,7 +124,6 @@ class PatchDL(RunState, WorkerPickling, FilledBatches, RankBatches, WeightedBatc
         # All state comes before super().__init__: Normalize without statistics asks for a batch from inside it.
         self.split = split or ("valid" if getattr(dataset, "split_idx", None) else "train")
         self._position = RunPosition(epoch)
-        self._notes: WorkerNotes | None = None  # what the workers of the pass that is beginning read
         self.lazy_items = lazy_items_of(dataset) if lazy_items is None else lazy_items
         self.layout = layout_of(self.lazy_items) or layout
         if plan is None and self.lazy_items:
@@ -174,13 +173,11 @@ class PatchDL(RunState, WorkerPickling, FilledBatches, RankBatches, WeightedBatc
         """Yield the batches of a pass; a pass that ends early ends its epoch too."""
         position = self._position
         current = position.begin_pass(next_epoch=self._moves)
-        # Before the workers start, which is with the first batch.
-        self._buffers = buffers = batch_buffers_for(self.fake_l.num_workers)
-        self._notes = notes = worker_notes_for(self.fake_l.num_workers)
+        buffers = None if self.has_own_methods() else batch_buffers_for(self.fake_l.num_workers)
+        notes = worker_notes_for(self.fake_l.num_workers)
         try:
             with reusable_memory.kept():
-                for batch in self.stepwise(super().__iter__()):
-                    self._buffers = self._notes = None
+                for batch in self.started(self.stepwise(super().__iter__()), buffers, notes):
                     position.count_batch(current)
                     yield batch
         except Exception as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from patchaug import Grid, PatchDataset, Uniform, open_slide
-from patchaug.data.buffered_collate import patches_as_tensors
+from patchaug.data.buffered_collate import patches_as_tensors, unpack_of
 from patchaug.data.patch_loader import PatchLoader
 from patchaug.testing import coordinate_image, coordinate_mask
 
@@ -36,6 +38,21 @@ def patches(size=40, mask=True, windows=22, **more):
     return PatchDataset([slide], Uniform(size, per_slide=windows), **more)
 
 
+@dataclass
+class Unhashable:
+    """A collate function that equals others, so that it has no hash."""
+
+    side: int = 2
+
+    def __call__(self, items):
+        return torch.from_numpy(items[0].image)[: self.side], torch.zeros(2, 2).to_sparse()
+
+
+def shared(items):
+    pixels = torch.from_numpy(items[0].image)
+    return pixels, pixels[1:]
+
+
 COLLATES = {
     "torch's": default_collate,
     "tuple": lambda items: (torch.from_numpy(np.stack([item.image for item in items])), torch.arange(len(items))),
@@ -45,6 +62,8 @@ COLLATES = {
     "with text": lambda items: (torch.from_numpy(items[0].image), "text"),
     "one tensor": lambda items: torch.from_numpy(items[0].image),
     "kinds": kinds,
+    "unhashable": Unhashable(),
+    "shared": shared,
 }
 
 
@@ -57,8 +76,10 @@ def same(one, other):
         return type(one) is type(other) and all(same(a, b) for a, b in zip(flat(one), flat(other), strict=True))
     if not isinstance(one, torch.Tensor):
         return one == other
+    if one.is_sparse:
+        one, other = one.to_dense(), other.to_dense()
     return type(one) is type(other) and one.dtype == other.dtype and one.__dict__ == other.__dict__ and bool(
-        torch.equal(one.as_subclass(torch.Tensor), other.as_subclass(torch.Tensor))
+        one.stride() == other.stride() and torch.equal(one.as_subclass(torch.Tensor), other.as_subclass(torch.Tensor))
     )  # fmt: skip
 
 
@@ -98,6 +119,36 @@ def test_batches_that_are_held_never_change(persistent):
             held = held[number % 3 :]
             assert all(same(batch, wanted[place]) for place, batch in held)
     assert len(addresses) < len(passes) * 60
+
+
+def test_collate_functions_of_the_user_are_left_to_torch():
+    """Tensors that share memory share it in the main process, too."""
+    assert unpack_of(default_collate) is not None
+    assert all(unpack_of(collate) is None for name, collate in COLLATES.items() if name != "torch's")
+    pixels, part = next(iter(PatchLoader(patches(), batch_size=4, num_workers=1, collate_fn=shared)))
+    pixels[1] = 77
+    assert (part[0] == 77).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is used again on Linux alone")
+def test_a_forked_child_keeps_its_batch():
+    """The parent deletes its own, and goes on to the end of the pass."""
+    read, write = os.pipe()
+    for number, batch in enumerate(PatchLoader(patches(windows=120), batch_size=2, num_workers=2)):
+        if number == 3:
+            go, tell = os.pipe()
+            before = batch.image.clone()
+            child = os.fork()
+            if not child:
+                os.read(go, 1)
+                os.write(write, b"y" if torch.equal(batch.image, before) else b"n")
+                os._exit(0)
+        del batch
+    os.write(tell, b"g")
+    os.waitpid(child, 0)
+    assert os.read(read, 1) == b"y"
+    for descriptor in (read, write, go, tell):
+        os.close(descriptor)
 
 
 def test_the_collate_function_of_the_loader_stays():

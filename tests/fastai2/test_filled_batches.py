@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from fasttransform import Transform
 
 from patchaug import PatchOptions
 from patchaug.data.batch_filling import BatchFilling
+from patchaug.data.batch_memory import BatchBuffers
 from patchaug.fastai import SlideDataLoaders
 from patchaug.fastai2.filled_batches import FilledBatches
 from patchaug.testing import coordinate_image, coordinate_mask
@@ -116,3 +120,47 @@ def test_an_epoch_uses_the_memory_of_few_batches(monkeypatch):
     """With 0 workers, too: the next batch lies where an earlier one was."""
     addresses = {batch[0].data_ptr() for batch in loaders(size=256, windows=80).train}
     assert len(addresses) <= 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is used again on Linux alone")
+def test_passes_of_several_threads_have_memory_of_their_own(monkeypatch):
+    """Workers of one pass never write where those of another do."""
+    train = loaders(2, windows=40).train
+    train.after_batch.fs.clear()
+    found: dict[int, set] = {}
+    opened, both = BatchBuffers.opened, threading.Barrier(2)
+
+    def recorded(buffers, *more):
+        found.setdefault(threading.get_ident(), set()).add(buffers.token)
+        return opened(buffers, *more)
+
+    monkeypatch.setattr(BatchBuffers, "opened", recorded)
+
+    def run():
+        both.wait()
+        assert len(list(train)) == 10
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(tokens) for tokens in found.values()] == [1, 1]
+    assert len(set.union(*found.values())) == 2
+
+
+@pytest.mark.parametrize("method", ["create_batch", "retain", "do_batch"])
+def test_workers_may_keep_batches_that_the_user_makes(method):
+    """A batch that a worker kept is the same when it has made others."""
+    train = loaders(2, windows=60, bs=2).train
+    train.after_batch.fs.clear()
+    own, kept = getattr(train, method), []
+
+    def keeping(*arguments):
+        batch = own(*arguments)
+        kept.append((batch[0], batch[0].clone()))
+        changed = any(not torch.equal(held, copy) for held, copy in kept)
+        return (*batch[:2], torch.tensor(changed))
+
+    setattr(train, method, keeping)
+    assert [bool(batch[2]) for batch in train] == [False] * 30
