@@ -32,7 +32,7 @@ def jpeg_tile(data: bytes, level: Level, part: Part, rows: int) -> Array | None:
     try:
         tile: Array = imagecodecs.jpeg8_decode(data, out=_off_grid(shape), **part.jpeg)
     except Exception:  # an edge tile of the level's own size, or what tifffile will say in its words
-        if part.jpeg["colorspace"] != 1:
+        if part.jpeg["colorspace"] != 1 and part.jpeg["outcolorspace"] != 3:  # tifffile decodes these wrongly
             return None
         require_claims(data, level.tile_width, height, height * level.tile_width)
         tile = imagecodecs.jpeg8_decode(data, **part.jpeg)

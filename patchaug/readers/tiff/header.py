@@ -140,6 +140,7 @@ def _header(path: str, tiff: TiffFile, scene: int, *, mask: bool, channels: Chan
     series = tiff.series[scene]
     levels = [planes_of(path, tiff, level) for level in series.levels]
     first: Any = series.keyframe
+    levels = _alike(path, levels, first)
     pages = [plane.page.keyframe for planes in levels for plane in planes]
     _require_upright(path, pages)
     names = plane_names(series)
@@ -151,8 +152,6 @@ def _header(path: str, tiff: TiffFile, scene: int, *, mask: bool, channels: Chan
         colours = Interpretation.all_of(first.samplesperpixel * len(levels[0]))
     else:
         colours = interpretation_of(path, tiff, first, scene, names, len(levels[0]), channels)
-    if any(_kind(page) != _kind(first) for page in pages):
-        raise UnsupportedError(f"{path}: its levels differ in dtype, channels or tiling")
     made = tuple(level_of(path, planes, decoders=decoders) for planes in levels)
     mpp = mpp_of(tiff, first, scene)
     header = Header(
@@ -187,8 +186,18 @@ def _require_tiles(path: str, tiff: TiffFile, header: Header, *, mask: bool) -> 
         raise ReadError(f"{path}: all of its {len(absent)} tiles are missing: the header says 0 bytes for each; {cure}")
 
 
+def _alike(path: str, levels: list[list[Plane]], first: Any) -> list[list[Plane]]:
+    """Return the levels that are stored as level 0 is; GDAL's overviews of a picture in strips are tiled."""
+    kinds = [{_kind(plane.page.keyframe) for plane in planes} for planes in levels]
+    same = _kind(first)
+    if kinds[0] != {same} or any(kind[:2] != same[:2] for found in kinds for kind in found):
+        raise UnsupportedError(f"{path}: its levels differ in dtype or channels")
+    return [planes for planes, found in zip(levels, kinds, strict=True) if found == {same}]
+
+
 def _kind(page: Any) -> tuple[Any, int, int, bool]:
-    return page.dtype, page.samplesperpixel, int(page.planarconfig), page.is_tiled
+    samples = page.samplesperpixel
+    return page.dtype, samples, int(page.planarconfig) if samples > 1 else 1, page.is_tiled
 
 
 def _tag_name(tag: Any) -> str:

@@ -167,6 +167,11 @@ def _jpeg(page: Any) -> dict[str, Any] | None:
         return None
     if page.planarconfig == 2 and page.samplesperpixel > 1:  # each plane is grey, which tifffile overlooks
         return {"tables": page.jpegtables, "colorspace": 1, "outcolorspace": 1}
+    if int(page.photometric) in (0, 1) and page.samplesperpixel == 3 and not page.is_jfif:
+        if not page.is_tiled:
+            raise ReadError(f"{page.parent.filename}: JPEG strips of 3 bands that are no colours; save it in tiles")
+        # tifffile takes them for YCbCr, and makes RGB of it
+        return {"tables": page.jpegtables, "colorspace": 3, "outcolorspace": 3}
     if not page.is_tiled:
         return None
     tags = page.photometric, page.planarconfig, page.extrasamples, page.is_jfif

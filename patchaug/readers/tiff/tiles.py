@@ -158,7 +158,7 @@ class TiffTiles(TiledRaster):
         if part.packing is None:  # uncompressed pixels may begin as JPEG does
             data = bytes(data)
             require_jpeg_end(data)
-        tile = None if part.jpeg is None else jpeg_tile(bytes(data), level, part, rows)
+        tile = None if part.jpeg is None else _whole(jpeg_tile(bytes(data), level, part, rows), level, number, rows)
         if tile is None and part.packing is not None:
             tile = part.uniform.find(data)
             if tile is None:
@@ -176,7 +176,8 @@ class TiffTiles(TiledRaster):
         if pixels.dtype.newbyteorder("=") != header.dtype.newbyteorder("="):
             raise ReadError(f"decodes to {pixels.dtype}, the header says {header.dtype}")
         pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        plane: Array = pixels[0] if part.samples > 1 else pixels[0, :, :, 0]
+        plane = _whole(pixels[0] if part.samples > 1 else pixels[0, :, :, 0], level, number, rows)
+        assert plane is not None
         return plane
 
     def _decoder(self, level: int, part: int) -> Callable[..., Any]:
@@ -230,6 +231,21 @@ _Together = tuple[
 
 def _layout(header: Header) -> Layout:
     return Layout(tuple(level.grid for level in header.levels), _dtype(header), header.colours.channels)
+
+
+def _whole(tile: Array | None, level: Level, number: int, rows: int) -> Array | None:
+    """Return a decoded tile.
+
+    Raises:
+        ReadError: It has fewer rows, of those that were asked for, or columns than the level has there.
+    """
+    if tile is not None and tile.shape[:2] != (level.tile_height, level.tile_width):
+        y, x = divmod(number, level.grid.across)
+        height = min(rows, level.height - y * level.tile_height)
+        width = min(level.tile_width, level.width - x * level.tile_width)
+        if tile.shape[0] < height or tile.shape[1] < width:
+            raise ReadError(f"decodes to {tile.shape[1]} x {tile.shape[0]} px, {width} x {height} px are there")
+    return tile
 
 
 def _dtype(header: Header) -> np.dtype[Any]:
