@@ -65,6 +65,8 @@ def pieces(
         if origin is None:
             x = (offset + block) * downsample
             l0_origin = math.ceil(x) if truncates else round(x)
+            if truncates and l0_origin / downsample < offset + block:  # as OpenSlide divides, before it rounds down
+                l0_origin += 1
             parts.append(Piece(l0_origin, at - block, at, min(block + SIDE, stop), False))
         elif by_block:
             parts.append(Piece(origin[0], origin[1] + at - block, at, min(block + SIDE, stop), True))

@@ -14,6 +14,7 @@ downsamples = st.one_of(odd, st.integers(1, 64).map(float), st.sampled_from([4.0
 
 @example(downsample=4.0001, offset=0, start=0, length=9000, truncates=False, by_block=False)
 @example(downsample=4.0001, offset=0, start=0, length=9000, truncates=True, by_block=False)
+@example(downsample=64.9, offset=1248, start=22233, length=9000, truncates=True, by_block=False)  # 32480 * 64.9
 @given(
     downsample=downsamples,
     offset=st.integers(0, 10_000),
@@ -34,7 +35,7 @@ def test_the_pieces_of_an_axis(
         assert downsample.is_integer() or piece.before + piece.stop - piece.start <= LONGEST
         first = offset + piece.start - piece.before
         off = piece.l0_origin / downsample - first
-        assert 0 <= off < 1 / downsample if truncates else abs(off) <= 0.5 / downsample + 1e-9
+        assert 0 <= off < 1 / downsample + 1e-9 if truncates else abs(off) <= 0.5 / downsample + 1e-9
         assert piece.exact == (abs(off) < (1e-15 if truncates else 1 / 512))
         if not truncates and abs(off) >= 1 / 512:  # then no nearer one was within reach of the block
             block = offset + piece.start // SIDE * SIDE
