@@ -71,7 +71,8 @@ def raw_torch(slide: Any, args: argparse.Namespace, workers: int, kind: Any = No
         return images, torch.stack([torch.from_numpy(patch.mask) for patch in patches])
 
     dataset = PatchDataset([slide], Uniform(SIZE, per_slide=args.patches))
-    return kind(dataset, batch_size=args.bs, num_workers=workers, collate_fn=collate)
+    more = {} if kind is not DataLoader else {"collate_fn": collate}  # `PatchLoader` with torch's own, which it knows
+    return kind(dataset, batch_size=args.bs, num_workers=workers, **more)
 
 
 class _Plain:
