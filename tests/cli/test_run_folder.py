@@ -73,9 +73,9 @@ from patchaug.cli.run_folder import RunFolder
 folder = RunFolder.claim({str(tmp_path / "run")!r})
 child = os.fork()
 if not child:
+    print(os.getpid(), flush=True)
     time.sleep(60)
     os._exit(0)
-print(child, flush=True)
 time.sleep(60)
 """
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
