@@ -96,7 +96,7 @@ class BatchFilling:
         if memory is None or len(items) != len(placed) or any(a is not b for a, b in zip(items, placed, strict=True)):
             return None
         return tuple(
-            _view(memory, place, column.dtype, (len(items), *column.shape[1:]))
+            view_of(memory, place, column.dtype, (len(items), *column.shape[1:]))
             for place, column in zip(places, columns, strict=True)
         )
 
@@ -111,12 +111,12 @@ class BatchFilling:
             return
         self._memory, self._places = memory, places[:-1]
         self._columns = [
-            _view(memory, place, tensor.dtype, (self._capacity, *tensor.shape))
+            view_of(memory, place, tensor.dtype, (self._capacity, *tensor.shape))
             for place, tensor in zip(places, item, strict=False)
         ]
 
 
-def _view(memory: Array, place: int, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+def view_of(memory: Array, place: int, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
     """View a part of memory as a tensor, whose storage is that part."""
     flat = torch.from_numpy(memory[place : place + math.prod(shape) * dtype.itemsize])
     return flat.view(dtype).view(shape)

@@ -9,7 +9,6 @@ slot, which is free again when its last tensor is deleted. Batches that do not f
 from __future__ import annotations
 
 import itertools
-import math
 import mmap
 import os
 import sys
@@ -24,7 +23,7 @@ import torch
 
 from patchaug.core.arrays import Array
 from patchaug.core.memory.anonymous import MemoryFile, is_starting_process
-from patchaug.data.batch_filling import BatchFilling
+from patchaug.data.batch_filling import BatchFilling, view_of
 
 EACH = 5  # slots of a worker: torch prefetches two batches, and two more may be in use
 _SIZE = 1 << 28  # bytes of a slot; pages that are never written take no memory
@@ -149,8 +148,7 @@ class _TensorSpec:
 
     def tensor(self, memory: Array) -> torch.Tensor:
         """View the tensor in the slot `memory`, which stays alive as long as the tensor."""
-        flat = torch.from_numpy(memory[self.place : self.place + math.prod(self.shape) * self.dtype.itemsize])
-        tensor = flat.view(self.dtype).view(self.shape).as_subclass(self.kind)
+        tensor = view_of(memory, self.place, self.dtype, self.shape).as_subclass(self.kind)
         tensor.__dict__.update(self.attributes)
         return tensor
 

@@ -75,9 +75,8 @@ class FilledBatches:
         if self.prebatched or shown or (worker is not None and self._buffers is None):
             return None
         sizes = [self.bs or 1] if self.groups is None else [len(group) for group in self.groups]
-        if worker is None or self._buffers is None:
-            return BatchFilling(max(sizes, default=1), reusable_memory.take)
-        return BatchFilling(max(sizes, default=1), partial(self._buffers.claim, worker=worker.id))
+        shared = None if worker is None or self._buffers is None else partial(self._buffers.claim, worker=worker.id)
+        return BatchFilling(max(sizes, default=1), shared or reusable_memory.take)
 
     def has_own_methods(self) -> bool:
         """Return whether code of the user's makes batches or sees their items, and might keep either."""
